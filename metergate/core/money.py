@@ -56,7 +56,7 @@ def fits(n: int) -> bool:
 
 def parse(text: str) -> int:
     """The nanos of a decimal string such as "5.00" or "-0.000000001"."""
-    shape = _DECIMAL.fullmatch(text) if isinstance(text, str) else None
+    shape = whole_match(_DECIMAL, text)
     if shape is None:
         raise MoneyError(
             f'Write an amount as a decimal string with at most 9 decimals such as "5.00", not {shown(text)}.'
@@ -97,6 +97,11 @@ def units(value: object, what: str = "units") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= UNITS_MAX:
         raise MoneyError(f"Give {what} as a whole number from 0 to {UNITS_MAX}, not {shown(value)}.")
     return value
+
+
+def whole_match(pattern: re.Pattern[str], value: object) -> re.Match[str] | None:
+    """The match of the whole text; what is no text matches nothing, whatever its annotation says."""
+    return pattern.fullmatch(value) if isinstance(value, str) else None
 
 
 def shown(value: object) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from metergate.core.money import shown
+from metergate.core.money import shown, whole_match
 
 Every = Literal["second", "minute", "hour", "day", "week", "month", "year"]
 
@@ -67,7 +67,7 @@ def window(every: Every, now_us: int, zone: str = "UTC", anchor_us: int | None =
 
 def duration_us(text: str) -> int:
     """The microseconds of a text such as "30s", "15m", "24h", "30d" or "2w"."""
-    shape = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    shape = whole_match(_DURATION, text)
     length = int(shape[1]) * _LENGTHS[shape[2]] if shape else TIME_MAX + 1
     if length > TIME_MAX:
         raise ValueError(
@@ -85,7 +85,7 @@ def rfc3339(us: int) -> str:
 
 def parse_time(text: str) -> int:
     """The instant that an RFC 3339 text means; its offset is required, and nanoseconds are cut off."""
-    shape = _TIME.fullmatch(text) if isinstance(text, str) else None
+    shape = whole_match(_TIME, text)
     try:
         if shape is None:
             raise ValueError

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from math import gcd
 from typing import Final
 
-from metergate.core.money import MAX, NANOS, MoneyError, fits, plain, round_half_up, shown
+from metergate.core.money import MAX, NANOS, MoneyError, fits, plain, round_half_up, shown, whole_match
 from metergate.core.money import units as whole_units
 
 Ratio = tuple[int, int]
@@ -283,7 +283,7 @@ def _reduced(numerator: int, denominator: int) -> Ratio:
 
 
 def _decimal(text: str, what: str) -> Ratio:
-    shape = _DECIMAL.fullmatch(text) if isinstance(text, str) else None
+    shape = whole_match(_DECIMAL, text)
     if shape is None:
         raise MoneyError(f'Write {what} as text like "0.15" with at most 18 decimals, not {shown(text)}.')
     whole, fraction = shape.groups("")
