@@ -111,9 +111,7 @@ class Graduated:
             if inside > 0:
                 flat = tier.flat_nanos if before <= bottom else 0
                 total = _plus(total, _tier_cost(tier, inside, flat))
-            if tier.up_to is None or after <= tier.up_to:
-                break
-            bottom = tier.up_to
+            bottom = top
         return total
 
 

@@ -132,6 +132,13 @@ def test_a_day_that_the_calendar_left_out_has_no_window() -> None:
     assert (before.id, after.id) == ("2011-12-29@Pacific/Apia", "2011-12-31@Pacific/Apia")
 
 
+def test_midnight_comes_once_where_clocks_go_back_right_after_it() -> None:
+    """In Newfoundland it was 00:01, then 23:01 again; the new day had begun all the same."""
+    again_the_28th = parse_time("2006-10-29T02:45:00Z")
+    found = window("day", again_the_28th, "America/St_Johns")
+    assert span(found) == ("2006-10-29@America/St_Johns", "2006-10-29T02:30:00Z", "2006-10-30T03:30:00Z")
+
+
 def starts(every: Every, anchor: str, count: int, zone: str = "UTC") -> list[str]:
     anchor_us = parse_time(anchor)
     found = [window(every, anchor_us, zone, anchor_us)]
@@ -271,9 +278,9 @@ def test_a_time_is_read_with_its_offset(text: str, us: int) -> None:
     assert parse_time(text) == us
 
 
-NO_TIMES = """2026-11-21 2026-11-21T09:30:00 2026-11-21T09:30Z 20261121T093000Z 1795253400 2026-02-29T00:00:00Z
-2026-13-01T00:00:00Z 0000-01-01T00:00:00Z 2026-11-21T24:00:00Z 2026-11-21T09:30:60Z 2026-11-21T09:30:00+24:00
-2026-11-21T09:30:00+01:60 2026-11-21T09:30:00+0100 2026-11-21T09:30:00.Z"""
+NO_TIMES = """2026-11-21 2026-11-21T09:30:00 2026-11-21T09:30Z 20261121T093000Z 1795253400
+2026-02-29T00:00:00Z 2026-13-01T00:00:00Z 0000-01-01T00:00:00Z 2026-11-21T24:00:00Z 2026-11-21T09:30:60Z
+2026-11-21T09:30:00+24:00 2026-11-21T09:30:00+01:60 2026-11-21T09:30:00+0100 2026-11-21T09:30:00.Z"""
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,24 @@ def test_the_bounds_of_a_tier(before: int, bounds: tuple[int, int | None]) -> No
     assert tier_bounds(always(Flat(1)), before) == (0, None)
 
 
+@pytest.mark.parametrize(
+    ("before", "units", "graduated", "volume"),
+    [
+        (10, 0, (0, None), (0, None)),
+        (10, 5, (0, 1000), (0, 1000)),
+        (990, 20, (990, 1010), (981, 1020)),
+        (1000, 20, (1000, 1020), (981, 1020)),
+        (1001, 20, (1001, 5000), (1001, 5000)),
+        (6000, 20, (5000, None), (4981, None)),
+    ],
+)
+def test_the_bounds_of_a_draw(
+    before: int, units: int, graduated: tuple[int, int | None], volume: tuple[int, int | None]
+) -> None:
+    assert draw_bounds(always(Graduated(TIERS)), before, units) == graduated
+    assert draw_bounds(always(Volume(TIERS)), before, units) == volume
+
+
 @given(prices, st.integers(0, 70), st.integers(0, 40))
 def test_within_the_bounds_of_a_draw_its_cost_does_not_depend_on_what_others_used(
     price: Price, before: int, units: int
