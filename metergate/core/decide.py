@@ -1,0 +1,195 @@
+"""Decisions: who may call what, and what is set aside for it. Pure: facts in, a verdict out."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from metergate.core import draws, keys
+from metergate.core.budget import (
+    BALANCE,
+    COST,
+    RATE,
+    SLOTS,
+    UNBOUNDED,
+    Draw,
+    actual_amounts,
+    remaining,
+    retry_after_us,
+)
+from metergate.core.draws import Case
+from metergate.core.facts import Caller, KeyFacts
+from metergate.core.hold import Terms
+from metergate.core.policy import Plan, Policy, Route
+from metergate.core.refusal import Refusal
+from metergate.core.tariff import Tariff, larger_plan, tariff
+
+
+class Offer(NamedTuple):
+    """What a caller may have on a route, and what must be set aside for it."""
+
+    terms: Terms
+    tariff: Tariff
+    units: int
+    cost: int
+    tally: int
+    """Which draw counts the period's quantity; -1 when the price does not depend on it."""
+    valid_until_us: int
+    shadow: bool
+
+
+def presented(keys_shown: Sequence[str], environment: str) -> keys.Key | Refusal:
+    """The one key of a request, before anything is looked up."""
+    if not keys_shown:
+        return Refusal("key_missing")
+    if len(set(keys_shown)) > 1:
+        return Refusal("two_keys")
+    key = keys.parse(keys_shown[0])
+    if key is None:
+        return Refusal("key_invalid")
+    if key.environment != environment:
+        return Refusal("key_environment")
+    return key
+
+
+def key_state(key: KeyFacts, now_us: int) -> Refusal | None:
+    """Whether a key that was proven to be genuine may still be used."""
+    if key.revoked:
+        return Refusal("key_revoked", scope="key")
+    if key.expires_at_us and key.expires_at_us <= now_us:
+        return Refusal("key_expired", scope="key")
+    return None
+
+
+def entitled(policy: Policy, caller: Caller, route: Route) -> Refusal | None:
+    """Whether the account and the key may use the route at all, whatever it costs."""
+    if caller.account.suspended:
+        return Refusal("account_suspended", scope="account")
+    key = caller.key
+    if key is not None and key.scopes and route.scope not in key.scopes:
+        return Refusal("scope_missing", scope="key")
+    plan = policy.plan(caller.account.plan)
+    if route.feature and route.feature not in plan.features:
+        return Refusal("feature_not_in_plan", scope="plan")
+    return None
+
+
+def offer(
+    policy: Policy,
+    caller: Caller,
+    route: Route,
+    used: Mapping[str, int],
+    now_us: int,
+    *,
+    units: int | None = None,
+    cost: int | None = None,
+    extra: bool = False,
+    strict: bool = True,
+) -> Offer | Refusal:
+    """What to set aside for a call of the caller on the route.
+
+    `used` is what is known of the quantities of the period; the store checks it. `extra` is a charge inside a
+    call that was admitted already. Without `strict`, usage that has happened is counted whatever is left.
+    """
+    gated = strict and not extra
+    refused = entitled(policy, caller, route) if gated else None
+    if refused:
+        return refused
+    wanted = route.hold_units if units is None else units
+    case = Case(policy, policy.plan(caller.account.plan), caller, route, now_us)
+    plan, found = _admitted(case, wanted, used)
+    if found is None:
+        if cost is None:
+            return Refusal("no_price", scope="plan", meter=route.meter)
+        found = Tariff(None, None, False)
+    counted = draws.tally(case, found, wanted, used)
+    before = used.get(counted.name, 0) if counted else 0
+    nanos = cost if cost is not None else route.hold_nanos or found.cost(wanted, before)
+    front = draws.gates(case) if gated else []
+    rest = [*draws.caps(case, wanted, nanos), *draws.money(case, found, nanos)]
+    taken = [*front, *([counted] if counted else []), *(rest if strict else map(draws.unbounded, rest))]
+    terms = _terms(case, plan, tuple(taken), wanted, nanos, found.minimum)
+    until = _valid_until(taken, caller.key)
+    return Offer(
+        terms, found, wanted, nanos, len(front) if counted else -1, until, policy.shadow or route.shadow
+    )
+
+
+def _admitted(case: Case, units: int, used: Mapping[str, int]) -> tuple[Plan, Tariff | None]:
+    """The plan whose tariff applies: the account's, or the larger one that its usage reaches."""
+    policy, plan, _, route, _ = case
+    found = tariff(policy, plan, route.meter, route.dimensions, route.multiplier)
+    if found is None or found.included is None or plan.on_exceed != "upgrade":
+        return plan, found
+    name = draws.tally_name(case, draws.tally_window(case, found))
+    reached = used.get(name, 0) + units
+    larger = larger_plan(policy, plan, route.meter, reached) if reached > found.included.units else None
+    if larger is None:
+        return plan, found
+    return larger, tariff(policy, larger, route.meter, route.dimensions, route.multiplier)
+
+
+def _valid_until(taken: Sequence[Draw], key: KeyFacts | None) -> int:
+    ends = [draw.until_us for draw in taken if draw.until_us]
+    if key is not None and key.expires_at_us:
+        ends.append(key.expires_at_us)
+    return min(ends, default=UNBOUNDED)
+
+
+def _terms(case: Case, plan: Plan, taken: tuple[Draw, ...], units: int, nanos: int, minimum: int) -> Terms:
+    policy, own, caller, route, _ = case
+    known = {
+        "hold": (units, nanos),
+        "release": (0, 0),
+        "minimum": (units, nanos) if case.fixed else (0, minimum),
+    }
+    unknown_units, unknown_cost = known[route.on_unknown_outcome]
+    return Terms(
+        account=caller.account.id,
+        key=caller.key.kid if caller.key else "",
+        plan=plan.id,
+        policy=policy.version,
+        service=policy.service,
+        route=route.match,
+        meter=route.meter,
+        currency=policy.currency,
+        draws=taken,
+        unknown_units=unknown_units,
+        unknown_cost=unknown_cost,
+        upgraded_from=own.id if plan is not own else "",
+    )
+
+
+def refused(offered: Offer, position: int, value: int, now_us: int) -> Refusal:
+    """Why a draw that the store denied refuses the call."""
+    draw = offered.terms.draws[position]
+    left = remaining(draw, value, now_us)
+    found = Refusal(
+        _reason(draw),
+        scope=draws.scope_of(draw),
+        meter=offered.terms.meter,
+        required=draw.amount,
+        available=left,
+    )
+    if draw.kind == SLOTS:
+        return found._replace(retry_after_us=10**6)
+    if draw.kind == RATE:
+        wait = max(1, retry_after_us(draw, value, now_us))
+        return found._replace(resets_at_us=now_us + wait, retry_after_us=wait)
+    if found.reason == "quota_exceeded":
+        return found._replace(resets_at_us=draw.until_us, retry_after_us=max(1, draw.until_us - now_us))
+    return found._replace(resets_at_us=draw.until_us)
+
+
+def _reason(draw: Draw) -> str:
+    if draw.kind == BALANCE:
+        return "insufficient_credits"
+    if draw.kind == SLOTS:
+        return "too_many_open"
+    if draw.kind == RATE:
+        return "rate_limited"
+    return "cap_reached" if draw.follows == COST else "quota_exceeded"
+
+
+def settled(offered: Offer, units: int, before: int) -> tuple[int, tuple[int, ...]]:
+    """What a call came to: its cost, and the actual amount of every draw."""
+    cost = offered.tariff.cost(units, before)
+    return cost, actual_amounts(offered.terms.draws, units, cost)

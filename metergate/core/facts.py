@@ -1,0 +1,50 @@
+"""What is known about a request, a key and an account when a decision is made."""
+
+from typing import NamedTuple
+
+from metergate.core.periods import Every
+
+
+class RequestFacts(NamedTuple):
+    """A request as policy sees it: the bytes of the path are the ones the app or the upstream gets."""
+
+    method: str
+    path: bytes
+    credentials: tuple[str, ...] = ()
+    anthropic: bool = False
+
+
+class KeyFacts(NamedTuple):
+    """A key as the store knows it; the secret itself is known to nobody but its owner."""
+
+    kid: str
+    account: str
+    digest: str
+    pepper: int = 1
+    environment: str = "live"
+    scopes: tuple[str, ...] = ()
+    revoked: bool = False
+    expires_at_us: int = 0
+    cap_nanos: int = 0
+    cap_every: Every = "month"
+
+
+class AccountFacts(NamedTuple):
+    """An account as the store knows it."""
+
+    id: str
+    plan: str = ""
+    plan_since_us: int = 0
+    suspended: bool = False
+
+
+class Caller(NamedTuple):
+    """Who calls: an account, the key it showed (or none), and the generation both were read at.
+
+    Every change of the account or of one of its keys moves the generation, and the store compares it inside
+    the hold: what was decided from old facts is refused there and decided again.
+    """
+
+    account: AccountFacts
+    key: KeyFacts | None
+    generation: int

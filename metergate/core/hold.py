@@ -1,0 +1,88 @@
+"""The life of a hold, as a table, and the values that travel with it.
+
+    NEW --hold--> HELD --dispatch--> DISPATCHED --settle--> SETTLED
+                   |                      |-----release--> RELEASED
+                   |-----release--> RELEASED
+                   |-----expire---> RELEASED   (nothing was dispatched, nothing is owed)
+                                          |-----expire---> SETTLED   (by the policy's `on_unknown_outcome`)
+
+A hold that has ended stays ended: the same ending again answers the same, another one is a conflict.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from metergate.core.budget import Draw, actual_amounts
+
+NEW, HELD, DISPATCHED, SETTLED, RELEASED = (
+    "new",
+    "held",
+    "dispatched",
+    "settled",
+    "released",
+)
+
+TRANSITIONS: Mapping[tuple[str, str], str] = {
+    (NEW, "hold"): HELD,
+    (HELD, "hold"): HELD,
+    (HELD, "renew"): HELD,
+    (HELD, "dispatch"): DISPATCHED,
+    (HELD, "settle"): SETTLED,
+    (HELD, "release"): RELEASED,
+    (HELD, "expire"): RELEASED,
+    (DISPATCHED, "hold"): DISPATCHED,
+    (DISPATCHED, "dispatch"): DISPATCHED,
+    (DISPATCHED, "renew"): DISPATCHED,
+    (DISPATCHED, "settle"): SETTLED,
+    (DISPATCHED, "release"): RELEASED,
+    (DISPATCHED, "expire"): SETTLED,
+    (SETTLED, "settle"): SETTLED,
+    (RELEASED, "release"): RELEASED,
+}
+
+
+def after(state: str, step: str) -> str | None:
+    """The state that a step leads to, or None where it is a conflict."""
+    return TRANSITIONS.get((state, step))
+
+
+class Terms(NamedTuple):
+    """What is fixed when a call is admitted; the same for every call of one caller on one route."""
+
+    account: str
+    key: str
+    plan: str
+    policy: str
+    service: str
+    route: str
+    meter: str
+    currency: str
+    draws: tuple[Draw, ...]
+    unknown_units: int = 0
+    unknown_cost: int = 0
+    """What a dispatched call costs whose end nobody saw."""
+    upgraded_from: str = ""
+
+
+class UsageEvent(NamedTuple):
+    """The fact that a settle leaves behind: one row of usage, and what each budget was charged."""
+
+    op: str
+    request_id: str
+    at_us: int
+    path: str
+    units: int
+    dimensions: tuple[tuple[str, str], ...]
+    cost: int
+    measured: str
+    amounts: tuple[int, ...]
+    terms: Terms
+    twin: tuple[str, str, int] | None = None
+    answer: bytes | None = None
+
+
+def unknown_outcome(op: str, request_id: str, terms: Terms, at_us: int) -> UsageEvent:
+    """The event of a dispatched call whose end nobody saw."""
+    units, cost = terms.unknown_units, terms.unknown_cost
+    amounts = actual_amounts(terms.draws, units, cost)
+    return UsageEvent(op, request_id, at_us, "", units, (), cost, "unknown", amounts, terms)

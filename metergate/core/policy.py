@@ -1,0 +1,202 @@
+"""A policy: what one YAML file says, as values. `config/` reads it; nothing here knows YAML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from metergate.core.periods import Every
+from metergate.core.price import PriceRule
+
+Scope = Literal["account", "key", "plan"]
+OnExceed = Literal["block", "overage", "upgrade"]
+OnUnknown = Literal["minimum", "hold", "release"]
+OnFailure = Literal["release", "charge"]
+OnDisconnect = Literal["used", "hold", "release"]
+Prices = Mapping[str, tuple[PriceRule, ...]]
+
+NOTHING: Mapping[str, tuple[PriceRule, ...]] = MappingProxyType({})
+MINUTE_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """How units are counted. `count` names the counter; the other fields are its options."""
+
+    name: str
+    count: str
+    path: str = ""
+    header: str = ""
+    of: Literal["response", "request", "both"] = "response"
+    per_message: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """Units of a meter that a plan contains, again in every window."""
+
+    units: int
+    every: Every = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `rate` calls `per` window, evened out by GCRA; `burst` of them may come at once."""
+
+    rate: int
+    per: Every
+    burst: int
+    scope: Scope = "account"
+
+    @property
+    def name(self) -> str:
+        return f"{self.rate}-per-{self.per}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most this much money, or this many units of a meter, in every window. A soft cap only counts."""
+
+    every: Every
+    spend: int = 0
+    units: int = 0
+    meter: str = ""
+    scope: Scope = "account"
+    soft: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.meter or 'spend'}-{self.every}"
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """At most this many calls open at once."""
+
+    calls: int
+    scope: Scope = "account"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPrice:
+    amount: int
+    every: Every = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Promotional credits that come once with the first subscription to a plan."""
+
+    credits: int
+    lasts_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an account is entitled to."""
+
+    id: str
+    name: str = ""
+    features: frozenset[str] = frozenset()
+    included: Mapping[str, Included] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
+    caps: tuple[Cap, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
+    on_exceed: OnExceed = "block"
+    overage: Prices = NOTHING
+    prices: Prices = NOTHING
+    price: PlanPrice | None = None
+    contact: str = ""
+    credit_limit: int = 0
+    """How far below zero the balance may go (postpaid); money is owed, never lost."""
+    anchored: bool = False
+    """Windows begin at the instant of the subscription, not with the calendar."""
+    trial: Trial | None = None
+
+
+NO_PLAN = Plan(id="")
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    id: str
+    credits: int
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One rule of a policy: which requests, and what they cost."""
+
+    index: int
+    match: str
+    method: str
+    pattern: str
+    meter: str = ""
+    feature: str = ""
+    scope: str = ""
+    free: bool = False
+    public: bool = False
+    hold_units: int = 1
+    hold_nanos: int = 0
+    hold_for_us: int = 10 * MINUTE_US
+    multiplier: tuple[int, int] = (1, 1)
+    dimensions: tuple[tuple[str, str], ...] = ()
+    shadow: bool = False
+    on_upstream_error: OnFailure = "release"
+    on_client_error: OnFailure = "charge"
+    on_disconnect: OnDisconnect = "used"
+    on_missing_usage: OnUnknown = "minimum"
+    on_unknown_outcome: OnUnknown = "minimum"
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Which answers say what a call cost and what is left."""
+
+    cost: bool = True
+    balance: bool = True
+    limits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    version: str
+    """Digest of the file; recorded with every usage event."""
+    meters: Mapping[str, Meter]
+    routes: tuple[Route, ...]
+    prices: Prices = NOTHING
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    packs: Mapping[str, Pack] = field(default_factory=dict)
+    currency: str = "USD"
+    service: str = ""
+    environment: Literal["live", "test"] = "live"
+    zone: str = "UTC"
+    default: Literal["deny", "free"] = "deny"
+    default_plan: str = ""
+    shadow: bool = False
+    limits: tuple[Limit, ...] = ()
+    caps: tuple[Cap, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
+    key_headers: tuple[str, ...] = (
+        "authorization",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+    )
+    show: Show = Show()
+    billing: str = "/billing"
+    """Where the customer's endpoints stand; empty switches them off."""
+    top_up_url: str = ""
+    store: str = ""
+    ledger: str = ""
+    provider: str = ""
+    enabled: tuple[str, ...] | None = None
+    """Which third-party packages may be imported; None means any that the policy names."""
+    backlog: int = 1_000_000
+    """How many usage events may wait for the ledger before metered calls are answered with 503."""
+    fsync: Literal["always", "everysec", "no"] = "everysec"
+
+    def plan(self, id: str) -> Plan:
+        """The plan of that name; an account on no plan, or on one that is gone, has no entitlements."""
+        return self.plans.get(id or self.default_plan, NO_PLAN)

@@ -1,0 +1,162 @@
+"""An admitted call, from its hold to its end."""
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from metergate.core import decide
+from metergate.core.budget import actual_amounts
+from metergate.core.hold import UsageEvent
+from metergate.core.idempotency import Twin
+from metergate.core.refusal import Refusal
+from metergate.gate.members import Member
+from metergate.gate.prepared import Prepared
+from metergate.ports import Settle
+from metergate.wire import encode_event
+
+if TYPE_CHECKING:
+    from metergate.gate.gate import RequestGate
+
+Dimensions = tuple[tuple[str, str], ...]
+
+
+class Call:
+    """One hold that was granted. It ends once: settled or released."""
+
+    __slots__ = (
+        "charges",
+        "ended",
+        "gate",
+        "member",
+        "op",
+        "path",
+        "prepared",
+        "request_id",
+        "shadow",
+        "twin",
+        "values",
+    )
+
+    def __init__(
+        self,
+        gate: "RequestGate",
+        member: Member,
+        prepared: Prepared,
+        op: str,
+        request_id: str,
+        path: str,
+        values: tuple[int, ...],
+        twin: Twin | None = None,
+        shadow: Refusal | None = None,
+    ) -> None:
+        self.gate = gate
+        self.member = member
+        self.prepared = prepared
+        self.op = op
+        self.request_id = request_id
+        self.path = path
+        self.values = values
+        self.twin = twin
+        self.shadow = shadow
+        """Why the call would have been refused, had shadow mode not let it through."""
+        self.ended = False
+        self.charges: list[Call] = []
+
+    @property
+    def cost(self) -> int:
+        """What is set aside; the exact cost where it is known before the call."""
+        return self.prepared.offer.cost
+
+    @property
+    def balance(self) -> int | None:
+        """What was left in the account after the hold, if the hold drew on it."""
+        position = self.prepared.balance
+        return self.values[position] if position >= 0 else None
+
+    def dispatched(self) -> None:
+        self.gate.store.dispatch(self.op)
+
+    def settle(
+        self,
+        units: int | None = None,
+        *,
+        measured: str = "measured",
+        dimensions: Dimensions = (),
+        answer: bytes | None = None,
+    ) -> None:
+        """End the call with what it used; None is what was expected."""
+        if self.ended:
+            return
+        self.ended = True
+        prepared = self.prepared
+        offer = prepared.offer
+        counted = offer.units if units is None else units
+        if prepared.exact and counted == offer.units:
+            cost, amounts = offer.cost, prepared.amounts
+        else:
+            cost, amounts = decide.settled(offer, counted, self._before())
+        self._post(counted, cost, amounts, measured, dimensions, answer)
+        for charge in self.charges:
+            charge.settle()
+
+    def settle_cost(self, units: int, cost: int, measured: str, answer: bytes | None = None) -> None:
+        """End the call with a cost that is known already."""
+        if self.ended:
+            return
+        self.ended = True
+        amounts = actual_amounts(self.prepared.draws, units, cost)
+        self._post(units, cost, amounts, measured, (), answer)
+
+    def release(self) -> None:
+        """End the call as if it had never been: nothing is charged."""
+        if self.ended:
+            return
+        self.ended = True
+        self.gate.release(self.op)
+        for charge in self.charges:
+            charge.release()
+
+    def end_unmeasured(self, policy: str, measured: str) -> None:
+        """End the call by a policy that says what unmeasured usage costs."""
+        terms = self.prepared.offer.terms
+        if policy == "release":
+            self.release()
+        elif policy == "hold":
+            self.settle(measured=measured)
+        else:
+            self.settle_cost(terms.unknown_units, terms.unknown_cost, measured)
+
+    def charge(self, meter: str, units: int) -> "Call | Refusal | Awaitable[Call | Refusal]":
+        """Set aside more for this call, of any meter."""
+        return self.gate.charge(self, meter, units)
+
+    def _before(self) -> int:
+        """What the period had counted when this call was admitted."""
+        tally = self.prepared.offer.tally
+        return self.values[tally] - self.prepared.draws[tally].amount if tally >= 0 else 0
+
+    def _post(
+        self,
+        units: int,
+        cost: int,
+        amounts: tuple[int, ...],
+        measured: str,
+        dimensions: Dimensions,
+        answer: bytes | None,
+    ) -> None:
+        gate = self.gate
+        twin = self.twin
+        event = UsageEvent(
+            self.op,
+            self.request_id,
+            gate.clock(),
+            self.path,
+            units,
+            dimensions or self.prepared.route.dimensions,
+            cost,
+            "shadow" if self.shadow is not None else measured,
+            amounts,
+            self.prepared.raw,
+            (twin.id, twin.fingerprint, twin.until_us) if twin is not None else None,
+            answer if twin is not None else None,
+        )
+        gate.settle(Settle(self.op, amounts, encode_event(event), answer))

@@ -1,0 +1,406 @@
+"""The request path: from a caller and a route to a call or a refusal. Never SQL, never a log line per call.
+
+A store that answers at once keeps the whole path synchronous; one that needs I/O makes the same functions
+return an awaitable. The only caller of `core.decide`'s offers.
+"""
+
+import asyncio
+import dataclasses
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
+
+from metergate.core import decide, match
+from metergate.core.decide import Offer
+from metergate.core.draws import FIXED_COUNTS
+from metergate.core.facts import Caller
+from metergate.core.idempotency import Twin
+from metergate.core.policy import Policy, Route
+from metergate.core.refusal import Refusal
+from metergate.errors import StoreUnavailable
+from metergate.gate.call import Call
+from metergate.gate.members import Member, Members
+from metergate.gate.prepared import Prepared
+from metergate.ports import (
+    DENIED,
+    FULL,
+    GRANTED,
+    STALE,
+    TWIN_DONE,
+    TWIN_OTHER,
+    TWIN_RUNNING,
+    Clock,
+    CounterStore,
+    Held,
+    Hold,
+    Settle,
+)
+
+ROUTES_REMEMBERED = 8192
+TRIES = 8
+"""How often a decision is made again when the facts under it moved."""
+RETRY_US = 10**6
+
+UNAVAILABLE = Refusal("store_unavailable", retry_after_us=RETRY_US)
+BACKLOG = Refusal("ledger_backlog", retry_after_us=5 * RETRY_US)
+
+
+class Found(NamedTuple):
+    """What a method and a path lead to."""
+
+    route: Route | None
+    path: str
+    refusal: Refusal | None = None
+
+
+class Replay(NamedTuple):
+    """The call was done before; this is what was kept of its answer."""
+
+    answer: bytes | None
+
+
+Admitted = Call | Refusal | Replay
+
+
+class Decision(NamedTuple):
+    """What `tail` shows of a call."""
+
+    at_us: int
+    account: str
+    key: str
+    route: str
+    path: str
+    request_id: str
+    reason: str
+    """Empty where the call was admitted."""
+    cost: int
+    shadow: bool
+
+
+class Wish(NamedTuple):
+    """Everything a decision is about, kept so that it can be made again."""
+
+    member: Member
+    route: Route
+    path: str
+    twin: Twin | None
+    parent: Call | None
+    units: int | None
+    cost: int | None
+    strict: bool
+    request_id: str
+
+
+class RequestGate:
+    def __init__(
+        self, policy: Policy, store: CounterStore, clock: Clock, peppers: Mapping[int, bytes]
+    ) -> None:
+        self.policy = policy
+        self.store = store
+        self.clock = clock
+        self.members = Members(policy, store, peppers)
+        self.watchers: list[Callable[[Decision], None]] = []
+        self.refused: dict[str, int] = {}
+        self._find = match.compile(policy.routes)
+        self._found: dict[tuple[str, bytes], Found] = {}
+        self._metered: dict[tuple[str, str], Route] = {}
+        self._prefix = f"req_{secrets.token_hex(10)}"
+        self._numbers = count(1)
+        self._unsettled: set[asyncio.Future[Sequence[str]]] = set()
+
+    # -- which rule ----------------------------------------------------------------------------------------
+
+    def find(self, method: str, raw_path: bytes) -> Found:
+        """The rule for a request, remembered for the next one like it."""
+        found = self._found.get((method, raw_path))
+        if found is None:
+            found = self._look(method, raw_path)
+            if len(self._found) >= ROUTES_REMEMBERED:
+                self._found.clear()
+            self._found[method, raw_path] = found
+        return found
+
+    def _look(self, method: str, raw_path: bytes) -> Found:
+        if method not in match.METHODS:
+            return Found(None, "", Refusal("bad_request", "Use an ordinary HTTP method in capital letters."))
+        path, problem = match.canonical(raw_path)
+        if problem:
+            return Found(None, "", Refusal("bad_request", problem))
+        route = self._find(method, path)
+        if route is None and self.policy.default == "deny":
+            return Found(None, path, Refusal("route_not_in_policy"))
+        return Found(route, path)
+
+    def metered(self, route: Route, meter: str) -> Route:
+        """The same rule, counting another meter."""
+        found = self._metered.get((route.match, meter))
+        if found is None:
+            index = -1 - len(self._metered)
+            found = dataclasses.replace(route, index=index, meter=meter, hold_nanos=0, hold_units=1)
+            self._metered[route.match, meter] = found
+        return found
+
+    def request_id(self) -> str:
+        return f"{self._prefix}{next(self._numbers):010x}"
+
+    # -- calls ---------------------------------------------------------------------------------------------
+
+    def admit(
+        self, member: Member, route: Route, path: str, request_id: str, twin: Twin | None = None
+    ) -> Admitted | Awaitable[Admitted]:
+        """Hold what a call may cost, or say why not."""
+        now_us = self.clock()
+        prepared = member.prepared.get(route.index)
+        if prepared is None or prepared.valid_until_us <= now_us or twin is not None:
+            return self._try(Wish(member, route, path, twin, None, None, None, True, request_id), 1)
+        caller = member.caller
+        hold = Hold(
+            request_id,
+            caller.account.id,
+            caller.generation,
+            prepared.draws,
+            now_us + route.hold_for_us,
+            prepared.terms,
+            request_id,
+        )
+        try:
+            answers = self.store.hold((hold,), now_us)
+        except StoreUnavailable:
+            return self._refuse(member, route, path, request_id, UNAVAILABLE)
+        if type(answers) is list and answers[0].status == GRANTED:
+            if self.watchers:
+                self._watch(member, route, path, request_id, "", prepared.offer.cost)
+            return Call(self, member, prepared, request_id, request_id, path, answers[0].values)
+        wish = Wish(member, route, path, None, None, None, None, True, request_id)
+        return self._answer(wish, prepared, request_id, answers, 1)
+
+    def charge(self, parent: Call, meter: str, units: int) -> Call | Refusal | Awaitable[Call | Refusal]:
+        """Hold more for a call that is running, or that has just ended."""
+        route = self.metered(parent.prepared.route, meter)
+        wish = Wish(parent.member, route, parent.path, None, parent, units, None, True, parent.request_id)
+        return self._try(wish, 1)  # type: ignore[return-value]  # without a twin nothing is replayed
+
+    def record(
+        self,
+        member: Member,
+        route: Route,
+        units: int,
+        cost: int | None,
+        request_id: str,
+        twin: Twin | None,
+        *,
+        strict: bool = False,
+    ) -> Admitted | Awaitable[Admitted]:
+        """Hold for usage that has happened: it is counted whatever is left."""
+        return self._try(Wish(member, route, route.match, twin, None, units, cost, strict, request_id), 1)
+
+    def _try(self, wish: Wish, tries: int) -> Admitted | Awaitable[Admitted]:
+        now_us = self.clock()
+        prepared = self._prepare(wish, now_us)
+        if isinstance(prepared, Refusal):
+            return self._turned_away(wish, prepared)
+        caller = wish.member.caller
+        op = (
+            wish.request_id
+            if tries == 1 and wish.parent is None
+            else f"{wish.request_id}.{next(self._numbers):x}"
+        )
+        hold = Hold(
+            op,
+            caller.account.id,
+            caller.generation,
+            prepared.draws,
+            now_us + wish.route.hold_for_us,
+            prepared.terms,
+            wish.request_id,
+            wish.twin,
+        )
+        try:
+            answers = self.store.hold((hold,), now_us)
+        except StoreUnavailable:
+            return self._turned_away(wish, UNAVAILABLE)
+        return self._answer(wish, prepared, op, answers, tries)
+
+    def _prepare(self, wish: Wish, now_us: int) -> Prepared | Refusal:
+        member, route = wish.member, wish.route
+        plain = wish.units is None and wish.strict
+        if plain:
+            known = member.prepared.get(route.index)
+            if known is not None and known.valid_until_us > now_us:
+                return known
+        offered = decide.offer(
+            self.policy,
+            member.caller,
+            route,
+            member.used,
+            now_us,
+            units=wish.units,
+            cost=wish.cost,
+            extra=wish.parent is not None,
+            strict=wish.strict,
+        )
+        if isinstance(offered, Refusal):
+            return offered
+        fixed = wish.units is not None or self.policy.meters[route.meter].count in FIXED_COUNTS
+        prepared = Prepared(offered, route, exact=fixed and not (plain and route.hold_nanos))
+        if plain:
+            member.prepared[route.index] = prepared
+        return prepared
+
+    def _answer(
+        self,
+        wish: Wish,
+        prepared: Prepared,
+        op: str,
+        answers: Sequence[Held] | Awaitable[Sequence[Held]],
+        tries: int,
+    ) -> Admitted | Awaitable[Admitted]:
+        if isinstance(answers, Sequence):
+            return self._judge(wish, prepared, op, answers[0], tries)
+        return self._judge_later(wish, prepared, op, answers, tries)
+
+    async def _judge_later(
+        self, wish: Wish, prepared: Prepared, op: str, answers: Awaitable[Sequence[Held]], tries: int
+    ) -> Admitted:
+        try:
+            held = (await answers)[0]
+        except StoreUnavailable:
+            return self._turned_away(wish, UNAVAILABLE)
+        admitted = self._judge(wish, prepared, op, held, tries)
+        return await admitted if isinstance(admitted, Awaitable) else admitted
+
+    def _judge(
+        self, wish: Wish, prepared: Prepared, op: str, held: Held, tries: int
+    ) -> Admitted | Awaitable[Admitted]:
+        status = held.status
+        if status == GRANTED:
+            return self._granted(wish, prepared, op, held)
+        if status == DENIED:
+            return self._denied(wish, prepared, held, tries)
+        if status == TWIN_DONE:
+            return Replay(held.answer)
+        if status == STALE and tries < TRIES:
+            return self._read_again(wish, tries)
+        if status == TWIN_RUNNING:
+            return self._turned_away(wish, Refusal("idempotency_running", retry_after_us=RETRY_US))
+        if status == TWIN_OTHER:
+            return self._turned_away(wish, Refusal("idempotency_mismatch"))
+        return self._turned_away(wish, BACKLOG if status == FULL else UNAVAILABLE)
+
+    def _granted(self, wish: Wish, prepared: Prepared, op: str, held: Held) -> Call:
+        offer = prepared.offer
+        if offer.tally >= 0:
+            draw = prepared.draws[offer.tally]
+            wish.member.used[draw.name] = held.values[offer.tally]
+        if self.watchers:
+            self._watch(wish.member, wish.route, wish.path, wish.request_id, "", offer.cost)
+        call = Call(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
+        if wish.parent is not None:
+            wish.parent.charges.append(call)
+        return call
+
+    def _denied(
+        self, wish: Wish, prepared: Prepared, held: Held, tries: int
+    ) -> Admitted | Awaitable[Admitted]:
+        now_us = self.clock()
+        offer = prepared.offer
+        if held.position == offer.tally and tries < TRIES:
+            wish.member.used[prepared.draws[offer.tally].name] = held.value
+            wish.member.prepared.pop(wish.route.index, None)
+            again = self._prepare(wish, now_us)
+            if isinstance(again, Refusal) or again.draws != prepared.draws:
+                return self._try(wish, tries + 1)
+        return self._turned_away(wish, decide.refused(offer, held.position, held.value, now_us))
+
+    def _read_again(self, wish: Wish, tries: int) -> Admitted | Awaitable[Admitted]:
+        """The account or the key has changed: read both and decide from the new facts."""
+        member = wish.member
+        key = member.caller.key
+        asked = self.members.reread(key, member.caller.account.id)
+        if isinstance(asked, Sequence):
+            return self._reread(wish, asked[0], tries)
+        return self._reread_later(wish, asked, tries)
+
+    async def _reread_later(
+        self, wish: Wish, asked: Awaitable[Sequence[Caller | int | None]], tries: int
+    ) -> Admitted:
+        admitted = self._reread(wish, (await asked)[0], tries)
+        return await admitted if isinstance(admitted, Awaitable) else admitted
+
+    def _reread(self, wish: Wish, told: Caller | int | None, tries: int) -> Admitted | Awaitable[Admitted]:
+        member = wish.member
+        if not isinstance(told, Caller):
+            return self._turned_away(wish, UNAVAILABLE)
+        if told.key is not None:
+            state = decide.key_state(told.key, self.clock())
+            if state is not None:
+                member.fresh_until_us = 0
+                return self._turned_away(wish, state)
+        member.caller = told
+        member.prepared.clear()
+        return self._try(wish, tries + 1)
+
+    # -- refusals ------------------------------------------------------------------------------------------
+
+    def _turned_away(self, wish: Wish, refusal: Refusal) -> Admitted:
+        if not (self.policy.shadow or wish.route.shadow) or not wish.strict:
+            return self._refuse(wish.member, wish.route, wish.path, wish.request_id, refusal)
+        shadowed = self._try(wish._replace(strict=False, units=0, cost=0, twin=None), TRIES)
+        if isinstance(shadowed, Call):
+            shadowed.shadow = refusal
+            self._refuse(wish.member, wish.route, wish.path, wish.request_id, refusal, shadow=True)
+            return shadowed
+        return refusal
+
+    def _refuse(
+        self,
+        member: Member | None,
+        route: Route,
+        path: str,
+        request_id: str,
+        refusal: Refusal,
+        *,
+        shadow: bool = False,
+    ) -> Refusal:
+        self.refused[refusal.reason] = self.refused.get(refusal.reason, 0) + 1
+        if self.watchers:
+            self._watch(member, route, path, request_id, refusal.reason, 0, shadow=shadow)
+        return refusal
+
+    def _watch(
+        self,
+        member: Member | None,
+        route: Route,
+        path: str,
+        request_id: str,
+        reason: str,
+        cost: int,
+        *,
+        shadow: bool = False,
+    ) -> None:
+        account = member.caller.account.id if member else ""
+        key = member.caller.key.kid if member and member.caller.key else ""
+        decision = Decision(self.clock(), account, key, route.match, path, request_id, reason, cost, shadow)
+        for watcher in self.watchers:
+            watcher(decision)
+
+    # -- ends ----------------------------------------------------------------------------------------------
+
+    def settle(self, settle: Settle) -> None:
+        self._follow(self.store.settle((settle,), self.clock()))
+
+    def release(self, op: str) -> None:
+        self._follow(self.store.release((op,), self.clock()))
+
+    def _follow(self, answers: Sequence[str] | Awaitable[Sequence[str]]) -> None:
+        """Nobody waits for the end of a call; a store that needs I/O is followed until it has answered."""
+        if not isinstance(answers, Sequence):
+            future = asyncio.ensure_future(answers)
+            self._unsettled.add(future)
+            future.add_done_callback(self._unsettled.discard)
+
+    async def settled(self) -> None:
+        """Wait until every end that was begun has been answered."""
+        while self._unsettled:
+            await asyncio.wait(set(self._unsettled))

@@ -1,0 +1,107 @@
+"""Callers, as the gate remembers them for a moment.
+
+A key is parsed, digested and looked up once; for at most a second its bytes lead straight to what was found.
+That is safe because the hold compares the account's generation inside the store: a revoked key or a changed
+plan is noticed by the very next call, and the facts are read again.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+
+from metergate.core import decide, keys
+from metergate.core.facts import Caller, KeyFacts
+from metergate.core.policy import Policy
+from metergate.core.refusal import Refusal
+from metergate.gate.prepared import Prepared
+from metergate.ports import Answers, AskAccount, AskKey, CounterStore, Told
+
+FRESH_US = 10**6
+REMEMBERED = 10_000
+_NO_DIGEST = "0" * 64
+
+
+class Member:
+    """A caller, and what was prepared for it on each route."""
+
+    __slots__ = ("caller", "fresh_until_us", "prepared", "used")
+
+    def __init__(self, caller: Caller, fresh_until_us: int) -> None:
+        self.caller = caller
+        self.fresh_until_us = fresh_until_us
+        self.prepared: dict[int, Prepared] = {}
+        self.used: dict[str, int] = {}
+        """What the store last said of the quantities of the period."""
+
+
+class Members:
+    def __init__(self, policy: Policy, store: CounterStore, peppers: Mapping[int, bytes]) -> None:
+        self._policy = policy
+        self._store = store
+        self._peppers = peppers
+        self._by_key: dict[str, Member] = {}
+        self._by_account: dict[str, Member] = {}
+
+    def of_key(self, text: str, now_us: int) -> Member | None:
+        """The member that showed this key a moment ago."""
+        member = self._by_key.get(text)
+        return member if member is not None and member.fresh_until_us > now_us else None
+
+    def find_key(self, shown: Sequence[str], now_us: int) -> Member | Refusal | Awaitable[Member | Refusal]:
+        """Prove a key and read who it belongs to."""
+        key = decide.presented(shown, self._policy.environment)
+        if isinstance(key, Refusal):
+            return key
+        told = self._store.state((AskKey(key.kid),))
+        if isinstance(told, Sequence):
+            return self._proven(key, told[0], now_us)
+        return self._proven_later(key, told, now_us)
+
+    async def _proven_later(
+        self, key: keys.Key, told: Awaitable[Sequence[Told]], now_us: int
+    ) -> Member | Refusal:
+        return self._proven(key, (await told)[0], now_us)
+
+    def _proven(self, key: keys.Key, told: Told, now_us: int) -> Member | Refusal:
+        facts = told.key if isinstance(told, Caller) else None
+        pepper = self._peppers.get(facts.pepper if facts else 1, b"")
+        genuine = keys.same(keys.digest(key.text, pepper), facts.digest if facts else _NO_DIGEST)
+        if not genuine or facts is None or not isinstance(told, Caller):
+            return Refusal("key_invalid")
+        state = decide.key_state(facts, now_us)
+        if state is not None:
+            return state
+        until = now_us + FRESH_US
+        if facts.expires_at_us:
+            until = min(until, facts.expires_at_us)
+        return self._remember(self._by_key, key.text, told, until)
+
+    def of_account(self, account: str, now_us: int) -> Member | Awaitable[Member | None] | None:
+        """The account itself, for usage that is recorded without a key."""
+        member = self._by_account.get(account)
+        if member is not None and member.fresh_until_us > now_us:
+            return member
+        told = self._store.state((AskAccount(account),))
+        if isinstance(told, Sequence):
+            return self._known(account, told[0], now_us)
+        return self._known_later(account, told, now_us)
+
+    async def _known_later(self, account: str, told: Awaitable[Sequence[Told]], now_us: int) -> Member | None:
+        return self._known(account, (await told)[0], now_us)
+
+    def _known(self, account: str, told: Told, now_us: int) -> Member | None:
+        if not isinstance(told, Caller):
+            return None
+        return self._remember(self._by_account, account, told, now_us + FRESH_US)
+
+    def reread(self, key: KeyFacts | None, account: str) -> Answers[Told]:
+        """Read again what was remembered of a caller."""
+        return self._store.state((AskKey(key.kid) if key else AskAccount(account),))
+
+    def _remember(self, members: dict[str, Member], name: str, caller: Caller, until_us: int) -> Member:
+        known = members.get(name)
+        if known is not None and known.caller == caller:
+            known.fresh_until_us = until_us
+            return known
+        if len(members) >= REMEMBERED:
+            members.clear()
+        members[name] = member = Member(caller, until_us)
+        return member

@@ -1,0 +1,24 @@
+"""What every call of one caller on one route has in common, made ready once."""
+
+from metergate.core.budget import BALANCE, actual_amounts
+from metergate.core.decide import Offer
+from metergate.core.hold import Terms
+from metergate.core.policy import Route
+from metergate.wire import encode_terms, raw_terms
+
+
+class Prepared:
+    __slots__ = ("amounts", "balance", "draws", "exact", "offer", "raw", "route", "terms", "valid_until_us")
+
+    def __init__(self, offer: Offer, route: Route, *, exact: bool) -> None:
+        self.offer = offer
+        self.route = route
+        self.draws = offer.terms.draws
+        self.terms: bytes = encode_terms(offer.terms)
+        self.raw: Terms = raw_terms(self.terms)
+        self.valid_until_us = offer.valid_until_us
+        self.amounts = actual_amounts(self.draws, offer.units, offer.cost)
+        self.exact = exact
+        """Whether the hold is what the call costs when it counts the units that were expected."""
+        self.balance = next((i for i, draw in enumerate(self.draws) if draw.kind == BALANCE), -1)
+        """Which draw is the one on the balance."""

@@ -1,0 +1,167 @@
+"""The counter store's contract, and the clock.
+
+Every operation comes in batches and carries an id made by the caller; doing one again answers the same and
+changes nothing. A store that needs no I/O answers with a list, one that does with an awaitable of it: the
+gate takes either. `metergate.testing.conformance` is this page as tests.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+from metergate.core.budget import Draw
+from metergate.core.facts import AccountFacts, Caller, KeyFacts
+from metergate.core.idempotency import Twin
+
+Clock = Callable[[], int]
+"""Microseconds since the epoch, UTC."""
+
+T = TypeVar("T")
+Answers = Sequence[T] | Awaitable[Sequence[T]]
+
+# What a store answers to a hold.
+GRANTED = "granted"
+DENIED = "denied"  # `position` names the draw that did not fit, `value` what its budget holds
+STALE = "stale"  # the account or one of its keys has changed since `generation`: read it again
+CONFLICT = "conflict"  # the id is known with other contents
+ENDED = "ended"  # the hold of this id has ended
+FULL = "full"  # too many events wait for the ledger
+TWIN_RUNNING = "twin_running"  # a call with the same idempotency key is still open
+TWIN_DONE = "twin_done"  # it was done; `answer` is what was kept of it
+TWIN_OTHER = "twin_other"  # the idempotency key was used for another request
+
+# What a store answers to a settle, release or renewal.
+DONE = "done"
+UNKNOWN = "unknown"
+
+
+class Hold(NamedTuple):
+    """Amounts of several budgets, all or none. No two draws of a hold name the same budget."""
+
+    op: str
+    account: str
+    generation: int
+    draws: tuple[Draw, ...]
+    expires_at_us: int
+    terms: bytes
+    request_id: str
+    twin: Twin | None = None
+
+
+class Held(NamedTuple):
+    status: str
+    values: tuple[int, ...] = ()
+    """Of a granted hold: what each budget holds after its draw."""
+    position: int = 0
+    value: int = 0
+    answer: bytes | None = None
+
+
+class Settle(NamedTuple):
+    op: str
+    amounts: tuple[int, ...]
+    event: bytes
+    answer: bytes | None = None
+    """What a later twin of the call is answered with."""
+
+
+class Expired(NamedTuple):
+    op: str
+    request_id: str
+    dispatched: bool
+    terms: bytes
+
+
+class Entry(NamedTuple):
+    id: str
+    event: bytes
+
+
+class PutAccount(NamedTuple):
+    """Make an account known, or change its facts. `balance` counts only where the account is new."""
+
+    account: AccountFacts
+    balance: int = 0
+
+
+class PutKey(NamedTuple):
+    key: KeyFacts
+
+
+class Adjust(NamedTuple):
+    """Add to a balance (take away, when negative), once per id."""
+
+    id: str
+    account: str
+    delta: int
+
+
+class PutBudget(NamedTuple):
+    """Set the counter of a window where the store does not have it yet."""
+
+    name: str
+    value: int
+    until_us: int
+
+
+class PutTwin(NamedTuple):
+    """Remember a finished call with an idempotency key, where the store does not know it yet."""
+
+    twin: Twin
+    answer: bytes | None
+
+
+Change = PutAccount | PutKey | Adjust | PutBudget | PutTwin
+
+
+class AskKey(NamedTuple):
+    kid: str
+
+
+class AskAccount(NamedTuple):
+    id: str
+
+
+class AskBudget(NamedTuple):
+    name: str
+
+
+Ask = AskKey | AskAccount | AskBudget
+Told = Caller | int | None
+"""A caller for a key or an account, a number for a budget, None for what is not known."""
+
+
+class StoreHealth(NamedTuple):
+    name: str
+    ok: bool
+    backlog: int
+    open_holds: int
+    detail: str = ""
+    shared: bool = False
+    """Whether several processes may use it at once."""
+
+
+class CounterStore(Protocol):
+    def hold(self, batch: Sequence[Hold], now_us: int) -> Answers[Held]: ...
+
+    def dispatch(self, op: str) -> None:
+        """Mark that the call is about to reach the app or the upstream. Never waits."""
+
+    def settle(self, batch: Sequence[Settle], now_us: int) -> Answers[str]: ...
+
+    def release(self, ops: Sequence[str], now_us: int) -> Answers[str]: ...
+
+    def renew(self, ops: Sequence[str], expires_at_us: int) -> Answers[str]: ...
+
+    def expire(self, now_us: int, limit: int) -> Answers[Expired]:
+        """Holds whose time is over. Each is handed out again only after a while, so one reaper ends it."""
+
+    def drain(self, limit: int) -> Answers[Entry]:
+        """The oldest events that nobody has acknowledged; they stay until somebody does."""
+
+    def acknowledge(self, ids: Sequence[str]) -> Answers[str]: ...
+
+    def sync(self, changes: Sequence[Change], now_us: int) -> Answers[str]: ...
+
+    def state(self, asks: Sequence[Ask]) -> Answers[Told]: ...
+
+    def health(self) -> StoreHealth: ...

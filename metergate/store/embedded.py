@@ -1,0 +1,339 @@
+"""The embedded counter store: budgets in memory, changed by the core's pure functions, every step journalled.
+
+Nothing here waits: a verdict is there at once. A step is written to the journal before it changes a budget,
+so that whatever a killed process has answered can be read again. One process owns the journal's folder.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from metergate.core.budget import SLOTS, correct, take
+from metergate.core.facts import AccountFacts, Caller, KeyFacts
+from metergate.errors import StoreUnavailable
+from metergate.ports import (
+    CONFLICT,
+    DENIED,
+    DONE,
+    ENDED,
+    FULL,
+    GRANTED,
+    STALE,
+    UNKNOWN,
+    Adjust,
+    Ask,
+    AskAccount,
+    AskKey,
+    Change,
+    CounterStore,
+    Entry,
+    Expired,
+    Held,
+    Hold,
+    PutAccount,
+    PutBudget,
+    PutKey,
+    Settle,
+    StoreHealth,
+    Told,
+)
+from metergate.store import journal as records
+from metergate.store.journal import Journal, segment_of
+from metergate.store.twins import Twins
+from metergate.wire import encode, raw_terms
+
+ENDED_KEPT = 16_384
+"""How many ended operations answer a repetition; after that the ledger's unique id is the guard."""
+REAPER_LEASE_US = 30 * 10**6
+LATE_US = 3600 * 10**6
+"""A window's counter outlives its window by this much, for calls that settle late."""
+
+
+_STALE = Held(STALE)
+
+
+class _Open:
+    """A hold that has not ended."""
+
+    __slots__ = ("dispatched", "expires_at_us", "hold", "position", "values")
+
+    def __init__(self, hold: Hold, values: tuple[int, ...], position: int) -> None:
+        self.hold = hold
+        self.values = values
+        self.position = position
+        self.expires_at_us = hold.expires_at_us
+        self.dispatched = False
+
+
+class EmbeddedStore:
+    def __init__(self, journal: Journal | None, *, backlog: int = 1_000_000) -> None:
+        self._journal = journal
+        self._backlog = backlog
+        self._budgets: dict[str, int] = {}
+        self._ends: dict[int, list[str]] = {}
+        self._accounts: dict[str, AccountFacts] = {}
+        self._keys: dict[str, KeyFacts] = {}
+        self._generations: dict[str, int] = {}
+        self._open: dict[str, _Open] = {}
+        self._ended: dict[str, bytes | Held] = {}
+        self._ended_before: dict[str, bytes | Held] = {}
+        self._outbox: dict[int, bytes] = {}
+        self._adjusted: dict[str, int] = {}
+        self._twins = Twins()
+        self._unwritten = 0
+        self._unjournalled = 0
+
+    # -- calls ---------------------------------------------------------------------------------------------
+
+    def hold(self, batch: Sequence[Hold], now_us: int) -> Sequence[Held]:
+        return [self._hold(each, now_us) for each in batch]
+
+    def _hold(self, hold: Hold, now_us: int) -> Held:
+        refused = self._unfit(hold, now_us)
+        if refused is not None:
+            return refused
+        budgets = self._budgets
+        values = []
+        for position, draw in enumerate(hold.draws):
+            value = budgets.get(draw.name, 0)
+            taken = take(draw, value, now_us)
+            if taken is None:
+                denied = Held(DENIED, position=position, value=value)
+                self._end(hold.op, denied)
+                return denied
+            values.append(taken)
+        opened = _Open(hold, tuple(values), self._write_hold(hold))
+        for draw, taken in zip(hold.draws, values, strict=True):
+            if draw.until_us and draw.name not in budgets:
+                self._ends.setdefault(draw.until_us, []).append(draw.name)
+            budgets[draw.name] = taken
+        self._open[hold.op] = opened
+        if hold.twin is not None:
+            self._twins.began(hold.twin)
+        return Held(GRANTED, opened.values)
+
+    def _unfit(self, hold: Hold, now_us: int) -> Held | None:
+        """Why a hold is not even weighed: it is known, its facts are old, or there is no room for its event."""
+        op = hold.op
+        if op in self._open or op in self._ended or op in self._ended_before:
+            return self._known(hold)
+        if self._generations.get(hold.account) != hold.generation:
+            return _STALE
+        if len(self._outbox) >= self._backlog:
+            return Held(FULL)
+        return self._twins.verdict(hold.twin, now_us) if hold.twin is not None else None
+
+    def _known(self, hold: Hold) -> Held:
+        """A hold that was seen before: the same answer, or what has become of it."""
+        opened = self._open.get(hold.op)
+        if opened is not None:
+            same = opened.hold._replace(expires_at_us=hold.expires_at_us) == hold
+            return Held(GRANTED, opened.values) if same else Held(CONFLICT)
+        ended = self._how_ended(hold.op)
+        return ended if isinstance(ended, Held) else Held(ENDED)
+
+    def dispatch(self, op: str) -> None:
+        opened = self._open.get(op)
+        if opened is not None:
+            opened.dispatched = True
+            if self._journal is not None:
+                self._journal.mark(opened.position)
+
+    def settle(self, batch: Sequence[Settle], now_us: int) -> Sequence[str]:
+        return [self._settle(*each) for each in batch]
+
+    def _settle(self, op: str, amounts: tuple[int, ...], event: bytes, answer: bytes | None) -> str:
+        opened = self._open.get(op)
+        if opened is None:
+            return self._again(op, event)
+        position = self._write_event(event)
+        del self._open[op]
+        budgets = self._budgets
+        for draw, actual in zip(opened.hold.draws, amounts, strict=True):
+            if (actual != draw.amount or draw.kind == SLOTS) and draw.name in budgets:
+                budgets[draw.name] = correct(draw, budgets[draw.name], actual)
+        self._outbox[position] = event
+        if opened.hold.twin is not None:
+            self._twins.ended(opened.hold.twin, answer)
+        self._end(op, event)
+        return DONE
+
+    def release(self, ops: Sequence[str], now_us: int) -> Sequence[str]:
+        return [self._release(op) for op in ops]
+
+    def _release(self, op: str) -> str:
+        opened = self._open.pop(op, None)
+        if opened is None:
+            return self._again(op, b"")
+        self._try_write(records.RELEASE, op.encode())
+        budgets = self._budgets
+        for draw in opened.hold.draws:
+            if draw.name in budgets:
+                budgets[draw.name] = correct(draw, budgets[draw.name], 0)
+        if opened.hold.twin is not None:
+            self._twins.dropped(opened.hold.twin)
+        self._end(op, b"")
+        return DONE
+
+    def renew(self, ops: Sequence[str], expires_at_us: int) -> Sequence[str]:
+        return [self._renew(op, expires_at_us) for op in ops]
+
+    def _renew(self, op: str, expires_at_us: int) -> str:
+        opened = self._open.get(op)
+        if opened is None:
+            return UNKNOWN
+        opened.expires_at_us = expires_at_us
+        return DONE
+
+    def expire(self, now_us: int, limit: int) -> Sequence[Expired]:
+        self._forget_windows(now_us)
+        self._twins.purge(now_us)
+        due = (each for each in self._open.values() if each.expires_at_us <= now_us)
+        expired = list(islice(due, limit))
+        for each in expired:
+            each.expires_at_us = now_us + REAPER_LEASE_US
+        return [Expired(e.hold.op, e.hold.request_id, e.dispatched, e.hold.terms) for e in expired]
+
+    # -- the outbox ----------------------------------------------------------------------------------------
+
+    def drain(self, limit: int) -> Sequence[Entry]:
+        return [Entry(str(position), event) for position, event in islice(self._outbox.items(), limit)]
+
+    def acknowledge(self, ids: Sequence[str]) -> Sequence[str]:
+        outbox = self._outbox
+        answers = [UNKNOWN if outbox.pop(int(id), None) is None else DONE for id in ids]
+        self._trim()
+        return answers
+
+    def _trim(self) -> None:
+        """Carry the oldest open holds into the current segment and drop the segments nobody needs."""
+        journal = self._journal
+        if journal is None:
+            return
+        for opened in list(islice(self._open.values(), 1024)):
+            if segment_of(opened.position) >= journal.segment - 1:
+                break
+            self._carry(opened)
+        firsts = [next(iter(self._outbox), journal.position)]
+        firsts += [opened.position for opened in islice(self._open.values(), 1)]
+        journal.keep_from(min(first for first in firsts if first >= 0))
+
+    def _carry(self, opened: _Open) -> None:
+        opened.position = self._write_hold(opened.hold)
+        if opened.dispatched and self._journal is not None:
+            self._journal.mark(opened.position)
+        self._open[opened.hold.op] = self._open.pop(opened.hold.op)
+
+    # -- what the ledger's side tells ----------------------------------------------------------------------
+
+    def sync(self, changes: Sequence[Change], now_us: int) -> Sequence[str]:
+        return [self._sync(each) for each in changes]
+
+    def _sync(self, change: Change) -> str:
+        if isinstance(change, PutAccount):
+            self._accounts[change.account.id] = change.account
+            self._budgets.setdefault(f"credits:{change.account.id}", change.balance)
+            self._touch(change.account.id)
+        elif isinstance(change, PutKey):
+            self._keys[change.key.kid] = change.key
+            self._touch(change.key.account)
+        elif isinstance(change, Adjust):
+            return self._adjust(change)
+        elif isinstance(change, PutBudget):
+            if change.name not in self._budgets:
+                self._budgets[change.name] = change.value
+                self._ends.setdefault(change.until_us, []).append(change.name)
+        else:
+            self._twins.put(change.twin, change.answer)
+        return DONE
+
+    def _adjust(self, change: Adjust) -> str:
+        name = f"credits:{change.account}"
+        if change.id in self._adjusted:
+            return DONE if self._adjusted[change.id] == change.delta else CONFLICT
+        if name not in self._budgets:
+            return UNKNOWN
+        self._adjusted[change.id] = change.delta
+        if len(self._adjusted) > ENDED_KEPT:
+            del self._adjusted[next(iter(self._adjusted))]
+        self._budgets[name] += change.delta
+        return DONE
+
+    def state(self, asks: Sequence[Ask]) -> Sequence[Told]:
+        return [self._tell(each) for each in asks]
+
+    def _tell(self, ask: Ask) -> Told:
+        if isinstance(ask, AskKey):
+            key = self._keys.get(ask.kid)
+            account = self._accounts.get(key.account) if key else None
+        elif isinstance(ask, AskAccount):
+            key, account = None, self._accounts.get(ask.id)
+        else:
+            return self._budgets.get(ask.name)
+        return Caller(account, key, self._generations[account.id]) if account else None
+
+    def prepare(self) -> None:
+        """Make sure that the next journal segment has room on the disk; OSError when it has not."""
+        if self._journal is not None:
+            self._journal.prepare()
+            self._unwritten = 0
+
+    def health(self) -> StoreHealth:
+        name = "embedded" if self._journal is not None else "memory"
+        return StoreHealth(name, self._unwritten == 0, len(self._outbox), len(self._open))
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _touch(self, account: str) -> None:
+        self._generations[account] = self._generations.get(account, 0) + 1
+
+    def _end(self, op: str, how: bytes | Held) -> None:
+        self._ended[op] = how
+        if len(self._ended) >= ENDED_KEPT:
+            self._ended_before, self._ended = self._ended, {}
+
+    def _how_ended(self, op: str) -> bytes | Held | None:
+        return self._ended.get(op, self._ended_before.get(op))
+
+    def _again(self, op: str, event: bytes) -> str:
+        """A hold that is not open is ended again: the same way is fine, another is a conflict."""
+        ended = self._how_ended(op)
+        if ended is None:
+            return UNKNOWN
+        return DONE if ended == event else CONFLICT
+
+    def _forget_windows(self, now_us: int) -> None:
+        for until in [until for until in self._ends if until + LATE_US <= now_us]:
+            for name in self._ends.pop(until):
+                self._budgets.pop(name, None)
+
+    def _write_hold(self, hold: Hold) -> int:
+        if self._journal is None:
+            return 0
+        if self._unwritten:
+            raise StoreUnavailable("The journal cannot be written; make room on the disk of the data folder.")
+        payload = encode((hold.op, hold.request_id, raw_terms(hold.terms)))
+        try:
+            return self._journal.append(records.HOLD, payload)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The journal cannot grow ({error.strerror}); make room on the disk of the data folder."
+            ) from error
+
+    def _write_event(self, event: bytes) -> int:
+        position = self._try_write(records.SETTLE, event)
+        if position is not None:
+            return position
+        # Usage that happened is never refused: it waits in memory until the ledger has it.
+        self._unwritten += self._journal is not None
+        self._unjournalled -= 1
+        return self._unjournalled
+
+    def _try_write(self, kind: int, payload: bytes) -> int | None:
+        try:
+            return self._journal.append(kind, payload) if self._journal is not None else None
+        except OSError:
+            return None
+
+
+def _fits(store: EmbeddedStore) -> CounterStore:
+    return store

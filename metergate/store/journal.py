@@ -1,0 +1,192 @@
+"""The journal: an append-only, memory-mapped file in segments.
+
+A record is a header and a payload. The payload is written first and the header last, so a process that is
+killed between the two leaves nothing: what has a header with the right checksum was written whole. The
+pages belong to the kernel, which keeps them when the process dies; `sync` is for power loss.
+
+    segment  = magic, then records, then zeros
+    record   = length u32, crc32 of the payload u32, mark u8, kind u8, two zero bytes, payload
+
+The mark is the one byte that changes later: it tells that the call of a hold was dispatched. Segments are
+preallocated, so that a full disk is an error at a known place and never a signal in the middle of a write.
+"""
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+MAGIC = b"MGJ1\n\0\0\0"
+HEADER = struct.Struct("<IIBBxx")
+SEGMENT_BYTES = 16 * 1024 * 1024
+
+HOLD, SETTLE, RELEASE = 1, 2, 3
+
+_MARK = 8
+_SHIFT = 32
+_pack = HEADER.pack_into
+_START = len(MAGIC)
+_HEAD = HEADER.size
+
+
+class Record(NamedTuple):
+    kind: int
+    marked: bool
+    payload: bytes
+
+
+class _Segment:
+    """One preallocated file, mapped."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self.descriptor = os.open(path, flags, 0o600)
+        try:
+            os.posix_fallocate(self.descriptor, 0, size)
+            self.map = mmap.mmap(self.descriptor, size)
+        except OSError:
+            os.close(self.descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        self.map[:_START] = MAGIC
+
+    def close(self) -> None:
+        self.map.close()
+        os.close(self.descriptor)
+
+
+class Journal:
+    """Appends records; positions grow, and say in their upper half in which segment a record lies."""
+
+    def __init__(
+        self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, always_sync: bool = False
+    ) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._size = segment_bytes
+        self._always = always_sync
+        self._segments: dict[int, _Segment] = {}
+        numbers = segment_numbers(folder)
+        self._old = numbers
+        self._number = (numbers[-1] if numbers else 0) + 1
+        self._spare: _Segment | None = None
+        self._base = 0
+        self._at = 0
+        self._open(_Segment(self._path(self._number), segment_bytes))
+
+    def append(self, kind: int, payload: bytes) -> int:
+        """Write a record and say where it lies. OSError when the disk is full: then nothing was written."""
+        at = self._at
+        body = at + _HEAD
+        end = body + len(payload)
+        if end > self._size:
+            self._roll(_START + _HEAD + len(payload))
+            at = self._at
+            body = at + _HEAD
+            end = body + len(payload)
+        memory = self._map
+        memory[body:end] = payload
+        _pack(memory, at, len(payload), crc32(payload), 0, kind)
+        self._at = end
+        if self._always:
+            os.fdatasync(self._current.descriptor)
+        return self._base | at
+
+    def mark(self, position: int) -> None:
+        """Set the mark of a record of a segment that is still kept."""
+        segment = self._segments.get(position >> _SHIFT)
+        if segment is not None:
+            segment.map[(position & 0xFFFFFFFF) + _MARK] = 1
+
+    def prepare(self) -> None:
+        """Have the next segment ready, so that a call never waits for the disk to find room."""
+        if self._spare is None:
+            path = self._path(self._number + 1)
+            self._spare = _Segment(path, self._size)
+
+    def keep_from(self, position: int) -> None:
+        """Delete the segments before the one in which `position` lies, and those of processes long gone."""
+        number = position >> _SHIFT
+        for old in [each for each in self._segments if each < min(number, self._number)]:
+            segment = self._segments.pop(old)
+            segment.close()
+            segment.path.unlink(missing_ok=True)
+
+    def forget_old(self) -> None:
+        """Delete what a process before this one wrote; everything in it has been taken over."""
+        for number in self._old:
+            self._path(number).unlink(missing_ok=True)
+        self._old = []
+
+    @property
+    def position(self) -> int:
+        """Where the next record will lie, unless it needs a new segment."""
+        return self._base | self._at
+
+    @property
+    def segment(self) -> int:
+        return self._number
+
+    def sync(self) -> None:
+        """Bring to the disk what the kernel still holds."""
+        os.fdatasync(self._current.descriptor)
+
+    def close(self) -> None:
+        for segment in self._segments.values():
+            segment.close()
+        self._segments.clear()
+        if self._spare is not None:
+            self._spare.close()
+            self._spare.path.unlink(missing_ok=True)
+            self._spare = None
+
+    def _roll(self, needed: int) -> None:
+        if needed > self._size:
+            raise ValueError(f"A journal record of {needed} bytes does not fit a segment of {self._size}.")
+        self.prepare()
+        segment, self._spare = self._spare, None
+        assert segment is not None
+        self._number += 1
+        self._open(segment)
+
+    def _open(self, segment: _Segment) -> None:
+        self._current = segment
+        self._segments[self._number] = segment
+        self._map = segment.map
+        self._base = self._number << _SHIFT
+        self._at = _START
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:010d}.journal"
+
+
+def segment_of(position: int) -> int:
+    return position >> _SHIFT
+
+
+def segment_numbers(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob("*.journal") if path.stem.isdigit())
+
+
+def read(folder: Path) -> Iterator[Record]:
+    """Every whole record of a folder, oldest first. A segment ends at the first that is not whole."""
+    for number in segment_numbers(folder):
+        yield from read_segment((folder / f"{number:010d}.journal").read_bytes())
+
+
+def read_segment(data: bytes) -> Iterator[Record]:
+    if not data.startswith(MAGIC):
+        return
+    at = _START
+    while at + _HEAD <= len(data):
+        length, checksum, mark, kind = HEADER.unpack_from(data, at)
+        body = at + _HEAD
+        payload = data[body : body + length]
+        if kind == 0 or len(payload) < length or crc32(payload) != checksum:
+            return
+        yield Record(kind, mark == 1, payload)
+        at = body + length

@@ -1,0 +1,61 @@
+"""Calls with an idempotency key, remembered for as long as a twin may come."""
+
+from metergate.core.idempotency import Twin
+from metergate.ports import TWIN_DONE, TWIN_OTHER, TWIN_RUNNING, Held
+
+ANSWERS_MAX = 64 * 1024 * 1024
+"""Bytes of kept answers. Beyond them the oldest are let go: a twin then hears that the call was done."""
+
+
+class Twins:
+    def __init__(self, answers_max: int = ANSWERS_MAX) -> None:
+        self._running: dict[str, Twin] = {}
+        self._done: dict[str, tuple[Twin, bytes | None]] = {}
+        self._answers_max = answers_max
+        self._answers_bytes = 0
+
+    def verdict(self, twin: Twin, now_us: int) -> Held | None:
+        """What a call hears whose twin is known; None when it is the first."""
+        running = self._running.get(twin.id)
+        if running is not None:
+            return Held(TWIN_RUNNING if running.fingerprint == twin.fingerprint else TWIN_OTHER)
+        done = self._done.get(twin.id)
+        if done is None or done[0].until_us <= now_us:
+            return None
+        if done[0].fingerprint != twin.fingerprint:
+            return Held(TWIN_OTHER)
+        return Held(TWIN_DONE, answer=done[1])
+
+    def began(self, twin: Twin) -> None:
+        self._running[twin.id] = twin
+
+    def ended(self, twin: Twin, answer: bytes | None) -> None:
+        self._running.pop(twin.id, None)
+        self._keep(twin, answer)
+
+    def dropped(self, twin: Twin) -> None:
+        """The call was released: nothing was charged, so the next one is the first again."""
+        self._running.pop(twin.id, None)
+
+    def put(self, twin: Twin, answer: bytes | None) -> None:
+        if twin.id not in self._running and twin.id not in self._done:
+            self._keep(twin, answer)
+
+    def purge(self, now_us: int) -> None:
+        for id in [id for id, (twin, _) in self._done.items() if twin.until_us <= now_us]:
+            _, answer = self._done.pop(id)
+            self._answers_bytes -= len(answer or b"")
+
+    def _keep(self, twin: Twin, answer: bytes | None) -> None:
+        self._done[twin.id] = (twin, answer)
+        self._answers_bytes += len(answer or b"")
+        if self._answers_bytes > self._answers_max:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for id, (twin, answer) in self._done.items():
+            if self._answers_bytes <= self._answers_max:
+                return
+            if answer is not None:
+                self._done[id] = (twin, None)
+                self._answers_bytes -= len(answer)
