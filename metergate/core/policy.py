@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
 from metergate.core.periods import Every
@@ -15,7 +14,6 @@ OnFailure = Literal["release", "charge"]
 OnDisconnect = Literal["used", "hold", "release"]
 Prices = Mapping[str, tuple[PriceRule, ...]]
 
-NOTHING: Mapping[str, tuple[PriceRule, ...]] = MappingProxyType({})
 MINUTE_US = 60_000_000
 
 
@@ -103,8 +101,8 @@ class Plan:
     caps: tuple[Cap, ...] = ()
     concurrency: tuple[Concurrency, ...] = ()
     on_exceed: OnExceed = "block"
-    overage: Prices = NOTHING
-    prices: Prices = NOTHING
+    overage: Prices = field(default_factory=dict)
+    prices: Prices = field(default_factory=dict)
     price: PlanPrice | None = None
     contact: str = ""
     credit_limit: int = 0
@@ -165,7 +163,7 @@ class Policy:
     """Digest of the file; recorded with every usage event."""
     meters: Mapping[str, Meter]
     routes: tuple[Route, ...]
-    prices: Prices = NOTHING
+    prices: Prices = field(default_factory=dict)
     plans: Mapping[str, Plan] = field(default_factory=dict)
     packs: Mapping[str, Pack] = field(default_factory=dict)
     currency: str = "USD"
