@@ -1,12 +1,13 @@
 """An admitted call, from its hold to its end."""
 
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from metergate.core import decide
 from metergate.core.budget import actual_amounts
 from metergate.core.hold import UsageEvent
 from metergate.core.idempotency import Twin
+from metergate.core.money import MoneyError
+from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
 from metergate.gate.members import Member
 from metergate.gate.prepared import Prepared
@@ -19,10 +20,33 @@ if TYPE_CHECKING:
 Dimensions = tuple[tuple[str, str], ...]
 
 
+class Visit:
+    """A request that passes without a hold of its own. What the app charges inside it ends with it."""
+
+    __slots__ = ("charges", "gate", "member", "path", "request_id", "route")
+
+    def __init__(self, gate: "RequestGate", member: Member, route: Route, path: str, request_id: str) -> None:
+        self.gate = gate
+        self.member = member
+        self.route = route
+        self.path = path
+        self.request_id = request_id
+        self.charges: list[Call] = []
+
+    def settle(self) -> None:
+        for charge in self.charges:
+            charge.settle()
+
+    def release(self) -> None:
+        for charge in self.charges:
+            charge.release()
+
+
 class Call:
     """One hold that was granted. It ends once: settled or released."""
 
     __slots__ = (
+        "answer",
         "charges",
         "ended",
         "gate",
@@ -58,8 +82,14 @@ class Call:
         self.twin = twin
         self.shadow = shadow
         """Why the call would have been refused, had shadow mode not let it through."""
+        self.answer: bytes | None = None
+        """What a twin of this call will be answered with."""
         self.ended = False
         self.charges: list[Call] = []
+
+    @property
+    def route(self) -> Route:
+        return self.prepared.route
 
     @property
     def cost(self) -> int:
@@ -81,7 +111,6 @@ class Call:
         *,
         measured: str = "measured",
         dimensions: Dimensions = (),
-        answer: bytes | None = None,
     ) -> None:
         """End the call with what it used; None is what was expected."""
         if self.ended:
@@ -93,18 +122,21 @@ class Call:
         if prepared.exact and counted == offer.units:
             cost, amounts = offer.cost, prepared.amounts
         else:
-            cost, amounts = decide.settled(offer, counted, self._before())
-        self._post(counted, cost, amounts, measured, dimensions, answer)
+            try:
+                cost, amounts = decide.settled(offer, counted, self._before())
+            except MoneyError:  # a count beyond all money is nonsense: the hold is what is known
+                counted, cost, amounts = offer.units, offer.cost, prepared.amounts
+        self._post(counted, cost, amounts, measured, dimensions)
         for charge in self.charges:
             charge.settle()
 
-    def settle_cost(self, units: int, cost: int, measured: str, answer: bytes | None = None) -> None:
+    def settle_cost(self, units: int, cost: int, measured: str) -> None:
         """End the call with a cost that is known already."""
         if self.ended:
             return
         self.ended = True
         amounts = actual_amounts(self.prepared.draws, units, cost)
-        self._post(units, cost, amounts, measured, (), answer)
+        self._post(units, cost, amounts, measured, ())
 
     def release(self) -> None:
         """End the call as if it had never been: nothing is charged."""
@@ -125,10 +157,6 @@ class Call:
         else:
             self.settle_cost(terms.unknown_units, terms.unknown_cost, measured)
 
-    def charge(self, meter: str, units: int) -> "Call | Refusal | Awaitable[Call | Refusal]":
-        """Set aside more for this call, of any meter."""
-        return self.gate.charge(self, meter, units)
-
     def _before(self) -> int:
         """What the period had counted when this call was admitted."""
         tally = self.prepared.offer.tally
@@ -141,7 +169,6 @@ class Call:
         amounts: tuple[int, ...],
         measured: str,
         dimensions: Dimensions,
-        answer: bytes | None,
     ) -> None:
         gate = self.gate
         twin = self.twin
@@ -157,6 +184,6 @@ class Call:
             amounts,
             self.prepared.raw,
             (twin.id, twin.fingerprint, twin.until_us) if twin is not None else None,
-            answer if twin is not None else None,
+            self.answer,
         )
-        gate.settle(Settle(self.op, amounts, encode_event(event), answer))
+        gate.settle(Settle(self.op, amounts, encode_event(event), self.answer))

@@ -5,23 +5,23 @@ return an awaitable. The only caller of `core.decide`'s offers.
 """
 
 import asyncio
-import dataclasses
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from metergate.core import decide, match
-from metergate.core.decide import Offer
+from metergate.core import decide
 from metergate.core.draws import FIXED_COUNTS
 from metergate.core.facts import Caller
 from metergate.core.idempotency import Twin
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
-from metergate.gate.call import Call
+from metergate.gate.call import Call, Visit
 from metergate.gate.members import Member, Members
 from metergate.gate.prepared import Prepared
+from metergate.gate.routes import Routes
+from metergate.gate.watching import Watch
 from metergate.ports import (
     DENIED,
     FULL,
@@ -37,21 +37,12 @@ from metergate.ports import (
     Settle,
 )
 
-ROUTES_REMEMBERED = 8192
 TRIES = 8
 """How often a decision is made again when the facts under it moved."""
 RETRY_US = 10**6
 
 UNAVAILABLE = Refusal("store_unavailable", retry_after_us=RETRY_US)
 BACKLOG = Refusal("ledger_backlog", retry_after_us=5 * RETRY_US)
-
-
-class Found(NamedTuple):
-    """What a method and a path lead to."""
-
-    route: Route | None
-    path: str
-    refusal: Refusal | None = None
 
 
 class Replay(NamedTuple):
@@ -63,21 +54,6 @@ class Replay(NamedTuple):
 Admitted = Call | Refusal | Replay
 
 
-class Decision(NamedTuple):
-    """What `tail` shows of a call."""
-
-    at_us: int
-    account: str
-    key: str
-    route: str
-    path: str
-    request_id: str
-    reason: str
-    """Empty where the call was admitted."""
-    cost: int
-    shadow: bool
-
-
 class Wish(NamedTuple):
     """Everything a decision is about, kept so that it can be made again."""
 
@@ -85,7 +61,7 @@ class Wish(NamedTuple):
     route: Route
     path: str
     twin: Twin | None
-    parent: Call | None
+    parent: Call | Visit | None
     units: int | None
     cost: int | None
     strict: bool
@@ -100,46 +76,14 @@ class RequestGate:
         self.store = store
         self.clock = clock
         self.members = Members(policy, store, peppers)
-        self.watchers: list[Callable[[Decision], None]] = []
-        self.refused: dict[str, int] = {}
-        self._find = match.compile(policy.routes)
-        self._found: dict[tuple[str, bytes], Found] = {}
-        self._metered: dict[tuple[str, str], Route] = {}
+        self.routes = Routes(policy)
+        self.watch = Watch(clock)
+        self._watchers = self.watch.watchers
         self._prefix = f"req_{secrets.token_hex(10)}"
         self._numbers = count(1)
+        self.live: dict[str, Call] = {}
+        """Calls of this process that have not ended; the worker renews the holds of the long ones."""
         self._unsettled: set[asyncio.Future[Sequence[str]]] = set()
-
-    # -- which rule ----------------------------------------------------------------------------------------
-
-    def find(self, method: str, raw_path: bytes) -> Found:
-        """The rule for a request, remembered for the next one like it."""
-        found = self._found.get((method, raw_path))
-        if found is None:
-            found = self._look(method, raw_path)
-            if len(self._found) >= ROUTES_REMEMBERED:
-                self._found.clear()
-            self._found[method, raw_path] = found
-        return found
-
-    def _look(self, method: str, raw_path: bytes) -> Found:
-        if method not in match.METHODS:
-            return Found(None, "", Refusal("bad_request", "Use an ordinary HTTP method in capital letters."))
-        path, problem = match.canonical(raw_path)
-        if problem:
-            return Found(None, "", Refusal("bad_request", problem))
-        route = self._find(method, path)
-        if route is None and self.policy.default == "deny":
-            return Found(None, path, Refusal("route_not_in_policy"))
-        return Found(route, path)
-
-    def metered(self, route: Route, meter: str) -> Route:
-        """The same rule, counting another meter."""
-        found = self._metered.get((route.match, meter))
-        if found is None:
-            index = -1 - len(self._metered)
-            found = dataclasses.replace(route, index=index, meter=meter, hold_nanos=0, hold_units=1)
-            self._metered[route.match, meter] = found
-        return found
 
     def request_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):010x}"
@@ -153,7 +97,7 @@ class RequestGate:
         now_us = self.clock()
         prepared = member.prepared.get(route.index)
         if prepared is None or prepared.valid_until_us <= now_us or twin is not None:
-            return self._try(Wish(member, route, path, twin, None, None, None, True, request_id), 1)
+            return self._try(self._plain(member, route, path, request_id, twin), 1)
         caller = member.caller
         hold = Hold(
             request_id,
@@ -167,17 +111,25 @@ class RequestGate:
         try:
             answers = self.store.hold((hold,), now_us)
         except StoreUnavailable:
-            return self._refuse(member, route, path, request_id, UNAVAILABLE)
+            return self._turned_away(self._plain(member, route, path, request_id, twin), UNAVAILABLE)
         if type(answers) is list and answers[0].status == GRANTED:
-            if self.watchers:
-                self._watch(member, route, path, request_id, "", prepared.offer.cost)
-            return Call(self, member, prepared, request_id, request_id, path, answers[0].values)
-        wish = Wish(member, route, path, None, None, None, None, True, request_id)
+            if self._watchers:
+                self.watch.admitted(member, route, path, request_id, prepared.offer.cost)
+            call = Call(self, member, prepared, request_id, request_id, path, answers[0].values)
+            self.live[request_id] = call
+            return call
+        wish = self._plain(member, route, path, request_id, twin)
         return self._answer(wish, prepared, request_id, answers, 1)
 
-    def charge(self, parent: Call, meter: str, units: int) -> Call | Refusal | Awaitable[Call | Refusal]:
+    def _plain(self, member: Member, route: Route, path: str, request_id: str, twin: Twin | None) -> Wish:
+        """A call as requests make them: the units that the route expects, at the price of the policy."""
+        return Wish(member, route, path, twin, None, None, None, True, request_id)
+
+    def charge(
+        self, parent: Call | Visit, meter: str, units: int
+    ) -> Call | Refusal | Awaitable[Call | Refusal]:
         """Hold more for a call that is running, or that has just ended."""
-        route = self.metered(parent.prepared.route, meter)
+        route = self.routes.metered(parent.route, meter)
         wish = Wish(parent.member, route, parent.path, None, parent, units, None, True, parent.request_id)
         return self._try(wish, 1)  # type: ignore[return-value]  # without a twin nothing is replayed
 
@@ -293,9 +245,10 @@ class RequestGate:
         if offer.tally >= 0:
             draw = prepared.draws[offer.tally]
             wish.member.used[draw.name] = held.values[offer.tally]
-        if self.watchers:
-            self._watch(wish.member, wish.route, wish.path, wish.request_id, "", offer.cost)
+        if self._watchers:
+            self.watch.admitted(wish.member, wish.route, wish.path, wish.request_id, offer.cost)
         call = Call(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
+        self.live[op] = call
         if wish.parent is not None:
             wish.parent.charges.append(call)
         return call
@@ -343,54 +296,39 @@ class RequestGate:
 
     # -- refusals ------------------------------------------------------------------------------------------
 
+    def entitled(self, member: Member, route: Route, path: str, request_id: str) -> Refusal | None:
+        """Whether the member may use a route that costs nothing."""
+        refusal = decide.entitled(self.policy, member.caller, route)
+        if refusal is None:
+            return None
+        shadow = self.shadows(route)
+        self.watch.turned_away(member, route, path, request_id, refusal.reason, shadow=shadow)
+        return None if shadow else refusal
+
+    def shadows(self, route: Route) -> bool:
+        return self.policy.shadow or route.shadow
+
     def _turned_away(self, wish: Wish, refusal: Refusal) -> Admitted:
-        if not (self.policy.shadow or wish.route.shadow) or not wish.strict:
-            return self._refuse(wish.member, wish.route, wish.path, wish.request_id, refusal)
-        shadowed = self._try(wish._replace(strict=False, units=0, cost=0, twin=None), TRIES)
-        if isinstance(shadowed, Call):
-            shadowed.shadow = refusal
-            self._refuse(wish.member, wish.route, wish.path, wish.request_id, refusal, shadow=True)
-            return shadowed
-        return refusal
-
-    def _refuse(
-        self,
-        member: Member | None,
-        route: Route,
-        path: str,
-        request_id: str,
-        refusal: Refusal,
-        *,
-        shadow: bool = False,
-    ) -> Refusal:
-        self.refused[refusal.reason] = self.refused.get(refusal.reason, 0) + 1
-        if self.watchers:
-            self._watch(member, route, path, request_id, refusal.reason, 0, shadow=shadow)
-        return refusal
-
-    def _watch(
-        self,
-        member: Member | None,
-        route: Route,
-        path: str,
-        request_id: str,
-        reason: str,
-        cost: int,
-        *,
-        shadow: bool = False,
-    ) -> None:
-        account = member.caller.account.id if member else ""
-        key = member.caller.key.kid if member and member.caller.key else ""
-        decision = Decision(self.clock(), account, key, route.match, path, request_id, reason, cost, shadow)
-        for watcher in self.watchers:
-            watcher(decision)
+        shadow = wish.strict and self.shadows(wish.route)
+        self.watch.turned_away(
+            wish.member, wish.route, wish.path, wish.request_id, refusal.reason, shadow=shadow
+        )
+        if not shadow:
+            return refusal
+        # The call goes on and leaves a row that costs nothing and says that it would have been refused.
+        passed = self._try(wish._replace(strict=False, units=0, cost=0, twin=None), TRIES)
+        if isinstance(passed, Call):
+            passed.shadow = refusal
+        return refusal if isinstance(passed, Awaitable) else passed
 
     # -- ends ----------------------------------------------------------------------------------------------
 
     def settle(self, settle: Settle) -> None:
+        self.live.pop(settle.op, None)
         self._follow(self.store.settle((settle,), self.clock()))
 
     def release(self, op: str) -> None:
+        self.live.pop(op, None)
         self._follow(self.store.release((op,), self.clock()))
 
     def _follow(self, answers: Sequence[str] | Awaitable[Sequence[str]]) -> None:

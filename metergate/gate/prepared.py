@@ -1,6 +1,6 @@
 """What every call of one caller on one route has in common, made ready once."""
 
-from metergate.core.budget import BALANCE, actual_amounts
+from metergate.core.budget import BALANCE, QUOTA, RATE, UNBOUNDED, UNITS, actual_amounts
 from metergate.core.decide import Offer
 from metergate.core.hold import Terms
 from metergate.core.policy import Route
@@ -8,7 +8,19 @@ from metergate.wire import encode_terms, raw_terms
 
 
 class Prepared:
-    __slots__ = ("amounts", "balance", "draws", "exact", "offer", "raw", "route", "terms", "valid_until_us")
+    __slots__ = (
+        "amounts",
+        "balance",
+        "cost_header",
+        "draws",
+        "exact",
+        "limited",
+        "offer",
+        "raw",
+        "route",
+        "terms",
+        "valid_until_us",
+    )
 
     def __init__(self, offer: Offer, route: Route, *, exact: bool) -> None:
         self.offer = offer
@@ -22,3 +34,10 @@ class Prepared:
         """Whether the hold is what the call costs when it counts the units that were expected."""
         self.balance = next((i for i, draw in enumerate(self.draws) if draw.kind == BALANCE), -1)
         """Which draw is the one on the balance."""
+        self.limited = any(
+            draw.kind == RATE or (draw.kind == QUOTA and draw.follows == UNITS and draw.high < UNBOUNDED)
+            for draw in self.draws
+        )
+        """Whether there is a rate or a quota to tell the caller about."""
+        self.cost_header: tuple[bytes, bytes] | None = None
+        """What the shell says of the cost, once it has said it."""

@@ -1,0 +1,135 @@
+"""`current`: the call that is running, for the code that serves it."""
+
+import asyncio
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from metergate.core.draws import FIXED_COUNTS
+from metergate.core.money import MoneyError, units
+from metergate.core.refusal import Refusal
+from metergate.errors import (
+    FeatureNotAvailable,
+    InvalidInput,
+    MetergateError,
+    PaymentRequired,
+    StoreUnavailable,
+    UsageLimitExceeded,
+)
+from metergate.gate.call import Call, Visit
+
+
+class Running(NamedTuple):
+    call: Call | Visit
+    loop: asyncio.AbstractEventLoop
+
+
+running: ContextVar[Running | None] = ContextVar("metergate_running", default=None)
+
+_BY_STATUS: dict[int, type[MetergateError]] = {
+    402: PaymentRequired,
+    403: FeatureNotAvailable,
+    429: UsageLimitExceeded,
+    503: StoreUnavailable,
+}
+
+
+def as_exception(refusal: Refusal) -> MetergateError:
+    """A refusal, as the exception that says the same."""
+    kind = _BY_STATUS.get(refusal.status, InvalidInput)
+    return kind(refusal.sentence, reason=refusal.reason, refusal=refusal)
+
+
+def _running() -> Running:
+    found = running.get()
+    if found is None:
+        raise MetergateError(
+            "There is no metered call here; use `current` inside a request that MeterGate let through.",
+            reason="no_call",
+        )
+    return found
+
+
+class Current:
+    """The account, the key and the plan of the running call, and what can be done with them."""
+
+    @property
+    def account(self) -> str:
+        return _running().call.member.caller.account.id
+
+    @property
+    def key(self) -> str:
+        key = _running().call.member.caller.key
+        return key.kid if key else ""
+
+    @property
+    def plan(self) -> str:
+        call = _running().call
+        return call.member.caller.account.plan or call.gate.policy.default_plan
+
+    @property
+    def request_id(self) -> str:
+        return _running().call.request_id
+
+    async def charge(self, meter: str, units: int = 1) -> None:
+        """Count more of a meter; raises `PaymentRequired` when it does not fit."""
+        await _charge(_running().call, meter, units)
+
+    async def require(self, feature: str) -> None:
+        """Go on only if the plan has the feature; raises `FeatureNotAvailable` otherwise."""
+        _require(_running().call, feature)
+
+    @property
+    def sync(self) -> "SyncCurrent":
+        return SyncCurrent()
+
+
+class SyncCurrent:
+    """The same from a handler that runs in a thread."""
+
+    def charge(self, meter: str, units: int = 1) -> None:
+        call, loop = _running()
+        if _on_loop(loop):
+            raise MetergateError("Use `await current.charge(…)` in an async handler.", reason="wrong_colour")
+        asyncio.run_coroutine_threadsafe(_charge(call, meter, units), loop).result()
+
+    def require(self, feature: str) -> None:
+        _require(_running().call, feature)
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+async def _charge(call: Call | Visit, meter: str, amount: int) -> None:
+    policy = call.gate.policy
+    known = policy.meters.get(meter)
+    if known is None:
+        raise InvalidInput(f"The policy has no meter {meter!r}; add it under `meters:`.")
+    if known.count not in FIXED_COUNTS:
+        raise InvalidInput(
+            f"The meter {meter!r} counts {known.count} by itself; charge one with `count: app`."
+        )
+    try:
+        wanted = units(amount, "units")
+    except MoneyError as error:
+        raise InvalidInput(str(error)) from error
+    charged = call.gate.charge(call, meter, wanted)
+    found = charged if isinstance(charged, Call | Refusal) else await charged
+    if isinstance(found, Refusal):
+        raise as_exception(found)
+    found.dispatched()
+    if isinstance(call, Call) and call.ended:
+        found.settle()
+
+
+def _require(call: Call | Visit, feature: str) -> None:
+    policy = call.gate.policy
+    plan = policy.plan(call.member.caller.account.plan)
+    if feature not in plan.features and not policy.shadow:
+        raise as_exception(Refusal("feature_not_in_plan", f"The plan does not contain {feature!r}."))
+
+
+current = Current()

@@ -1,0 +1,125 @@
+"""One metered HTTP call: what the app answers is watched as it goes by, never held back."""
+
+import os
+from collections.abc import Awaitable
+from typing import Protocol
+
+from metergate.asgi import shown
+from metergate.asgi.types import Message, Receive, Send
+from metergate.gate.call import Call
+from metergate.meters import Counter
+
+
+class Keeper(Protocol):
+    """Who keeps the answer for the twins of an idempotent call."""
+
+    def see(self, message: Message) -> None: ...
+
+    def answer(self) -> bytes | None: ...
+
+
+class Answer:
+    """The `send` of a metered call. It adds headers to the start, counts, and ends the call at the last byte."""
+
+    __slots__ = ("call", "counter", "ended", "keeper", "send", "started", "status")
+
+    def __init__(self, call: Call, send: Send, counter: Counter | None, keeper: Keeper | None) -> None:
+        self.call = call
+        self.send = send
+        self.counter = counter
+        self.keeper = keeper
+        self.status = 0
+        self.started = False
+        self.ended = False
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        kind = message["type"]
+        if kind == "http.response.start":
+            return self.send(self._start(message))
+        if self.keeper is not None:
+            self.keeper.see(message)
+        if kind == "http.response.body":
+            if self.counter is not None:
+                self.counter.feed(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._end()
+        elif kind == "http.response.pathsend":
+            if self.counter is not None:
+                self.counter.feed(b"\0" * os.path.getsize(message["path"]))
+            self._end()
+        return self.send(message)
+
+    def _start(self, message: Message) -> Message:
+        self.started = True
+        self.status = message["status"]
+        headers = message.get("headers", ())
+        if self.counter is not None:
+            self.counter.start(self.status, headers)
+        gate = self.call.gate
+        own = shown.headers(self.call, gate.policy.show, gate.clock())
+        message = {**message, "headers": [*headers, *own]}
+        if self.keeper is not None:
+            self.keeper.see(message)
+        return message
+
+    def _end(self) -> None:
+        """The app has said its last byte: what the call used is known."""
+        self.ended = True
+        call = self.call
+        if self.keeper is not None:
+            call.answer = self.keeper.answer()
+        route = call.prepared.route
+        status = self.status
+        on_error = route.on_upstream_error if status >= 500 else route.on_client_error
+        if status >= 400 and on_error == "release":
+            call.release()
+        elif self.counter is None:
+            call.settle()
+        else:
+            self._settle_counted(self.counter)
+
+    def _settle_counted(self, counter: Counter) -> None:
+        units = counter.finish()
+        if units is None:
+            self.call.end_unmeasured(self.call.prepared.route.on_missing_usage, "missing")
+        else:
+            self.call.settle(units)
+
+    def failed(self) -> None:
+        """The app raised. What it had not begun to answer is an upstream error, the rest is cut off."""
+        if not self.ended and not self.started:
+            self.status = 500
+            self._end()
+        else:
+            self.cut()
+
+    def cut(self) -> None:
+        """The app stopped before its last byte: the client left, or the app gave up."""
+        if self.ended:
+            return
+        self.ended = True
+        how = self.call.prepared.route.on_disconnect
+        if how == "release":
+            self.call.release()
+        elif how == "hold":
+            self.call.settle(measured="held")
+        elif self.counter is None:
+            self.call.settle(measured="cut")
+        else:
+            units = self.counter.finish()
+            if units is None:
+                self.call.end_unmeasured("minimum", "cut")
+            else:
+                self.call.settle(units, measured="cut")
+
+
+def counting(receive: Receive, counter: Counter) -> Receive:
+    """A `receive` that lets the counter see the request's body."""
+
+    async def counted() -> Message:
+        message = await receive()
+        if message["type"] == "http.request":
+            counter.request(message.get("body", b""))
+        return message
+
+    return counted

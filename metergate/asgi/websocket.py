@@ -1,0 +1,206 @@
+"""WebSockets: held when they open, and held again whenever the counted units outgrow what is held."""
+
+import asyncio
+from collections.abc import Awaitable
+from urllib.parse import quote
+
+from metergate.asgi.current import Running, running
+from metergate.asgi.headers import HeaderReader, without_own
+from metergate.asgi.refuse import answer
+from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
+from metergate.core.refusal import Refusal
+from metergate.gate.call import Call, Visit
+from metergate.gate.gate import Replay, RequestGate
+from metergate.gate.members import Member
+
+PAYMENT_REQUIRED = 4402
+POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
+
+
+async def serve(
+    app: ASGIApp, gate: RequestGate, reader: HeaderReader, scope: Scope, receive: Receive, send: Send
+) -> None:
+    seen = reader.read(scope["headers"])
+    if seen.forged:
+        scope = {**scope, "headers": without_own(scope["headers"])}
+    raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
+    found = gate.routes.find("GET", raw_path)
+    request_id = gate.request_id()
+    if found.refusal is not None:
+        await _turn_away(scope, receive, send, gate, found.refusal, request_id, anthropic=seen.anthropic)
+        return
+    route = found.route
+    if route is None or route.public:
+        await app(scope, receive, send)
+        return
+    looked = gate.members.find_key(seen.keys, gate.clock())
+    member = await looked if isinstance(looked, Awaitable) else looked
+    if isinstance(member, Refusal):
+        gate.watch.turned_away(None, route, found.path, request_id, member.reason, shadow=gate.shadows(route))
+        if gate.shadows(route):
+            await app(scope, receive, send)
+            return
+        await _turn_away(scope, receive, send, gate, member, request_id, anthropic=seen.anthropic)
+        return
+    if route.free or not route.meter:
+        refusal = gate.entitled(member, route, found.path, request_id)
+        visit = Visit(gate, member, route, found.path, request_id)
+        if refusal is None:
+            await _free(app, scope, receive, send, visit)
+            return
+    else:
+        asked = gate.admit(member, route, found.path, request_id)
+        admitted = await asked if isinstance(asked, Awaitable) else asked
+        if isinstance(admitted, Call):
+            await _Socket(admitted, member, receive, send).run(app, scope)
+            return
+        assert not isinstance(admitted, Replay)
+        refusal = admitted
+    await _turn_away(scope, receive, send, gate, refusal, request_id, anthropic=seen.anthropic)
+
+
+async def _free(app: ASGIApp, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
+    token = running.set(Running(visit, asyncio.get_running_loop()))
+    try:
+        await app(scope, receive, send)
+    finally:
+        running.reset(token)
+        visit.settle()
+
+
+async def _turn_away(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    gate: RequestGate,
+    refusal: Refusal,
+    request_id: str,
+    *,
+    anthropic: bool,
+) -> None:
+    """Refuse the handshake: with the whole answer where the server can send one, else by closing."""
+    await receive()
+    if "websocket.http.response" in scope.get("extensions", {}):
+        status, headers, body = answer(refusal, gate.policy, request_id, anthropic=anthropic)
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
+    else:
+        await send({"type": "websocket.close", "code": _close_code(refusal), "reason": refusal.reason})
+
+
+def _close_code(refusal: Refusal) -> int:
+    return PAYMENT_REQUIRED if refusal.status == 402 else POLICY_VIOLATION
+
+
+class _Socket:
+    """One metered socket. Its first hold covers a stretch of units; each further stretch is a charge."""
+
+    def __init__(self, call: Call, member: Member, receive: Receive, send: Send) -> None:
+        self._call = call
+        self._receive = receive
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._count = call.gate.policy.meters[call.route.meter].count
+        self._stretch = max(1, call.prepared.offer.units)
+        self._held = self._stretch
+        self._used = 0
+        self._began_us = call.gate.clock()
+        self._accepted = False
+        self._closed = False
+        self._refused: Refusal | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        self._call.dispatched()
+        token = running.set(Running(self._call, self._loop))
+        try:
+            await app(scope, self._received, self._sent)
+        finally:
+            running.reset(token)
+            self._end()
+
+    async def _received(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "websocket.receive":
+            if self._count == "messages":
+                await self._use(self._used + 1)
+            if self._refused is not None:
+                await self._close()
+                return {"type": "websocket.disconnect", "code": _close_code(self._refused)}
+        elif message["type"] == "websocket.disconnect":
+            self._closed = True
+        return message
+
+    async def _sent(self, message: Message) -> None:
+        if message["type"] == "websocket.accept":
+            self._accepted = True
+            if self._count == "seconds":
+                self._tick()
+        elif message["type"] == "websocket.close":
+            self._closed = True
+        await self._send(message)
+
+    async def _use(self, used: int) -> None:
+        """Count up to `used` units; what the holds do not cover is held now, or the socket is refused."""
+        self._used = used
+        while used > self._held and self._refused is None:
+            asked = self._call.gate.charge(self._call, self._call.route.meter, self._stretch)
+            charged = await asked if isinstance(asked, Awaitable) else asked
+            if isinstance(charged, Refusal):
+                self._refused = charged
+            else:
+                charged.dispatched()
+                self._held += self._stretch
+
+    def _tick(self) -> None:
+        """Look again when the held seconds are over."""
+        self._timer = self._loop.call_later(self._held - self._seconds(), self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._loop.create_task(self._second_passed())
+
+    async def _second_passed(self) -> None:
+        if self._closed:
+            return
+        await self._use(max(self._used, self._held + 1))
+        if self._refused is None:
+            self._tick()
+        else:
+            await self._close()
+
+    async def _close(self) -> None:
+        assert self._refused is not None
+        if not self._closed:
+            self._closed = True
+            code, reason = _close_code(self._refused), self._refused.reason
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def _seconds(self) -> int:
+        return -(-(self._call.gate.clock() - self._began_us) // 10**6)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._accepted:
+            self._call.release()
+        elif self._count in ("messages", "seconds"):
+            used = self._used if self._count == "messages" else max(1, self._seconds())
+            self._settle_stretches(used)
+        else:
+            self._call.settle()
+
+    def _settle_stretches(self, used: int) -> None:
+        """Fill the holds in their order; the last takes what is left, be it more than it holds."""
+        meter = self._call.route.meter
+        holds = [self._call, *[each for each in self._call.charges if each.route.meter == meter]]
+        shares = [min(max(0, used - n * self._stretch), self._stretch) for n in range(len(holds))]
+        shares[-1] = max(0, used - (len(holds) - 1) * self._stretch)
+        for call, share in reversed(list(zip(holds, shares, strict=True))):
+            call.settle(share)
+
+
+async def unavailable(receive: Receive, send: Send) -> None:
+    """The gate cannot decide: ask the client to try again later."""
+    await receive()
+    await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "store_unavailable"})

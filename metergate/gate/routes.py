@@ -1,0 +1,55 @@
+"""From method and path to the rule of the policy, remembered for the next request like it."""
+
+import dataclasses
+from typing import NamedTuple
+
+from metergate.core import match
+from metergate.core.policy import Policy, Route
+from metergate.core.refusal import Refusal
+
+REMEMBERED = 8192
+
+
+class Found(NamedTuple):
+    """What a method and a path lead to."""
+
+    route: Route | None
+    path: str
+    refusal: Refusal | None = None
+
+
+class Routes:
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._match = match.compile(policy.routes)
+        self._found: dict[tuple[str, bytes], Found] = {}
+        self._metered: dict[tuple[int, str], Route] = {}
+
+    def find(self, method: str, raw_path: bytes) -> Found:
+        found = self._found.get((method, raw_path))
+        if found is None:
+            found = self._look(method, raw_path)
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            self._found[method, raw_path] = found
+        return found
+
+    def _look(self, method: str, raw_path: bytes) -> Found:
+        if method not in match.METHODS:
+            return Found(None, "", Refusal("bad_request", "Use an ordinary HTTP method in capital letters."))
+        path, problem = match.canonical(raw_path)
+        if problem:
+            return Found(None, "", Refusal("bad_request", problem))
+        route = self._match(method, path)
+        if route is None and self._policy.default == "deny":
+            return Found(None, path, Refusal("route_not_in_policy"))
+        return Found(route, path)
+
+    def metered(self, route: Route, meter: str) -> Route:
+        """The same rule, counting another meter that is not measured but told."""
+        found = self._metered.get((route.index, meter))
+        if found is None:
+            index = -1 - len(self._metered)
+            found = dataclasses.replace(route, index=index, meter=meter, hold_nanos=0, hold_units=1)
+            self._metered[route.index, meter] = found
+        return found
