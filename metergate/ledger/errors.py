@@ -1,0 +1,13 @@
+"""What can go wrong with the ledger, beside a value that cannot be accepted."""
+
+from metergate.errors import InvalidInput, StoreUnavailable
+
+
+class LedgerUnavailable(StoreUnavailable):
+    """The database does not answer; whether the last transaction was committed may be unknown, repeat it."""
+
+
+class Conflict(InvalidInput):
+    """The id is taken by something else; nothing was changed."""
+
+    reason = "conflict"

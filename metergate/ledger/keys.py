@@ -1,0 +1,109 @@
+"""What callers present. Only digests are kept; the secret is known to nobody but its owner."""
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from metergate.core.facts import KeyFacts
+from metergate.errors import InvalidInput
+from metergate.ledger import accounts, bulk
+from metergate.ledger.database import Row, Tx
+from metergate.ledger.errors import Conflict
+from metergate.ledger.tables import keys
+
+
+class Key(NamedTuple):
+    facts: KeyFacts
+    last4: str
+    replaced_by: str
+    revoked_at_us: int
+    created_at_us: int
+
+
+def add(tx: Tx, facts: KeyFacts, last4: str, at_us: int) -> Key:
+    """Make a freshly minted key known."""
+    accounts.known(tx, facts.account)
+    row = (
+        tx.org,
+        facts.kid,
+        facts.account,
+        facts.digest,
+        facts.pepper,
+        facts.environment,
+        json.dumps(facts.scopes),
+        at_us if facts.revoked else 0,
+        facts.expires_at_us,
+        last4,
+        "",
+        facts.cap_nanos,
+        facts.cap_every,
+        at_us,
+    )
+    columns = [column.name for column in keys.columns]
+    if not bulk.insert(tx, keys, columns, [row], "ON CONFLICT DO NOTHING"):
+        raise Conflict(f"There is a key {facts.kid} already: mint another one.")
+    return Key(facts, last4, "", row[7], at_us)
+
+
+def get(tx: Tx, kid: str) -> Key | None:
+    row = tx.execute(sa.select(keys).where(*_is(tx, kid))).first()
+    return _key(row) if row else None
+
+
+def page(tx: Tx, account: str | None = None, limit: int = 100, after: str = "") -> list[Key]:
+    """In the order of their kids."""
+    query = sa.select(keys).where(keys.c.org == tx.org, keys.c.kid > after)
+    if account is not None:
+        query = query.where(keys.c.account == account)
+    return [_key(row) for row in tx.execute(query.order_by(keys.c.kid).limit(limit))]
+
+
+def revoke(tx: Tx, kid: str, at_us: int) -> Key:
+    """End a key for good; ending it again changes nothing."""
+    tx.execute(keys.update().where(*_is(tx, kid), keys.c.revoked_at_us == 0).values(revoked_at_us=at_us))
+    return _known(tx, kid)
+
+
+def expire(tx: Tx, kid: str, expires_at_us: int, replaced_by: str = "") -> Key:
+    """Let a key end at an instant, because another takes its place; an earlier end stays."""
+    sooner = sa.or_(keys.c.expires_at_us == 0, keys.c.expires_at_us > expires_at_us)
+    tx.execute(keys.update().where(*_is(tx, kid), sooner).values(expires_at_us=expires_at_us))
+    if replaced_by:
+        tx.execute(keys.update().where(*_is(tx, kid)).values(replaced_by=replaced_by))
+    return _known(tx, kid)
+
+
+def all_facts(tx: Tx) -> Iterator[KeyFacts]:
+    """What the counter store has to know of every key, the ended ones too: they never come back to life."""
+    query = sa.select(keys).where(keys.c.org == tx.org).order_by(keys.c.kid)
+    for row in tx.execute(query):
+        yield _key(row).facts
+
+
+def _known(tx: Tx, kid: str) -> Key:
+    key = get(tx, kid)
+    if key is None:
+        raise InvalidInput(f"There is no key {kid!r:.80}: list the keys of the account to find its kid.")
+    return key
+
+
+def _is(tx: Tx, kid: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return keys.c.org == tx.org, keys.c.kid == kid
+
+
+def _key(row: Row) -> Key:
+    facts = KeyFacts(
+        kid=row.kid,
+        account=row.account,
+        digest=row.digest,
+        pepper=row.pepper,
+        environment=row.environment,
+        scopes=tuple(json.loads(row.scopes)),
+        revoked=row.revoked_at_us > 0,
+        expires_at_us=row.expires_at_us,
+        cap_nanos=row.cap_nanos,
+        cap_every=row.cap_every,
+    )
+    return Key(facts, row.last4, row.replaced_by, row.revoked_at_us, row.created_at_us)

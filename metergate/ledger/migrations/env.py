@@ -1,0 +1,14 @@
+"""What alembic runs: it migrates over the connection of `Ledger.migrate`, inside its transaction."""
+
+from alembic import context
+
+from metergate.ledger.migrations import VERSION_TABLE
+from metergate.ledger.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+    transactional_ddl=False,
+)
+context.run_migrations()

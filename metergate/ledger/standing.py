@@ -1,0 +1,152 @@
+"""What accounts have and owe, held still while a transaction changes it.
+
+`hold_still` locks the accounts and reads their snapshots; the methods of `Standing` change them in memory and
+answer with the ledger lines of the change; `save` writes the snapshots back. Nothing else writes them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, Final
+
+from metergate.core.grants import Grant, burn, repay
+from metergate.core.hold import UsageEvent
+from metergate.ledger import bulk, tables
+from metergate.ledger.balances import ensure_snapshots
+from metergate.ledger.database import Tx
+from metergate.ledger.transactions import BREAKAGE, CREDITS, DEBT, FUNDING, REVENUE, Line
+
+_at: Final = attrgetter("at_us")
+_cost: Final = attrgetter("cost")
+
+Purse = tuple[str, str]
+"""An account and one currency: credits of two currencies never mix."""
+
+
+class Standing:
+    """The grants with something left, and the debt, of one purse."""
+
+    __slots__ = ("account", "changed", "currency", "debt", "grants")
+
+    def __init__(self, purse: Purse, debt: int) -> None:
+        self.account, self.currency = purse
+        self.debt = debt
+        self.grants: dict[str, Grant] = {}
+        self.changed: set[str] = set()
+
+    @property
+    def balance(self) -> int:
+        return sum(grant.remaining for grant in self.grants.values()) - self.debt
+
+    def give(self, grant: Grant) -> list[Line]:
+        """Add a new grant; what is owed is paid from it first."""
+        amount = grant.remaining
+        paid, rest = repay(self.debt, amount)
+        self.debt -= paid
+        self._leave(grant, rest)
+        lines = [
+            Line(CREDITS, self.currency, amount, grant.id),
+            Line(CREDITS, self.currency, -paid, grant.id),
+            Line(DEBT, self.currency, paid),
+            Line(FUNDING, self.currency, -amount),
+        ]
+        return [line for line in lines if line.amount]
+
+    def use(self, events: Sequence[UsageEvent]) -> list[Line]:
+        """Pay for the events in their order; what no grant covers becomes debt."""
+        total = sum(map(_cost, events))
+        draws: dict[str, int] = {}
+        debt = sum(self._burn(amount, at_us, draws) for at_us, amount in self._charges(events, total))
+        # A grant that was given after the call and before its posting pays the debt, as a later one would.
+        if debt and self.grants:
+            latest = max(grant.effective_at_us for grant in self.grants.values())
+            debt = self._burn(debt, max(latest, *map(_at, events)), draws)
+        self.debt += debt
+        lines = [Line(CREDITS, self.currency, -taken, id) for id, taken in draws.items()]
+        if debt:
+            lines.append(Line(DEBT, self.currency, -debt))
+        lines.append(Line(REVENUE, self.currency, total))
+        return lines
+
+    def expire(self, id: str) -> list[Line]:
+        """Take away what is left of a grant whose time is over."""
+        rest = self.grants[id].remaining
+        self._leave(self.grants[id], 0)
+        return [Line(CREDITS, self.currency, -rest, id), Line(BREAKAGE, self.currency, rest)]
+
+    def _charges(self, events: Sequence[UsageEvent], total: int) -> Iterable[tuple[int, int]]:
+        # As long as no grant begins or ends between the first and the last event, their order changes nothing
+        # and their sum burns like each of them.
+        first, last = min(map(_at, events)), max(map(_at, events))
+        for grant in self.grants.values():
+            if first < grant.effective_at_us <= last or first < (grant.expires_at_us or 0) <= last:
+                return zip(map(_at, events), map(_cost, events), strict=True)
+        return [(last, total)]
+
+    def _burn(self, amount: int, at_us: int, draws: dict[str, int]) -> int:
+        burned = burn(self.grants.values(), amount, at_us)
+        for id, taken in burned.draws:
+            draws[id] = draws.get(id, 0) + taken
+            grant = self.grants[id]
+            self._leave(grant, grant.remaining - taken)
+        return burned.uncovered
+
+    def _leave(self, grant: Grant, remaining: int) -> None:
+        self.changed.add(grant.id)
+        if remaining:
+            self.grants[grant.id] = replace(grant, remaining=remaining)
+        else:
+            self.grants.pop(grant.id, None)
+
+
+def hold_still(tx: Tx, purses: Iterable[Purse]) -> dict[Purse, Standing]:
+    """The standings of the purses; on PostgreSQL nobody else changes them until the transaction ends."""
+    ensure_snapshots(tx)
+    # One order for everybody, or two writers could wait for each other for ever.
+    wanted = sorted(set(purses))
+    empty = [(tx.org, account, currency, 0, 0) for account, currency in wanted]
+    columns = ("org", "account", "currency", "balance", "debt")
+    bulk.insert(tx, tables.account_balances, columns, empty, "ON CONFLICT DO NOTHING")
+    names = sorted({account for account, _ in wanted})
+    query = "SELECT account, currency, debt FROM account_balances WHERE org = {_} AND {among}"
+    lock = "" if tx.sqlite else " ORDER BY account, currency FOR UPDATE"
+    debts = bulk.among(tx, "account", names, (tx.org,), query + lock)
+    standings = {(row[0], row[1]): Standing((row[0], row[1]), row[2]) for row in debts}
+    for account, currency, grant in _grants(tx, names):
+        standings.setdefault((account, currency), Standing((account, currency), 0)).grants[grant.id] = grant
+    return standings
+
+
+def save(tx: Tx, standings: Iterable[Standing]) -> None:
+    """Write the snapshots of standings that were changed."""
+    standings = sorted(standings, key=lambda s: (s.account, s.currency))
+    columns = ("org", "account", "currency", "balance", "debt")
+    rows = [(tx.org, s.account, s.currency, s.balance, s.debt) for s in standings]
+    bulk.replace(tx, tables.account_balances, columns, rows)
+    left: list[tuple[Any, ...]] = []
+    gone: list[str] = []
+    for standing in standings:
+        for id in standing.changed:
+            grant = standing.grants.get(id)
+            if grant is None:
+                gone.append(id)
+            else:
+                left.append((tx.org, standing.account, id, grant.remaining, grant.expires_at_us))
+        standing.changed.clear()
+    bulk.replace(tx, tables.grant_balances, ("org", "account", "grant", "remaining", "expires_at_us"), left)
+    if gone:
+        bulk.among(tx, '"grant"', gone, (tx.org,), "DELETE FROM grant_balances WHERE org = {_} AND {among}")
+
+
+def _grants(tx: Tx, accounts: Sequence[str]) -> Iterable[tuple[str, str, Grant]]:
+    rows = bulk.among(
+        tx,
+        "b.account",
+        accounts,
+        (tx.org,),
+        "SELECT g.account, g.currency, g.id, b.remaining, g.priority, g.expires_at_us, g.promotional,"
+        ' g.effective_at_us FROM grant_balances b JOIN grants g ON g.org = b.org AND g.id = b."grant"'
+        " WHERE b.org = {_} AND {among}",
+    )
+    for account, currency, id, remaining, priority, expires, promotional, effective in rows:
+        yield account, currency, Grant(id, remaining, priority, expires, bool(promotional), effective)

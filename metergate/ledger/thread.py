@@ -1,0 +1,41 @@
+"""The ledger from async code: one thread does its work, one piece after the other.
+
+One writer per SQLite file is enforced by this shape, and the event loop never waits for a disk.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from metergate.ledger.database import Ledger, Tx
+
+T = TypeVar("T")
+
+
+class LedgerThread:
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metergate-ledger")
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """Do the work in one transaction that commits when it returns."""
+        return await self.run(lambda: self._write(work))
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self.run(lambda: self._read(work))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def close(self) -> None:
+        await self.run(self.ledger.close)
+        self._thread.shutdown(wait=True)
+
+    def _write(self, work: Callable[[Tx], T]) -> T:
+        with self.ledger.write() as tx:
+            return work(tx)
+
+    def _read(self, work: Callable[[Tx], T]) -> T:
+        with self.ledger.read() as tx:
+            return work(tx)
