@@ -1,0 +1,147 @@
+"""The model of a policy file -> the policy that decisions are made with, in integers."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from metergate.config import model_plans as plans
+from metergate.config.interpolate import Hidden
+from metergate.config.model import Meter, PolicyFile, Route
+from metergate.config.plugins import provider_name
+from metergate.config.problems import Where
+from metergate.config.yaml_source import Source
+from metergate.core import match
+from metergate.core import policy as core
+
+CONNECTIONS = frozenset(
+    {"upstream", "store", "ledger", "provider", "providers", "web3", "company", "invoices", "top_up_url"}
+)
+"""Sections that decide about no call: what comes from the environment there is no part of the version."""
+
+
+def policy(file: PolicyFile, source: Source) -> core.Policy:
+    return core.Policy(
+        version=version(source),
+        meters={name: _meter(name, meter) for name, meter in file.meters.items()},
+        routes=tuple([_route(index, route) for index, route in enumerate(file.routes)]),
+        prices=_prices(file.prices),
+        plans={name: _plan(name, plan) for name, plan in file.plans.items()},
+        packs={name: core.Pack(name, pack.credits, pack.price) for name, pack in file.packs.items()},
+        currency=file.currency,
+        service=file.service or "",
+        environment=file.environment,
+        zone=file.zone,
+        default=file.default,
+        default_plan=file.default_plan or "",
+        shadow=file.shadow,
+        limits=_limits(file.limits),
+        caps=_caps(file.caps),
+        concurrency=_concurrency(file.concurrency),
+        key_headers=tuple([header.lower() for header in file.key_headers]),
+        show=core.Show(file.show.cost, file.show.balance, file.show.limits),
+        billing="" if file.billing == "off" else file.billing,
+        top_up_url=str(file.top_up_url),
+        store=Hidden(file.store),
+        ledger=Hidden(file.ledger),
+        provider=provider_name(file.provider or ""),
+        enabled=None if file.enabled is None else tuple(file.enabled),
+        backlog=file.backlog,
+        fsync=file.fsync,
+    )
+
+
+def version(source: Source) -> str:
+    """The digest of what the file says, whatever its comments and layout."""
+    content = json.dumps(
+        _content(source, source.value, ()), ensure_ascii=False, separators=(",", ":"), default=str
+    )
+    return "sha256:" + hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _content(source: Source, value: object, where: Where) -> object:
+    if isinstance(value, dict):
+        return {key: _content(source, child, (*where, key)) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_content(source, child, (*where, index)) for index, child in enumerate(value)]
+    if where in source.holes and where[0] in CONNECTIONS:
+        return source.holes[where]
+    return value
+
+
+def _meter(name: str, meter: Meter) -> core.Meter:
+    return core.Meter(name, meter.count, str(meter.path), meter.header or "", meter.of, meter.per_message)
+
+
+def _prices(prices: Mapping[str, list[plans.Price]]) -> core.Prices:
+    return {meter: tuple([price.rule() for price in listed]) for meter, listed in prices.items()}
+
+
+def _limits(limits: list[plans.Limit]) -> tuple[core.Limit, ...]:
+    return tuple([core.Limit(one.rate, one.per, one.burst or one.rate, one.scope) for one in limits])
+
+
+def _caps(caps: list[plans.Cap]) -> tuple[core.Cap, ...]:
+    return tuple(
+        [
+            core.Cap(cap.every, cap.spend or 0, cap.units or 0, cap.meter or "", cap.scope, cap.soft)
+            for cap in caps
+        ]
+    )
+
+
+def _concurrency(slots: list[plans.Concurrency]) -> tuple[core.Concurrency, ...]:
+    return tuple([core.Concurrency(one.calls, one.scope) for one in slots])
+
+
+def _plan(name: str, plan: plans.Plan) -> core.Plan:
+    return core.Plan(
+        id=name,
+        name=str(plan.name) or name,
+        features=frozenset(plan.features),
+        included={meter: core.Included(one.units, one.every) for meter, one in plan.included.items()},
+        limits=_limits(plan.limits),
+        caps=_caps(plan.caps),
+        concurrency=_concurrency(plan.concurrency),
+        on_exceed=plan.on_exceed,
+        overage=_prices(plan.overage),
+        prices=_prices(plan.prices),
+        price=core.PlanPrice(plan.price.amount, plan.price.every) if plan.price else None,
+        contact=str(plan.contact),
+        credit_limit=plan.credit_limit,
+        anchored=plan.anchor == "subscription",
+        trial=core.Trial(plan.trial.credits, plan.trial.lasts) if plan.trial else None,
+    )
+
+
+def _route(index: int, route: Route) -> core.Route:
+    method, pattern = match.split(route.match)
+    return core.Route(
+        index=index,
+        match=str(route.match),
+        method=method,
+        pattern=pattern,
+        meter=route.meter or "",
+        feature=route.feature or "",
+        scope=route.scope or "",
+        free=route.free,
+        public=route.public,
+        hold_units=_hold_units(route),
+        hold_nanos=(route.hold.amount or 0) if route.hold else 0,
+        hold_for_us=route.hold_for,
+        multiplier=route.multiplier,
+        dimensions=tuple([(name, str(value)) for name, value in route.dimensions.items()]),
+        shadow=route.shadow,
+        on_upstream_error=route.on_upstream_error,
+        on_client_error=route.on_client_error,
+        on_disconnect=route.on_disconnect,
+        on_missing_usage=route.on_missing_usage,
+        on_unknown_outcome=route.on_unknown_outcome,
+    )
+
+
+def _hold_units(route: Route) -> int:
+    """Output tokens are units of the meter like any other until the call tells more."""
+    if route.hold is None:
+        return 1
+    given = (route.hold.units, route.hold.output_tokens)
+    return next((units for units in given if units is not None), 1)

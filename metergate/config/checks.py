@@ -1,0 +1,213 @@
+"""What only the whole file shows to be wrong: names that nothing defines, prices that nobody can pay.
+
+Each part is read by itself, so that a mistake in one of them does not hide those of the others.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from metergate.config.model import Meter, Route
+from metergate.config.model_plans import Cap, Plan, Price, Prices
+from metergate.config.problems import Where, hint
+from metergate.config.yaml_source import Source
+
+T = TypeVar("T")
+
+
+class Finding(NamedTuple):
+    where: Where
+    text: str
+    name: str = ""
+    """What stands for `{}` in the text."""
+    warning: bool = False
+
+
+Findings = Iterator[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The file in parts that are right by themselves; None stands for one that is not."""
+
+    meters: Mapping[str, Meter | None]
+    prices: Mapping[str, list[Price] | None]
+    plans: Mapping[str, Plan | None]
+    routes: Mapping[int, Route | None]
+    caps: list[Cap]
+    default_plan: object
+
+    def good_plans(self) -> Iterator[tuple[str, Plan]]:
+        yield from ((name, plan) for name, plan in self.plans.items() if plan)
+
+    def good_routes(self) -> Iterator[tuple[int, Route]]:
+        yield from ((index, route) for index, route in self.routes.items() if route)
+
+
+def check(source: Source) -> None:
+    parts = _parts(source.value)
+    for subject in (_names, _prices, _allowances, _volume, _routes, _order):
+        for finding in subject(parts):
+            source.complain(finding.where, finding.text, name=finding.name, warning=finding.warning)
+
+
+def _parts(value: object) -> Parts:
+    top = value if isinstance(value, dict) else {}
+    routes = top.get("routes")
+    listed = dict(enumerate(routes)) if isinstance(routes, list) else {}
+    return Parts(
+        _each(TypeAdapter(Meter), top.get("meters")),
+        _each(_PRICES, top.get("prices")),
+        _each(TypeAdapter(Plan), top.get("plans")),
+        _each(TypeAdapter(Route), listed),
+        _each(TypeAdapter(list[Cap]), {"caps": top.get("caps", [])})["caps"] or [],
+        top.get("default_plan"),
+    )
+
+
+_PRICES: TypeAdapter[list[Price] | None] = TypeAdapter(Prices)
+
+
+def _each(adapter: TypeAdapter[T], section: object) -> dict[Any, T | None]:
+    found: dict[Any, T | None] = {}
+    for key, value in section.items() if isinstance(section, dict) else ():
+        try:
+            found[key] = adapter.validate_python(value)
+        except ValidationError:
+            found[key] = None
+    return found
+
+
+def _unknown(what: str, name: str, where: Where, known: Mapping[str, object]) -> Finding:
+    return Finding(where, f"no {what} is called {{}}{hint(name, known)}", name)
+
+
+def _names(parts: Parts) -> Findings:
+    """Every meter and plan that is named is there."""
+    for where, meter in _named_meters(parts):
+        if meter not in parts.meters:
+            yield _unknown("meter", meter, where, parts.meters)
+    plan = parts.default_plan
+    if isinstance(plan, str) and plan not in parts.plans:
+        yield _unknown("plan", plan, ("default_plan",), parts.plans)
+
+
+def _named_meters(parts: Parts) -> Iterator[tuple[Where, str]]:
+    yield from ((("prices", meter), meter) for meter in parts.prices)
+    yield from ((("caps", index, "meter"), cap.meter) for index, cap in enumerate(parts.caps) if cap.meter)
+    for name, plan in parts.good_plans():
+        here: Where = ("plans", name)
+        for section in ("included", "overage", "prices"):
+            yield from (((*here, section, meter), meter) for meter in getattr(plan, section))
+        for index, cap in enumerate(plan.caps):
+            if cap.meter:
+                yield (*here, "caps", index, "meter"), cap.meter
+    for index, route in parts.good_routes():
+        if route.meter:
+            yield ("routes", index, "meter"), route.meter
+
+
+def _prices(parts: Parts) -> Findings:
+    """A price after one without `when` is never reached."""
+    lists: list[tuple[Where, list[Price]]] = [(("prices", m), p) for m, p in parts.prices.items() if p]
+    for name, plan in parts.good_plans():
+        lists += [(("plans", name, "prices", meter), prices) for meter, prices in plan.prices.items()]
+        lists += [(("plans", name, "overage", meter), prices) for meter, prices in plan.overage.items()]
+    for where, prices in lists:
+        general = next((index for index, price in enumerate(prices) if not price.when), len(prices))
+        if general + 1 < len(prices):
+            text = "the price before it has no `when`, so this one is never used"
+            yield Finding((*where, general + 1), text, warning=True)
+
+
+def _allowances(parts: Parts) -> Findings:
+    """What a plan says about going beyond its allowances can happen."""
+    for name, plan in parts.good_plans():
+        here: Where = ("plans", name)
+        if plan.on_exceed != "block" and not plan.included:
+            yield Finding((*here, "on_exceed"), "add an allowance under included, or leave on_exceed out")
+        if plan.overage and plan.on_exceed != "overage":
+            yield Finding((*here, "overage"), "add on_exceed: overage, or remove overage")
+        for meter in plan.overage.keys() - plan.included.keys():
+            text = "the plan does not include {}; put its price under prices"
+            yield Finding((*here, "overage", meter), text, meter)
+        for meter in plan.included:
+            yield from _beyond(parts, name, plan, meter)
+
+
+def _beyond(parts: Parts, name: str, plan: Plan, meter: str) -> Findings:
+    where: Where = ("plans", name, "on_exceed")
+    if plan.on_exceed == "overage" and not any(
+        meter in section for section in (plan.overage, plan.prices, parts.prices)
+    ):
+        yield Finding(where, "nothing says what {} costs beyond the allowance; add it to overage", meter)
+    if plan.on_exceed == "upgrade" and not _has_larger(parts, name, plan.included[meter].units, meter):
+        text = "no plan after this one includes more {}; add one, or use on_exceed: block"
+        yield Finding(where, text, meter)
+
+
+def _has_larger(parts: Parts, name: str, units: int, meter: str) -> bool:
+    names = list(parts.plans)
+    for later in names[names.index(name) + 1 :]:
+        plan = parts.plans[later]
+        if plan is None or (meter in plan.included and plan.included[meter].units > units):
+            return True
+    return False
+
+
+def _volume(parts: Parts) -> Findings:
+    """Volume tiers change the price of what was used already, which prepaid credits cannot follow."""
+    text = "volume tiers are for postpaid plans; add a credit_limit to the plan, or use mode: graduated"
+    for name, plan in parts.good_plans():
+        if plan.credit_limit:
+            continue
+        for section in ("prices", "overage"):
+            for meter, prices in getattr(plan, section).items():
+                if _has_volume(prices):
+                    yield Finding(("plans", name, section, meter), text)
+    for meter, listed in parts.prices.items():
+        if listed and _has_volume(listed) and not _all_postpaid(parts, meter):
+            text = "volume tiers are for postpaid plans; put them into plans with a credit_limit"
+            yield Finding(("prices", meter), text)
+
+
+def _has_volume(prices: list[Price]) -> bool:
+    return any(price.mode == "volume" for price in prices)
+
+
+def _all_postpaid(parts: Parts, meter: str) -> bool:
+    """Whether nobody on a prepaid plan, or on none, meets the general price of the meter."""
+    plans = list(parts.plans.values())
+    return isinstance(parts.default_plan, str) and all(
+        plan is None or plan.credit_limit or meter in plan.prices for plan in plans
+    )
+
+
+def _routes(parts: Parts) -> Findings:
+    """A route asks for a feature that can be had and counts a meter that has a price."""
+    plans = list(parts.plans.values())
+    features = {feature: plan for plan in plans if plan for feature in plan.features}
+    priced = set(parts.prices)
+    for plan in plans:
+        if plan:
+            priced |= plan.prices.keys() | plan.included.keys()
+    all_known = None not in plans
+    for index, route in parts.good_routes():
+        if route.feature and route.feature not in features and all_known:
+            yield _unknown("feature of a plan", route.feature, ("routes", index, "feature"), features)
+        if route.meter in parts.meters and route.meter not in priced and all_known:
+            text = "nothing says what {} costs; give it a price under prices, or an allowance in a plan"
+            yield Finding(("routes", index, "meter"), text, str(route.meter))
+
+
+def _order(parts: Parts) -> Findings:
+    """The first route that matches decides, so what follows the same match is never reached."""
+    seen: dict[str, int] = {}
+    for index, route in parts.good_routes():
+        earlier = seen.get(route.match, seen.get("* /**"))
+        if earlier is not None:
+            text = f"routes[{earlier}] matches all of this before it; move the more general route down"
+            yield Finding(("routes", index, "match"), text, warning=True)
+        seen.setdefault(route.match, index)

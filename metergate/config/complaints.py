@@ -1,0 +1,93 @@
+"""What pydantic found -> one sentence at its place in the file."""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from metergate.config.model import PolicyFile
+from metergate.config.problems import Where, hint
+from metergate.config.yaml_source import Source
+
+_SENTENCES: Mapping[str, str] = {
+    "dict_type": "write keys and values here, or leave the key out",
+    "model_type": "write keys and values here, or leave the key out",
+    "list_type": "write a list here, or leave the key out",
+    "too_short": "give at least one",
+}
+
+
+def complain(source: Source, error: ValidationError) -> None:
+    for detail in error.errors(include_url=False, include_input=False):
+        _complain(source, detail)
+
+
+def _complain(source: Source, detail: ErrorDetails) -> None:
+    kind, loc = detail["type"], detail["loc"]
+    where = _where(source, loc)
+    if kind == "extra_forbidden":
+        source.complain(where, f"unknown key{hint(str(where[-1]), keys_at(where[:-1]))}", at_key=True)
+    elif kind == "missing":
+        source.complain(where, f'the key "{loc[-1]}" is missing')
+    elif kind == "literal_error":
+        source.complain(where, _choice(source, where, detail))
+    elif kind == "value_error":
+        source.complain(where, str(detail["ctx"]["error"]), at_key=loc[-1:] == ("[key]",))
+    else:
+        source.complain(where, _SENTENCES.get(kind, detail["msg"]))
+
+
+def _where(source: Source, loc: Iterable[str | int]) -> Where:
+    """The way in the file, without what pydantic adds: indexes of lists that were written as one item."""
+    where: Where = ()
+    for part in loc:
+        if (*where, part) in source.places:
+            where = (*where, part)
+    return where
+
+
+def _choice(source: Source, where: Where, detail: ErrorDetails) -> str:
+    expected = str(detail["ctx"]["expected"]).replace("'", '"')
+    if where == ("metergate",):
+        return "write metergate: 1, the version of this format"
+    given = source.at(where)
+    if where in source.holes or not isinstance(given, str):
+        return f"use {expected}"
+    meant = hint(given, expected.replace(" or ", ", ").replace('"', "").split(", "))
+    return f"use {expected}" + (meant if "did you mean" in meant else "")
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return PolicyFile.model_json_schema()
+
+
+def keys_at(where: Where) -> list[str]:
+    """The keys that a mapping of the file may have."""
+    return sorted({key for form in _forms(where) for key in form.get("properties", {})})
+
+
+def _forms(where: Where) -> list[dict[str, Any]]:
+    forms = _alternatives(_schema())
+    for part in where:
+        forms = [form for parent in forms for form in _children(parent, part)]
+    return forms
+
+
+def _children(form: Mapping[str, Any], part: str | int) -> list[dict[str, Any]]:
+    if isinstance(part, int):
+        found = form.get("items")
+    else:
+        found = form.get("properties", {}).get(part) or form.get("additionalProperties")
+    return _alternatives(found) if isinstance(found, dict) else []
+
+
+def _alternatives(form: dict[str, Any]) -> list[dict[str, Any]]:
+    """The form itself, what it refers to, and every branch of a choice."""
+    if "$ref" in form:
+        return _alternatives(_schema()["$defs"][form["$ref"].rpartition("/")[2]])
+    if "anyOf" in form:
+        return [found for branch in form["anyOf"] for found in _alternatives(branch)]
+    return [form]

@@ -1,0 +1,99 @@
+"""What a policy is connected to: the upstream, payment providers, chains, and who issues invoices."""
+
+# pydantic copies the defaults of its models, so a mutable one is shared by nobody.
+# ruff: noqa: RUF012
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from metergate.config.fields import (
+    Address,
+    Duration,
+    Flag,
+    Header,
+    Name,
+    Part,
+    Positive,
+    Text,
+    Units,
+    WebAddress,
+    Word,
+)
+
+
+class Upstream(Part):
+    """The service that the proxy stands in front of."""
+
+    url: WebAddress
+    """Where it is; only calls that are admitted get there."""
+    headers: dict[Header, Text] = {}
+    """Headers added to every forwarded request, such as its credential from the environment."""
+    timeout: Duration = 120_000_000
+    """How long it may be silent; left out: 120s."""
+
+
+class Provider(Part):
+    """A payment provider and for whom it is chosen."""
+
+    use: Word
+    """sandbox, stripe, paypal, square, adyen, web3, or an installed metergate_<name>."""
+    when: dict[Name, Text] = {}
+    """Chosen for accounts with these facts, as patterns with `*`: `{currency: EUR}`."""
+
+
+class Token(Part):
+    """A token that is accepted; its contract and decimals are fixed here and never taken from a payer."""
+
+    symbol: Name
+    """How it is called."""
+    address: Address
+    """Its contract."""
+    decimals: Units
+    """How many decimals its amounts have."""
+
+
+class Chain(Part):
+    """A chain on which payments are accepted."""
+
+    id: Positive
+    """Its number, such as 8453."""
+    rpc: WebAddress
+    """A node to ask."""
+    finality: Literal["finalized", "safe", "latest"] = "finalized"
+    """When a payment counts."""
+    receive: Address
+    """Where payments go."""
+    tokens: list[Token] = []
+    """What is accepted."""
+
+
+class Web3(Part):
+    """Payments on chains."""
+
+    chains: Annotated[list[Chain], Field(min_length=1)]
+    """Where payments are accepted."""
+
+
+class Company(Part):
+    """Who issues the invoices."""
+
+    name: Text = ""
+    """The name on invoices."""
+    address: Text = ""
+    """The postal address on invoices."""
+    email: Text = ""
+    """Where customers write to."""
+    phone: Text = ""
+    """Where customers call."""
+
+
+class Invoices(Part):
+    """How invoices are numbered and sent."""
+
+    prefix: Text = ""
+    """What every invoice number begins with."""
+    due_days: Units = 30
+    """How many days customers have to pay."""
+    send: Flag = False
+    """Whether invoices are sent as soon as they are made."""

@@ -1,0 +1,64 @@
+"""Adapters by name: `provider: foo`, `store: foo://…` and `count: foo` mean the package `metergate_foo`.
+
+There is no registry. A package of ours and one of a third party are found in the same way.
+"""
+
+import importlib
+import re
+from collections.abc import Collection
+from importlib.util import find_spec
+from types import ModuleType
+
+from metergate.errors import ConfigurationError
+
+EMBEDDED = ("", "memory")
+"""What `store` says when no package is needed."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_SCHEMES = {"rediss": "redis", "valkey": "redis", "valkeys": "redis", "redis+unix": "redis"}
+_ALIASES = {"mock": "sandbox"}
+
+
+def adapter_of_store(store: str) -> str:
+    """The name of the adapter for a `store:` text; empty for the embedded one."""
+    if store in EMBEDDED:
+        return ""
+    scheme, separator, _ = store.partition("://")
+    name = _SCHEMES.get(scheme, scheme)
+    if not separator or not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            "Write the store as an address such as redis://localhost:6379/0, or leave it out to embed it."
+        )
+    return name
+
+
+def provider_name(name: str) -> str:
+    """The provider that a name means; `mock` is what older systems call the sandbox."""
+    return _ALIASES.get(name, name)
+
+
+def installed(name: str) -> bool:
+    """Whether the adapter could be imported; imports nothing."""
+    return bool(_NAME.fullmatch(name)) and find_spec(f"metergate_{name}") is not None
+
+
+def load_adapter(name: str, enabled: Collection[str] | None = None) -> ModuleType:
+    """The package of an adapter; `enabled` restricts which may be imported at all."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError("Name an adapter with small letters, digits and _, such as stripe.")
+    if enabled is not None and name not in enabled:
+        raise ConfigurationError(
+            f"Add {name} to `enabled:` in the policy; it lists which packages may be imported."
+        )
+    package = f"metergate_{name}"
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name == package:
+            raise ConfigurationError(
+                f"Install the package that provides {package} (for ours: pip install 'metergate[{name}]'); "
+                f"{name} needs it."
+            ) from None
+        raise ConfigurationError(
+            f"Install {error.name}, which {package} needs (for ours: pip install 'metergate[{name}]')."
+        ) from error
