@@ -69,7 +69,7 @@ def _content(source: Source, value: object, where: Where) -> object:
 
 
 def _meter(name: str, meter: Meter) -> core.Meter:
-    return core.Meter(name, meter.count, str(meter.path), meter.header or "", meter.of, meter.per_message)
+    return core.Meter(name, meter.count, str(meter.path), meter.header or "", meter.of)
 
 
 def _prices(prices: Mapping[str, list[plans.Price]]) -> core.Prices:

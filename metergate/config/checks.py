@@ -130,7 +130,9 @@ def _allowances(parts: Parts) -> Findings:
             yield Finding((*here, "on_exceed"), "add an allowance under included, or leave on_exceed out")
         if plan.overage and plan.on_exceed != "overage":
             yield Finding((*here, "overage"), "add on_exceed: overage, or remove overage")
-        for meter in plan.overage.keys() - plan.included.keys():
+        for meter in [
+            meter for meter in plan.overage if meter in parts.meters and meter not in plan.included
+        ]:
             text = "the plan does not include {}; put its price under prices"
             yield Finding((*here, "overage", meter), text, meter)
         for meter in plan.included:
@@ -196,7 +198,8 @@ def _routes(parts: Parts) -> Findings:
     all_known = None not in plans
     for index, route in parts.good_routes():
         if route.feature and route.feature not in features and all_known:
-            yield _unknown("feature of a plan", route.feature, ("routes", index, "feature"), features)
+            text = f"no plan has the feature {{}}{hint(route.feature, features)}"
+            yield Finding(("routes", index, "feature"), text, route.feature)
         if route.meter in parts.meters and route.meter not in priced and all_known:
             text = "nothing says what {} costs; give it a price under prices, or an allowance in a plan"
             yield Finding(("routes", index, "meter"), text, str(route.meter))

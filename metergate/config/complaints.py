@@ -50,8 +50,6 @@ def _where(source: Source, loc: Iterable[str | int]) -> Where:
 
 def _choice(source: Source, where: Where, detail: ErrorDetails) -> str:
     expected = str(detail["ctx"]["expected"]).replace("'", '"')
-    if where == ("metergate",):
-        return "write metergate: 1, the version of this format"
     given = source.at(where)
     if where in source.holes or not isinstance(given, str):
         return f"use {expected}"
@@ -80,7 +78,9 @@ def _children(form: Mapping[str, Any], part: str | int) -> list[dict[str, Any]]:
     if isinstance(part, int):
         found = form.get("items")
     else:
-        found = form.get("properties", {}).get(part) or form.get("additionalProperties")
+        # Where the keys of a mapping are names, all values have one form.
+        named = next(iter(form.get("patternProperties", {}).values()), None)
+        found = form.get("properties", {}).get(part) or named
     return _alternatives(found) if isinstance(found, dict) else []
 
 

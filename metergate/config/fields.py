@@ -121,9 +121,13 @@ def _units(value: object) -> int:
 
 
 def _positive(value: object) -> int:
-    if _units(value) < 1:
+    try:
+        count = money.units(value)
+    except money.MoneyError:
+        count = 0
+    if count < 1:
         raise ValueError("write a whole number of at least 1")
-    return _units(value)
+    return count
 
 
 def _above_zero(nanos: int) -> int:
@@ -140,6 +144,13 @@ def _duration(value: object) -> int:
     if length < 1:
         raise ValueError("write a duration as a number and s, m, h, d or w, such as 30s or 24h")
     return length
+
+
+def _version(value: object) -> object:
+    # True equals 1 for Python, and is no version.
+    if isinstance(value, bool) or value != 1:
+        raise ValueError("write metergate: 1, the version of this format")
+    return value
 
 
 def _flag(value: object) -> bool:
@@ -266,6 +277,7 @@ Prefix = Annotated[
     ),
 ]
 
+FormatVersion = Annotated[Literal[1], BeforeValidator(_version)]
 Period = Literal["day", "week", "month", "year"]
 Scope = Annotated[
     Literal["account", "key", "plan"],

@@ -5,12 +5,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from metergate.config.fields import (
     Currency,
     Duration,
     Flag,
+    FormatVersion,
     Header,
     Link,
     Multiplier,
@@ -28,36 +29,45 @@ from metergate.config.fields import (
 from metergate.config.model_connections import Company, Invoices, Provider, Upstream, Web3
 from metergate.config.model_plans import Caps, Concurrencies, Limits, Pack, Plan, Prices
 from metergate.core import match
+from metergate.meters import COUNTS, json_path
 
-COUNTERS = ("calls", "bytes", "seconds", "json", "header", "app")
-"""The counters that are always there."""
+
+def _json_path(text: str) -> str:
+    try:
+        json_path.compiled(text)
+    except ValueError:
+        raise ValueError("write a path such as $.usage.total, $.rows[0].size or $['a b']") from None
+    return text
+
+
+JsonPath = Annotated[Text, AfterValidator(_json_path)]
 
 
 class Meter(Part):
     """How units are counted."""
 
     count: Word
-    """calls: one per call. bytes and seconds: of the answer. json: a number in a JSON body, at `path`.
-    header: a number in an answer's `header`. app: what the application records. llm: tokens, in the proxy.
+    """calls: one per call. messages: those of a WebSocket. bytes and seconds: of the answer. json: a number in a
+    JSON body, at `path`. header: a number in an answer's `header`. app: what the application records. llm: tokens, in the proxy.
     Another word: the counter of an installed package metergate_<word>."""
-    path: Text = ""
+    path: JsonPath = ""
     """For json: where the number stands, such as $.result.rows."""
     header: Header | None = None
     """For header: the name of the answer's header that holds the number."""
     of: Literal["response", "request", "both"] = "response"
     """For bytes and json: which body is counted."""
-    per_message: Flag = False
-    """For calls on WebSockets: count every message and not the connection."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Meter":
         for option, wanted, given in (("path", "json", self.path), ("header", "header", self.header)):
             if self.count == wanted and not given:
                 raise ValueError(f"count: {wanted} needs a {option}")
-            if self.count in COUNTERS and self.count != wanted and given:
+            if self.count in COUNTS and self.count != wanted and given:
                 raise ValueError(f"{option} belongs to count: {wanted}; remove it")
-        if self.path and not self.path.startswith("$"):
-            raise ValueError("begin the path with $, such as $.result.rows")
+        if self.count == "json" and self.of == "both":
+            raise ValueError(
+                "a number stands in the request or in the response; write of: request or response"
+            )
         return self
 
 
@@ -78,10 +88,20 @@ class Hold(Part):
         return self
 
 
+def _readable(text: str) -> str:
+    wrong = match.problem(text)
+    if wrong:
+        raise ValueError(wrong)
+    return text
+
+
+Match = Annotated[Text, AfterValidator(_readable)]
+
+
 class Route(Part):
     """Which requests, and what they cost. The first route that matches a request decides."""
 
-    match: Text
+    match: Match
     """Method and path: "POST /v1/chat", "GET /users/{id}", "* /v1/*/rows", "* /**"."""
     meter: Name | None = None
     """What is counted and charged."""
@@ -116,9 +136,6 @@ class Route(Part):
 
     @model_validator(mode="after")
     def _sensible(self) -> "Route":
-        wrong = match.problem(self.match)
-        if wrong:
-            raise ValueError(wrong)
         costs = [self.meter is not None, self.free, self.public]
         if not any(costs):
             raise ValueError("say what the route costs: give a meter, free: true or public: true")
@@ -149,7 +166,7 @@ class PolicyFile(Part):
     Amounts of money are decimal strings.
     """
 
-    metergate: Literal[1]
+    metergate: FormatVersion
     """The version of this format."""
     service: Name | None = None
     """The name of this service in usage rows, where several report to one ledger."""

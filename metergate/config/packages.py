@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from metergate.config import plugins
-from metergate.config.model import COUNTERS
 from metergate.config.problems import Where, hint
 from metergate.config.yaml_source import Source
 from metergate.errors import ConfigurationError
+from metergate.meters import COUNTS
 
 LATER = "llm"
 
@@ -24,7 +24,7 @@ def check(source: Source) -> None:
     enabled = value.get("enabled")
     if isinstance(enabled, list):
         for where, name in (*_counters(value), *_providers(value), *_store(source, value)):
-            if name not in (*enabled, *COUNTERS, LATER):
+            if name not in (*enabled, *COUNTS, LATER):
                 source.complain(where, "add {} to enabled: only what it lists may be imported", name=name)
 
 
@@ -62,12 +62,9 @@ def _store(source: Source, value: Mapping[str, object]) -> Iterator[tuple[Where,
 
 def _check_counter(source: Source, where: Where, name: str) -> None:
     if name == LATER:
-        text = (
-            "count: llm belongs to the proxy, which comes later; until then calls of this meter are refused"
-        )
+        text = "llm belongs to the proxy, which comes later; until then calls of this meter are refused"
         source.complain(where, text, warning=True)
-    elif name not in COUNTERS and not plugins.installed(name):
-        text = (
-            f"no counter is called {{}}, and no installed package brings it{hint(name, (*COUNTERS, LATER))}"
-        )
+    elif name not in COUNTS and not plugins.installed(name):
+        close = hint(name, (*sorted(COUNTS), LATER))
+        text = f"no counter is called {{}}, and no installed package brings it{close}"
         source.complain(where, text, name=name)

@@ -48,6 +48,10 @@ def dotted(where: Where) -> str:
 
 
 def sentence(where: Where, text: str) -> str:
+    """The message of a problem: first the way to it, then what to do."""
+    if text[1:2].islower():
+        text = text[0].lower() + text[1:]
+    text = text.removesuffix(".")
     return f"{dotted(where)}: {text}" if where else text
 
 

@@ -1,0 +1,108 @@
+"""What the environment sets: METERGATE_* and the few older names that are understood."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from metergate.config.plugins import provider_name
+from metergate.config.problems import hint
+from metergate.errors import ConfigurationError
+
+DOCUMENTED: Mapping[str, str] = MappingProxyType(
+    {
+        "METERGATE_POLICY": "The policy file, where a command or the code names none.",
+        "METERGATE_STORE": "The counter store, in place of the policy's `store`.",
+        "METERGATE_LEDGER": "The ledger's database, in place of the policy's `ledger`.",
+        "METERGATE_DATA": "The folder of the embedded store, SQLite and secrets; left out: ./metergate-data.",
+        "METERGATE_PEPPER": "The secret that stored keys are hashed with, after a rotation several of them "
+        "separated by commas, the newest last; left out: made once and kept in the data folder.",
+        "METERGATE_ADMIN_TOKEN": "The token of the admin API; left out: made once, kept in the data folder.",
+        "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox.",
+        "METERGATE_WORKER": "`off` leaves the ledger to a separate `metergate worker`; left out: on.",
+        "METERGATE_PUBLIC_URL": "Where customers reach the service, for links and webhooks; https, except on "
+        "loopback.",
+        "PAYMENT_PROVIDER": "Understood where METERGATE_PROVIDER is not given.",
+    }
+)
+"""Every setting, and the sentence that documents it."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_FLAGS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The environment, read once. An empty text means that the policy or the data folder decides."""
+
+    policy: str = ""
+    store: str = field(default="", repr=False)
+    ledger: str = field(default="", repr=False)
+    data: Path = Path("metergate-data")
+    peppers: tuple[str, ...] = field(default=(), repr=False)
+    """The oldest first; keys are made with the newest."""
+    admin_token: str = field(default="", repr=False)
+    provider: str = ""
+    worker: bool = True
+    public_url: str = ""
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """The settings of an environment, such as `os.environ`."""
+    return Settings(
+        policy=environ.get("METERGATE_POLICY", ""),
+        store=environ.get("METERGATE_STORE", ""),
+        ledger=environ.get("METERGATE_LEDGER", ""),
+        data=Path(environ.get("METERGATE_DATA") or "metergate-data"),
+        peppers=_peppers(environ),
+        admin_token=_secret(environ, "METERGATE_ADMIN_TOKEN"),
+        provider=provider_name(environ.get("METERGATE_PROVIDER") or environ.get("PAYMENT_PROVIDER", "")),
+        worker=_flag(environ, "METERGATE_WORKER"),
+        public_url=_public_url(environ.get("METERGATE_PUBLIC_URL", "")),
+    )
+
+
+def unknown(environ: Mapping[str, str], documented: Mapping[str, str] = DOCUMENTED) -> list[str]:
+    """A sentence for every METERGATE_ variable that nothing reads: most likely a typing error."""
+    strangers = sorted(name for name in environ if name.startswith("METERGATE_") and name not in documented)
+    return [f"Nothing reads {name}{hint(name, documented)}" for name in strangers]
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name)
+    if value is not None and not value.strip():
+        raise ConfigurationError(f"Give {name} a value, or unset it: a blank secret protects nothing.")
+    return (value or "").strip()
+
+
+def _peppers(environ: Mapping[str, str]) -> tuple[str, ...]:
+    listed = _secret(environ, "METERGATE_PEPPER")
+    peppers = tuple([pepper.strip() for pepper in listed.split(",")]) if listed else ()
+    if not all(peppers):
+        raise ConfigurationError(
+            "Separate several secrets in METERGATE_PEPPER by one comma, none of them blank."
+        )
+    return peppers
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name, "").strip().lower() or "on"
+    if value not in _FLAGS:
+        raise ConfigurationError(f"Set {name} to on or off.")
+    return _FLAGS[value]
+
+
+def _public_url(text: str) -> str:
+    if not text:
+        return ""
+    wrong = ConfigurationError("Set METERGATE_PUBLIC_URL to an address such as https://api.example.com.")
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise wrong from None
+    if not parts.hostname or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+        raise wrong
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        raise ConfigurationError("Use https in METERGATE_PUBLIC_URL; http is for loopback only.")
+    return text.rstrip("/")
