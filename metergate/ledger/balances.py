@@ -29,7 +29,7 @@ _budgets = msgspec.json.Decoder(list[tuple[str, int, int]])
 def balance(tx: Tx, account: str, currency: str = "") -> int:
     """What the account can spend in a currency (its own, unless another is named); below zero it owes."""
     currency = currency or _currency(tx, account)
-    if not _complete(tx):
+    if not complete(tx):
         return derived_accounts(tx, account).get((account, currency), Left(0, 0)).balance
     kept = tables.account_balances.c
     query = sa.select(kept.balance).where(
@@ -41,7 +41,7 @@ def balance(tx: Tx, account: str, currency: str = "") -> int:
 def all_balances(tx: Tx) -> Iterator[tuple[str, int]]:
     """Every account and its balance in its own currency."""
     accounts = tables.accounts.c
-    if not _complete(tx):
+    if not complete(tx):
         derived = derived_accounts(tx)
         for id, currency in tx.execute(
             sa.select(accounts.id, accounts.currency).where(accounts.org == tx.org)
@@ -64,7 +64,7 @@ def grants_left(tx: Tx, account: str) -> list[Grant]:
     """The account's grants with something left, in no particular order (`core.grants.order` has the one)."""
     grants = tables.grants.c
     query = sa.select(tables.grants).where(grants.org == tx.org, grants.account == account)
-    if _complete(tx):
+    if complete(tx):
         kept = tables.grant_balances.c
         found = tx.execute(
             sa.select(kept.grant, kept.remaining).where(kept.org == tx.org, kept.account == account)
@@ -83,7 +83,7 @@ def grants_left(tx: Tx, account: str) -> list[Grant]:
 
 def windows(tx: Tx, now_us: int) -> Iterator[tuple[str, int, int]]:
     """(budget name, value, until when) of every window that somebody may still ask for."""
-    if not _complete(tx):
+    if not complete(tx):
         for name, (value, until_us) in derived_windows(tx).items():
             if until_us == 0 or until_us > now_us:
                 yield name, value, until_us
@@ -126,7 +126,7 @@ def ensure_snapshots(tx: Tx) -> None:
     """Before a writer relies on the snapshots: they are there, and stay until its transaction ends."""
     # A plain look first: writers that all hold the shared lock could never get to rebuild.
     shared = sa.select(organisations.c.snapshots).with_for_update(read=True)
-    if not _complete(tx) or not _organisation(tx, shared):
+    if not complete(tx) or not _organisation(tx, shared):
         rebuild(tx)
 
 
@@ -135,10 +135,8 @@ def derived_accounts(tx: Tx, account: str = "") -> dict[tuple[str, str], Left]:
     entries = tables.entries.c
     debt = -sa.func.sum(sa.case((entries.book == "debt", entries.amount), else_=0))
     query = sa.select(entries.account, entries.currency, sa.func.sum(entries.amount), debt).where(
-        entries.org == tx.org, entries.book.in_(["credits", "debt"])
+        entries.org == tx.org, entries.book.in_(["credits", "debt"]), *_of(account)
     )
-    if account:
-        query = query.where(entries.account == account)
     rows = tx.execute(query.group_by(entries.account, entries.currency))
     return {(row[0], row[1]): Left(int(row[2]), int(row[3])) for row in rows}
 
@@ -147,10 +145,8 @@ def derived_grants(tx: Tx, account: str = "") -> dict[str, int]:
     """What is left of every grant, from the entries alone."""
     entries = tables.entries.c
     query = sa.select(entries.grant, sa.func.sum(entries.amount)).where(
-        entries.org == tx.org, entries.book == "credits", entries.grant.is_not(None)
+        entries.org == tx.org, entries.book == "credits", entries.grant.is_not(None), *_of(account)
     )
-    if account:
-        query = query.where(entries.account == account)
     return {id: int(left) for id, left in tx.execute(query.group_by(entries.grant))}
 
 
@@ -169,7 +165,17 @@ def derived_windows(tx: Tx) -> dict[str, tuple[int, int]]:
     return totals
 
 
-def _complete(tx: Tx) -> bool:
+def _of(account: str) -> list[sa.ColumnElement[bool]]:
+    # Entries have no index by account, transactions do.
+    if not account:
+        return []
+    heads = tables.transactions.c
+    own = sa.select(heads.seq).where(heads.org == tables.entries.c.org, heads.account == account)
+    return [tables.entries.c.transaction.in_(own)]
+
+
+def complete(tx: Tx) -> bool:
+    """Whether the snapshots are there."""
     return bool(_organisation(tx, sa.select(organisations.c.snapshots)))
 
 

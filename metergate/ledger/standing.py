@@ -18,6 +18,7 @@ from metergate.ledger.transactions import BREAKAGE, CREDITS, DEBT, FUNDING, REVE
 
 _at: Final = attrgetter("at_us")
 _cost: Final = attrgetter("cost")
+_COLUMNS: Final = ("org", "account", "currency", "balance", "debt")
 
 Purse = tuple[str, str]
 """An account and one currency: credits of two currencies never mix."""
@@ -104,14 +105,21 @@ def hold_still(tx: Tx, purses: Iterable[Purse]) -> dict[Purse, Standing]:
     ensure_snapshots(tx)
     # One order for everybody, or two writers could wait for each other for ever.
     wanted = sorted(set(purses))
-    empty = [(tx.org, account, currency, 0, 0) for account, currency in wanted]
-    columns = ("org", "account", "currency", "balance", "debt")
-    bulk.insert(tx, tables.account_balances, columns, empty, "ON CONFLICT DO NOTHING")
+    if not tx.sqlite:  # there, who writes is alone; here a row has to exist to be locked
+        bulk.insert(
+            tx,
+            tables.account_balances,
+            _COLUMNS,
+            [(tx.org, *purse, 0, 0) for purse in wanted],
+            "ON CONFLICT DO NOTHING",
+        )
     names = sorted({account for account, _ in wanted})
     query = "SELECT account, currency, debt FROM account_balances WHERE org = {_} AND {among}"
     lock = "" if tx.sqlite else " ORDER BY account, currency FOR UPDATE"
     debts = bulk.among(tx, "account", names, (tx.org,), query + lock)
-    standings = {(row[0], row[1]): Standing((row[0], row[1]), row[2]) for row in debts}
+    standings = {purse: Standing(purse, 0) for purse in wanted}
+    for account, currency, debt in debts:
+        standings.setdefault((account, currency), Standing((account, currency), 0)).debt = debt
     for account, currency, grant in _grants(tx, names):
         standings.setdefault((account, currency), Standing((account, currency), 0)).grants[grant.id] = grant
     return standings
@@ -120,9 +128,8 @@ def hold_still(tx: Tx, purses: Iterable[Purse]) -> dict[Purse, Standing]:
 def save(tx: Tx, standings: Iterable[Standing]) -> None:
     """Write the snapshots of standings that were changed."""
     standings = sorted(standings, key=lambda s: (s.account, s.currency))
-    columns = ("org", "account", "currency", "balance", "debt")
     rows = [(tx.org, s.account, s.currency, s.balance, s.debt) for s in standings]
-    bulk.replace(tx, tables.account_balances, columns, rows)
+    bulk.replace(tx, tables.account_balances, _COLUMNS, rows)
     left: list[tuple[Any, ...]] = []
     gone: list[str] = []
     for standing in standings:

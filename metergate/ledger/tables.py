@@ -14,6 +14,7 @@ metadata = sa.MetaData()
 INT: Final = sa.BigInteger().with_variant(sa.INTEGER(), "sqlite")
 FLAG: Final = sa.Boolean(create_constraint=False).with_variant(sa.INTEGER(), "sqlite")
 MONEY_MAX: Final = 2**63 - 1
+_OTHER_ID: Final = sa.text("request_id <> id")
 
 
 def _org() -> sa.Column[int]:
@@ -145,9 +146,9 @@ transactions = sa.Table(
 entries = sa.Table(
     "entries",
     metadata,
-    _seq(),
-    _int("org"),
-    _int("transaction"),
+    sa.Column("org", INT, primary_key=True, autoincrement=False),
+    sa.Column("transaction", INT, primary_key=True, autoincrement=False),
+    sa.Column("line", INT, primary_key=True, autoincrement=False),
     _text("account"),
     _text("book"),
     sa.Column("grant", sa.Text),
@@ -155,9 +156,8 @@ entries = sa.Table(
     _int("amount"),
     sa.CheckConstraint("book IN ('credits', 'debt', 'funding', 'revenue', 'breakage')"),
     _range("amount", -MONEY_MAX),
-    sa.Index("entries_of_transaction", "org", "transaction"),
-    sa.Index("entries_of_account", "org", "account", "seq"),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 usage = sa.Table(
@@ -187,7 +187,8 @@ usage = sa.Table(
     _range("units", 0),
     _range("cost", 0),
     sa.Index("usage_of_account", "org", "account", "at_us"),
-    sa.Index("usage_of_request", "org", "request_id"),
+    # The first charge of a request may carry its id: then there is nothing to write here.
+    sa.Index("usage_of_request", "org", "request_id", sqlite_where=_OTHER_ID, postgresql_where=_OTHER_ID),
     sqlite_strict=True,
 )
 

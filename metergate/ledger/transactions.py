@@ -41,8 +41,8 @@ class Transaction(NamedTuple):
 
 
 class Entry(NamedTuple):
-    seq: int
     transaction: int
+    line: int
     account: str
     book: str
     grant: str | None
@@ -66,11 +66,11 @@ def record(tx: Tx, written: Sequence[tuple[Transaction, Sequence[Line]]]) -> Non
     heads = [(t.seq, tx.org, *t[1:]) for t, _ in written]
     bulk.insert(tx, tables.transactions, ("seq", "org", *Transaction._fields[1:]), heads)
     rows = [
-        (tx.org, t.seq, t.account, line.book, line.grant, line.currency, line.amount)
+        (tx.org, t.seq, number, t.account, line.book, line.grant, line.currency, line.amount)
         for t, lines in written
-        for line in lines
+        for number, line in enumerate(lines, 1)
     ]
-    bulk.insert(tx, tables.entries, ("org", *Entry._fields[1:]), rows)
+    bulk.insert(tx, tables.entries, ("org", *Entry._fields), rows)
 
 
 def get(tx: Tx, id: str) -> Transaction | None:
@@ -95,7 +95,7 @@ def entries(tx: Tx, transaction_seqs: Sequence[int]) -> list[Entry]:
     query = sa.select(*_columns(table, Entry)).where(
         table.c.org == tx.org, table.c.transaction.in_(transaction_seqs)
     )
-    return [Entry(*row) for row in tx.execute(query.order_by(table.c.seq))]
+    return [Entry(*row) for row in tx.execute(query.order_by(table.c.transaction, table.c.line))]
 
 
 def _columns(table: sa.Table, shape: Any) -> list[sa.Column[Any]]:

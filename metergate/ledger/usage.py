@@ -63,10 +63,10 @@ def get(tx: Tx, id: str) -> UsageRow | None:
 
 def of_request(tx: Tx, request_id: str) -> list[UsageRow]:
     """Everything that one request was charged for, in order."""
-    return [
-        _row(row)
-        for row in tx.execute(_select(tx).where(usage.c.request_id == request_id).order_by(usage.c.seq))
-    ]
+    others = _select(tx).where(usage.c.request_id == request_id, sa.text("request_id <> id"))
+    found = [_row(row) for row in tx.execute(others.order_by(usage.c.seq))]
+    first = get(tx, request_id)
+    return [first, *found] if first else found
 
 
 def totals(

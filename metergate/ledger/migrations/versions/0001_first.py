@@ -92,17 +92,16 @@ CREATE TABLE transactions (
 CREATE INDEX transactions_of_account ON transactions (org, account, seq);
 
 CREATE TABLE entries (
-    seq {seq} NOT NULL PRIMARY KEY,
     org {int} NOT NULL,
     "transaction" {int} NOT NULL,
+    line {int} NOT NULL,
     account TEXT NOT NULL,
     book TEXT NOT NULL CHECK (book IN ('credits', 'debt', 'funding', 'revenue', 'breakage')),
     "grant" TEXT,
     currency TEXT NOT NULL,
-    amount {int} NOT NULL CHECK (amount BETWEEN -{max} AND {max})
-) {strict};
-CREATE INDEX entries_of_transaction ON entries (org, "transaction");
-CREATE INDEX entries_of_account ON entries (org, account, seq);
+    amount {int} NOT NULL CHECK (amount BETWEEN -{max} AND {max}),
+    PRIMARY KEY (org, "transaction", line)
+) {keyed};
 
 CREATE TABLE usage (
     seq {seq} NOT NULL PRIMARY KEY,
@@ -128,7 +127,7 @@ CREATE TABLE usage (
     CONSTRAINT usage_id UNIQUE (org, id)
 ) {strict};
 CREATE INDEX usage_of_account ON usage (org, account, at_us);
-CREATE INDEX usage_of_request ON usage (org, request_id);
+CREATE INDEX usage_of_request ON usage (org, request_id) WHERE request_id <> id;
 
 CREATE TABLE twins (
     org {int} NOT NULL REFERENCES organisations (id),
