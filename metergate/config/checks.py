@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from metergate.config.model import Meter, Route
-from metergate.config.model_plans import Cap, Plan, Price, Prices
+from metergate.config.model_plans import Cap, Caps, Plan, Price, Prices
 from metergate.config.problems import Where, hint
 from metergate.config.yaml_source import Source
 
@@ -26,6 +26,9 @@ class Finding(NamedTuple):
 
 
 Findings = Iterator[Finding]
+
+_BY_METER: tuple[Where, ...] = (("prices",), ("included",), ("overage",))
+"""Where the keys of a mapping are meters: a wrong one is shown and not its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,9 @@ def check(source: Source) -> None:
     parts = _parts(source.value)
     for subject in (_names, _prices, _allowances, _volume, _routes, _order):
         for finding in subject(parts):
-            source.complain(finding.where, finding.text, name=finding.name, warning=finding.warning)
+            where, text, name, warning = finding
+            at_key = isinstance(where[-1], str) and where[-2:-1] in _BY_METER
+            source.complain(where, text, name=name, at_key=at_key, warning=warning)
 
 
 def _parts(value: object) -> Parts:
@@ -62,12 +67,13 @@ def _parts(value: object) -> Parts:
         _each(_PRICES, top.get("prices")),
         _each(TypeAdapter(Plan), top.get("plans")),
         _each(TypeAdapter(Route), listed),
-        _each(TypeAdapter(list[Cap]), {"caps": top.get("caps", [])})["caps"] or [],
+        _each(_CAPS, {"caps": top.get("caps", [])})["caps"] or [],
         top.get("default_plan"),
     )
 
 
 _PRICES: TypeAdapter[list[Price] | None] = TypeAdapter(Prices)
+_CAPS: TypeAdapter[list[Cap] | None] = TypeAdapter(Caps)
 
 
 def _each(adapter: TypeAdapter[T], section: object) -> dict[Any, T | None]:

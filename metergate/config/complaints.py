@@ -1,6 +1,7 @@
 """What pydantic found -> one sentence at its place in the file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -20,13 +21,24 @@ _SENTENCES: Mapping[str, str] = {
 
 
 def complain(source: Source, error: ValidationError) -> None:
-    for detail in error.errors(include_url=False, include_input=False):
-        _complain(source, detail)
+    details = error.errors(include_url=False, include_input=False)
+    unknown = {source.there(detail["loc"]) for detail in details if detail["type"] == "extra_forbidden"}
+    for detail in details:
+        if detail["type"] != "missing" or not _misspelt(
+            source.there(detail["loc"]), detail["loc"][-1], unknown
+        ):
+            _complain(source, detail)
+
+
+def _misspelt(where: Where, key: str | int, unknown: set[Where]) -> bool:
+    """Whether a missing key is there under a similar name: that is one mistake and not two."""
+    beside = [str(other[-1]) for other in unknown if other[:-1] == where]
+    return bool(get_close_matches(str(key), beside, n=1))
 
 
 def _complain(source: Source, detail: ErrorDetails) -> None:
     kind, loc = detail["type"], detail["loc"]
-    where = _where(source, loc)
+    where = source.there(loc)
     if kind == "extra_forbidden":
         source.complain(where, f"unknown key{hint(str(where[-1]), keys_at(where[:-1]))}", at_key=True)
     elif kind == "missing":
@@ -37,15 +49,6 @@ def _complain(source: Source, detail: ErrorDetails) -> None:
         source.complain(where, str(detail["ctx"]["error"]), at_key=loc[-1:] == ("[key]",))
     else:
         source.complain(where, _SENTENCES.get(kind, detail["msg"]))
-
-
-def _where(source: Source, loc: Iterable[str | int]) -> Where:
-    """The way in the file, without what pydantic adds: indexes of lists that were written as one item."""
-    where: Where = ()
-    for part in loc:
-        if (*where, part) in source.places:
-            where = (*where, part)
-    return where
 
 
 def _choice(source: Source, where: Where, detail: ErrorDetails) -> str:

@@ -186,7 +186,7 @@ def _web_address(value: object) -> str:
         good = False
     if not good or re.search(r"\s", text):
         raise ValueError("write an address that begins with https:// or http:// and names a host")
-    return Hidden(text)
+    return text
 
 
 def _matching(pattern: str, message: str) -> Callable[[object], str]:
@@ -227,7 +227,9 @@ Zone = Annotated[str, BeforeValidator(_zone), WithJsonSchema({"type": "string"})
 Currency = Annotated[str, BeforeValidator(_currency), _schema({"type": "string", "pattern": "^[A-Z]{3}$"})]
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(Hidden), WithJsonSchema({"type": "string"})]
 """Free text; it may hold a secret and does not show in a repr."""
-WebAddress = Annotated[str, BeforeValidator(_web_address), WithJsonSchema({"type": "string"})]
+WebAddress = Annotated[
+    str, BeforeValidator(_web_address), AfterValidator(Hidden), WithJsonSchema({"type": "string"})
+]
 Address = Annotated[
     str,
     BeforeValidator(_matching(r"0x\S{1,80}", "write an address that begins with 0x")),

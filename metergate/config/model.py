@@ -47,8 +47,9 @@ class Meter(Part):
     """How units are counted."""
 
     count: Word
-    """calls: one per call. messages: those of a WebSocket. bytes and seconds: of the answer. json: a number in a
-    JSON body, at `path`. header: a number in an answer's `header`. app: what the application records. llm: tokens, in the proxy.
+    """calls: one per call. messages: those of a WebSocket. bytes and seconds: of the answer.
+    json: a number in a JSON body, at `path`. header: a number in an answer's `header`.
+    app: what the application records. llm: tokens, in the proxy.
     Another word: the counter of an installed package metergate_<word>."""
     path: JsonPath = ""
     """For json: where the number stands, such as $.result.rows."""

@@ -17,7 +17,7 @@ def check(source: Source) -> None:
     for where, name in _counters(value):
         _check_counter(source, where, name)
     for where, name in (*_providers(value), *_store(source, value)):
-        if not plugins.installed(name):
+        if where not in source.complained and not plugins.installed(name):
             text = f"the package metergate_{name} is not installed; the gate will not start without it"
             text = text if where not in source.holes else "{} names a package that is not installed"
             source.complain(where, text, warning=True)

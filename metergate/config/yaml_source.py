@@ -71,6 +71,7 @@ class Source:
         self, where: Where, text: str, *, name: str = "", at_key: bool = False, warning: bool = False
     ) -> None:
         """One problem at a value. `{}` in the text is the name it holds, as the file shows it."""
+        where = self.there(where)
         if where in self.unfilled:
             return
         self.complained.add(where)
@@ -95,15 +96,18 @@ class Source:
                 return None
         return found
 
+    def there(self, where: Where) -> Where:
+        """The way without steps that the file does not hold: a list may be written as its only item."""
+        found: Where = ()
+        for part in where:
+            if (*found, part) in self.places:
+                found = (*found, part)
+        return found
+
     def place(self, where: Where, *, at_key: bool = False) -> Place:
-        """Where a value stands; what the file does not hold has the place of what it belongs to."""
-        for length in range(len(where), -1, -1):
-            part = where[:length]
-            found = self.keys.get(part) if at_key else None
-            found = found or self.places.get(part)
-            if found:
-                return found
-        return Place(1, 1) if self.places else Place(0, 0)
+        """Where a value, or its key, stands in the file."""
+        found = self.keys.get(where) if at_key else None
+        return found or self.places[where]
 
 
 def read(data: bytes, name: str, environ: Mapping[str, str]) -> Source:
