@@ -98,12 +98,16 @@ class Ledger:
 
     def migrate(self) -> None:
         """Bring the tables to the newest revision, and make the organisation known."""
-        if self.path is not None:
+        if self.path is not None and not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
         with self.write() as tx:
             if not self.sqlite:
                 tx.sql("SELECT pg_advisory_xact_lock(%s, 0)", (_MIGRATION,))
-            if _revision(tx) != HEAD:
+            found = _revision(tx)
+            if found > HEAD:
+                raise self._newer(found)
+            if found < HEAD:
                 _upgrade(tx)
             known = tx.execute(sa.select(organisations.c.id).where(organisations.c.id == self.org)).first()
             if known is None:
@@ -122,10 +126,7 @@ class Ledger:
         if found == HEAD:
             return
         if found > HEAD:
-            raise ConfigurationError(
-                f"The ledger {self.name} was migrated by a newer metergate (revision {found}):"
-                " upgrade metergate."
-            )
+            raise self._newer(found)
         at = f"at revision {found}" if found else "empty"
         raise ConfigurationError(
             f"The ledger {self.name} is {at} and this version needs {HEAD}: run `metergate migrate`."
@@ -163,6 +164,11 @@ class Ledger:
         self.release()
         self._reader.dispose()
         self._writer.dispose()
+
+    def _newer(self, found: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"The ledger {self.name} was migrated by a newer metergate (revision {found}): upgrade metergate."
+        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -284,7 +290,7 @@ def _is_outage(error: Exception, engine: sa.Engine) -> bool:
         return False  # the SQL itself is wrong, which SQLite files under operational errors too
     # A file that is no database is a plain DatabaseError; its subclasses for wrong SQL and data are bugs.
     return (
-        isinstance(cause, (dbapi.OperationalError, dbapi.InterfaceError))
+        isinstance(cause, (dbapi.OperationalError, dbapi.InterfaceError, dbapi.InternalError))
         or type(cause) is dbapi.DatabaseError
     )
 

@@ -167,7 +167,9 @@ def _insert_postgres(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
     except tx.integrity_error:
         tx.sql(_STAGE)
         _copy(tx, "batch", rows)
-        return set(tx.sql(_KEEP_NEW).scalars())
+        known = set(tx.sql(_KEEP_NEW).scalars())
+        tx.sql("DROP TABLE batch")
+        return known
     return set()
 
 

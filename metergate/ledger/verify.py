@@ -68,8 +68,8 @@ _CHECKS: Final = {
         (SELECT 1 FROM grants g WHERE g.org = t.org AND t.id = 'grant:' || g.id)""",
     "Transaction {0} ends a grant before its time, or one that has no end.": """
         SELECT t.id FROM transactions t WHERE t.org = :org AND t.kind = 'expire' AND NOT EXISTS
-        (SELECT 1 FROM grants g WHERE g.org = t.org AND t.id = 'expire:' || g.id AND g.expires_at_us <= t.at_us)
-        """,
+        (SELECT 1 FROM grants g
+            WHERE g.org = t.org AND t.id = 'expire:' || g.id AND g.expires_at_us <= t.at_us)""",
 }
 
 
@@ -88,9 +88,9 @@ def _below_zero(tx: Tx) -> Iterator[str]:
     for grant, left in derived_grants(tx).items():
         if left < 0:
             yield f"Grant {grant} paid {-left} more than it had."
-    for (account, currency), left in derived_accounts(tx).items():
-        if left.debt < 0:
-            yield f"Account {account} paid {-left.debt} {currency} nanos of debt that it did not have."
+    for (account, currency), standing in derived_accounts(tx).items():
+        if standing.debt < 0:
+            yield f"Account {account} paid {-standing.debt} {currency} nanos of debt that it did not have."
 
 
 def _snapshots(tx: Tx) -> Iterator[str]:
