@@ -1,0 +1,25 @@
+"""What an operator does: accounts, keys, credits, plans, usage and the books.
+
+`Office` does it here; `RemoteOffice` asks the process that owns the data folder, which serves its own with
+`OwnerSocket`. The admin API and the command line are two skins over either.
+"""
+
+from metergate.admin.desk import Hooks, Recorded, Recording
+from metergate.admin.errors import NotFound, OwnerUnavailable
+from metergate.admin.office import Doing, Office
+from metergate.admin.owner import OwnerSocket
+from metergate.admin.remote import RemoteOffice
+from metergate.admin.verbs import VERBS
+
+__all__ = [
+    "VERBS",
+    "Doing",
+    "Hooks",
+    "NotFound",
+    "Office",
+    "OwnerSocket",
+    "OwnerUnavailable",
+    "Recorded",
+    "Recording",
+    "RemoteOffice",
+]

@@ -1,0 +1,156 @@
+"""What every subject of the office works with, and the one rule of its changes.
+
+The ledger comes first: a change and its audit row are one transaction. Then the counter store is told, so
+that the very next call meets the change. Doing the same again is harmless; it mends a store that was not told.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from metergate.core.policy import Policy
+from metergate.errors import StoreUnavailable
+from metergate.ledger import audit
+from metergate.ledger.database import Tx
+from metergate.ledger.thread import LedgerThread
+from metergate.ports import DONE, Answers, Change, Clock, CounterStore
+
+T = TypeVar("T")
+Json = dict[str, Any]
+Details = Mapping[str, object]
+
+
+class Recording(NamedTuple):
+    """Usage that somebody reports, once it has been checked."""
+
+    account: str
+    meter: str
+    units: int
+    cost: int | None = None
+    """Nanos that the reporter knows; None asks the policy's price."""
+    at_us: int | None = None
+    service: str = ""
+    dimensions: tuple[tuple[str, str], ...] = ()
+    idempotency_key: str | None = None
+    key: str = ""
+    """The kid of the key that reported, where a customer did."""
+    strict: bool = False
+    """Whether it is refused when it does not fit; without it, usage that has happened is always counted."""
+
+
+class Recorded(NamedTuple):
+    """What became of it."""
+
+    request_id: str
+    cost: int
+    balance: int | None = None
+    replayed: bool = False
+
+
+Recorder = Callable[[Recording], Awaitable[Recorded]]
+
+
+async def _nobody_records(_recording: Recording) -> Recorded:
+    raise StoreUnavailable("No gate runs here that could record usage; ask the process that serves the API.")
+
+
+async def _nothing_to_reload() -> None:
+    raise StoreUnavailable("No gate runs here whose policy could be read anew.")
+
+
+async def _as_it_is() -> None:
+    """The ledger is read as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the office asks of rooms that it does not know."""
+
+    record: Recorder = _nobody_records
+    """The gate's record path: usage is never written into the ledger behind the counters' back."""
+    reload: Callable[[], Awaitable[object]] = _nothing_to_reload
+    """Read the policy file anew; raises and changes nothing when it has a mistake."""
+    refresh: Callable[[], Awaitable[object]] = _as_it_is
+    """Bring settled usage into the ledger before somebody reads it there."""
+    held: Callable[[str], int] = lambda _account: 0
+    """Nanos that an account's open calls have set aside."""
+    granted: Callable[[], object] = lambda: None
+    """A grant was given; the next one to expire may be another."""
+    worker: Callable[[], Mapping[str, object]] = dict
+    """How the worker is: at least `ok`, and what it says of itself."""
+    describe: Callable[[], Mapping[str, object]] = dict
+    """More of the policy than its values, such as the file it was read from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    ledger: LedgerThread
+    store: CounterStore
+    policy: Callable[[], Policy]
+    clock: Clock
+    peppers: Mapping[int, bytes]
+    hooks: Hooks
+    actor: str
+    untold: set[str] = field(default_factory=set)
+    """Grants that may be in the ledger while the store does not know of them."""
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _running: set[asyncio.Future[Any]] = field(default_factory=set)
+
+    async def change(self, work: Callable[[Tx], tuple[T, Sequence[Change]]], grants: Sequence[str] = ()) -> T:
+        """Commit the work, then tell the store; a client that leaves in between does not stop it."""
+        running = asyncio.ensure_future(self._change(work, grants))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return await asyncio.shield(running)
+
+    async def _change(self, work: Callable[[Tx], tuple[T, Sequence[Change]]], grants: Sequence[str]) -> T:
+        # One after the other: otherwise older facts of an account could reach the store after newer ones.
+        async with self._one_at_a_time:
+            try:
+                result, changes = await self.ledger.write(work)
+                await self._tell(changes)
+            except StoreUnavailable:
+                self.untold.update(grants)
+                raise
+            self.untold.difference_update(grants)
+        return result
+
+    async def _tell(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        told = await self.ask(self.store.sync(changes, self.clock()))
+        if any(each != DONE for each in told):
+            raise StoreUnavailable(
+                "The ledger has the change, but the counters did not take it; do it again, and restart the "
+                "service if that does not help."
+            )
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self.ledger.read(work)
+
+    async def fresh(self, work: Callable[[Tx], T]) -> T:
+        """Read what includes the usage of a moment ago. A ledger that is away says so by itself."""
+        await self.hooks.refresh()
+        return await self.ledger.read(work)
+
+    async def ask(self, answers: Answers[T]) -> Sequence[T]:
+        return answers if isinstance(answers, Sequence) else await answers
+
+    def note(self, tx: Tx, action: str, subject: str, details: Details | None = None) -> None:
+        audit.note(tx, self.clock(), self.actor, action, subject, details)
+
+    def must_tell(self, grant: str, *, repeated: bool) -> bool:
+        """Whether the store has to be told of a grant.
+
+        Balances that a store loads contain every grant of the ledger: telling it of an old one again would
+        give the credits twice. A store that outlives this process remembers what it was told.
+        """
+        return not repeated or grant in self.untold or self.store.health().shared
+
+
+def page(rows: Iterable[Json], limit: int, cursors: Sequence[object]) -> Json:
+    """The form of every list; one row more than the limit was asked for, to know whether there are more."""
+    data = list(rows)[:limit]
+    more = len(cursors) > limit
+    return {"data": data, "has_more": more, "after": str(cursors[limit - 1]) if more else None}

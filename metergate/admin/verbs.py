@@ -1,0 +1,90 @@
+"""The words of the office: one table from verb to method, for HTTP, the command line and the socket alike."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from metergate.admin.accounts import Accounts
+from metergate.admin.books import Books
+from metergate.admin.credits import Credits
+from metergate.admin.desk import Json
+from metergate.admin.keys import Keys
+from metergate.admin.plans import Plans
+from metergate.admin.usage import Usage
+from metergate.core.money import shown
+from metergate.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from metergate.admin.office import Office
+
+
+class Verb(NamedTuple):
+    subject: str
+    """Which subject of the office."""
+    method: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    help: str
+
+
+def _verb(subject: str, method: Callable[..., Awaitable[Json]]) -> Verb:
+    """A verb from a method; its parameters are those of the signature."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    required = tuple([each.name for each in parameters if each.default is each.empty])
+    optional = tuple([each.name for each in parameters if each.default is not each.empty])
+    return Verb(subject, method.__name__, required, optional, inspect.getdoc(method) or "")
+
+
+VERBS: Mapping[str, Verb] = MappingProxyType(
+    {
+        "accounts.create": _verb("accounts", Accounts.create),
+        "accounts.list": _verb("accounts", Accounts.page),
+        "accounts.show": _verb("accounts", Accounts.show),
+        "accounts.update": _verb("accounts", Accounts.update),
+        "accounts.suspend": _verb("accounts", Accounts.suspend),
+        "accounts.resume": _verb("accounts", Accounts.resume),
+        "subscriptions.assign": _verb("accounts", Accounts.subscribe),
+        "subscriptions.show": _verb("accounts", Accounts.subscription),
+        "subscriptions.list": _verb("accounts", Accounts.subscriptions),
+        "subscriptions.check": _verb("accounts", Accounts.is_subscribed),
+        "keys.create": _verb("keys", Keys.create),
+        "keys.list": _verb("keys", Keys.page),
+        "keys.show": _verb("keys", Keys.show),
+        "keys.rotate": _verb("keys", Keys.rotate),
+        "keys.revoke": _verb("keys", Keys.revoke),
+        "credits.grant": _verb("credits", Credits.grant),
+        "credits.show": _verb("credits", Credits.show),
+        "grants.list": _verb("credits", Credits.page),
+        "plans.list": _verb("plans", Plans.page),
+        "plans.show": _verb("plans", Plans.show),
+        "policy.show": _verb("plans", Plans.policy),
+        "policy.reload": _verb("plans", Plans.reload),
+        "usage.list": _verb("usage", Usage.page),
+        "usage.show": _verb("usage", Usage.show),
+        "usage.totals": _verb("usage", Usage.totals),
+        "usage.record": _verb("usage", Usage.record),
+        "usage.record_batch": _verb("usage", Usage.record_batch),
+        "ledger.list": _verb("books", Books.ledger),
+        "audit.list": _verb("books", Books.audit),
+        "verify": _verb("books", Books.verify),
+        "health": _verb("books", Books.health),
+    }
+)
+
+
+def bound(office: "Office", verb: str, params: Mapping[str, object]) -> Callable[[], Awaitable[Json]]:
+    """The call that a verb and its parameters mean."""
+    known = VERBS.get(verb)
+    if known is None:
+        raise InvalidInput(f"There is no {shown(verb)} to do; the office knows {', '.join(VERBS)}.")
+    strangers = sorted(set(params) - {*known.required, *known.optional})
+    if strangers:
+        allowed = ", ".join((*known.required, *known.optional)) or "no parameters"
+        raise InvalidInput(f"{verb} takes {allowed}, not {', '.join(map(shown, strangers)):.200}.")
+    missing = [name for name in known.required if name not in params]
+    if missing:
+        raise InvalidInput(f"{verb} also wants {', '.join(missing)}.")
+    method: Any = getattr(getattr(office, known.subject), known.method)
+    return partial(method, **params)
