@@ -144,16 +144,22 @@ class Bench:
     @asynccontextmanager
     async def nothing_changes(self) -> AsyncIterator[None]:
         """What happens inside moves no budget and leaves no event."""
-        before = await self._everything()
-        yield
-        assert await self._everything() == before
+        before = await self.events()
+        async with self.budgets_stay():
+            yield
+        assert await self.events() == before
 
-    async def _everything(self) -> tuple[dict[str, Told], list[bytes]]:
+    @asynccontextmanager
+    async def budgets_stay(self) -> AsyncIterator[None]:
+        """What happens inside moves no budget."""
+        before = await self._budgets()
+        yield
+        assert await self._budgets() == before
+
+    async def _budgets(self) -> dict[str, Told]:
         told = await answered(self.store.state([AskBudget(name) for name in self._names]))
         # A counter that nobody has drawn from may be absent or zero: both mean the same.
-        return {
-            name: value for name, value in zip(self._names, told, strict=True) if value
-        }, await self.events()
+        return {name: value for name, value in zip(self._names, told, strict=True) if value}
 
 
 @pytest.mark.anyio

@@ -32,6 +32,15 @@ class EndTests(OnBench):
         assert await bench.budget(quota(0, 0).name) == actual
         assert await bench.events() == [b"event of a"]
 
+    async def test_a_call_that_came_to_what_was_held_needs_no_amounts(self, bench: Bench) -> None:
+        await bench.account(balance=100)
+        await bench.hold(rate(SECOND_US, 5), quota(4, 9), money(30), op="a")
+        async with bench.budgets_stay():
+            settle = Settle("a", None, b"event of a")
+            assert list(await answered(bench.store.settle((settle,), bench.clock()))) == [DONE]
+        assert await bench.events() == [b"event of a"]
+        assert await bench.release("a") == [CONFLICT]
+
     async def test_what_a_call_uses_above_its_hold_is_debt_and_the_next_call_is_refused(
         self, bench: Bench
     ) -> None:
