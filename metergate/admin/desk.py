@@ -1,7 +1,8 @@
 """What every subject of the office works with, and the one rule of its changes.
 
 The ledger comes first: a change and its audit row are one transaction. Then the counter store is told, so
-that the very next call meets the change. Doing the same again is harmless; it mends a store that was not told.
+that the very next call meets the change. Doing the same again is harmless, and mends a store that was left
+behind.
 """
 
 import asyncio

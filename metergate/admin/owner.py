@@ -83,16 +83,14 @@ class OwnerSocket:
         talk = asyncio.get_running_loop().create_task(self._talk(reader, writer))
         self._talks.add(talk)
         talk.add_done_callback(self._talks.discard)
+        # Also when the owner stops before the talk has begun.
+        talk.add_done_callback(lambda _: writer.close())
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         office = self._office.acting_as(_who(writer))
-        try:
+        with contextlib.suppress(ConnectionError):  # the client may leave at any time
             while await self._hear(reader, writer, office):
                 await writer.drain()
-        except ConnectionError:
-            pass  # the client has left
-        finally:
-            writer.close()
 
     async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, office: Office) -> bool:
         """Answer one line; whether another may follow."""
@@ -126,22 +124,25 @@ class OwnerSocket:
             else:
                 waiting.put_nowait(decision)
 
+        async def tell() -> None:
+            nonlocal left_out
+            while True:
+                decision = await waiting.get()
+                missed, left_out = left_out, 0
+                writer.write(lines.line(event={**decision, "left_out": missed}))
+                await writer.drain()
+
+        telling = asyncio.ensure_future(tell())
         gone = asyncio.ensure_future(reader.read(1))
         end = self._decisions(listen)
         try:
             writer.write(lines.line(answer={"tail": True}))
-            while not gone.done():
-                following = asyncio.ensure_future(waiting.get())
-                await asyncio.wait({gone, following}, return_when=asyncio.FIRST_COMPLETED)
-                if not following.done():
-                    following.cancel()
-                    return
-                missed, left_out = left_out, 0
-                writer.write(lines.line(event={**following.result(), "left_out": missed}))
-                await writer.drain()
+            await asyncio.wait({gone, telling}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             end()
             gone.cancel()
+            telling.cancel()
+            await asyncio.gather(gone, telling, return_exceptions=True)
 
 
 def _asked(asked: bytes) -> tuple[str, Mapping[str, object]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ class RemoteOffice:
         async with self._asking(verb, params) as (reader, _):
             return cast(Json, _member(await self._heard(reader), "answer"))
 
-    async def tail(self, params: Mapping[str, object] | None = None) -> AsyncIterator[Json]:
+    async def tail(self, params: Mapping[str, object] | None = None) -> AsyncGenerator[Json, None]:
         """Decisions of the owner's gates as they are made."""
         async with self._asking("tail", params or {}) as (reader, _):
             _member(await self._heard(reader), "answer")
