@@ -46,9 +46,9 @@ class Tx:
         return self.connection.exec_driver_sql(text, parameters)
 
     @property
-    def integrity_error(self) -> type[Exception]:
-        """What the driver itself raises for a row that must not be."""
-        return _driver(self.connection.engine).IntegrityError  # type: ignore[no-any-return]
+    def driver(self) -> Any:
+        """The driver's module, for its own exceptions."""
+        return _driver(self.connection.engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from metergate.core.budget import QUOTA
-from metergate.core.hold import UsageEvent
+from metergate.core.hold import Terms, UsageEvent
 from metergate.ledger import accounts, bulk, tables
 from metergate.ledger.database import Tx
 from metergate.ledger.standing import Purse, Standing, hold_still, save
@@ -33,25 +33,26 @@ class Posted(NamedTuple):
     upgrades: list[Upgrade]
 
 
+# What is an event's own, then what it shares with every event of the same terms.
 COLUMNS: Final = (
-    "org",
     "id",
     "request_id",
-    "account",
-    "key",
-    "service",
-    "route",
+    "at_us",
     "path",
-    "meter",
     "units",
     "dimensions",
     "cost",
-    "currency",
     "measured",
+    "budgets",
+    "org",
+    "account",
+    "key",
     "plan",
     "policy",
-    "budgets",
-    "at_us",
+    "service",
+    "route",
+    "meter",
+    "currency",
     "transaction",
 )
 NAMES: Final = ", ".join(f'"{name}"' for name in COLUMNS)
@@ -70,9 +71,9 @@ def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:
     batch = list({event.op: event for event in events}.values())
     if not batch:
         return Posted(0, 0, [])
-    standings = hold_still(tx, {(event.terms.account, event.terms.currency) for event in batch})
-    charged = sorted({(event.terms.account, event.terms.currency) for event in batch if event.cost})
-    seqs = dict(zip(charged, reserve(tx, len(charged)), strict=True))
+    terms = {id(event.terms): event.terms for event in batch}.values()
+    standings = hold_still(tx, {(one.account, one.currency) for one in terms})
+    seqs = dict(zip(standings, reserve(tx, len(standings)), strict=True))
     work = _Work(tx.org, batch, seqs)
     known = _insert(tx, work.rows)
     if known:
@@ -84,10 +85,19 @@ def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:
     return Posted(new, len(events) - new, _upgrade(tx, work.special))
 
 
+class _Shared(NamedTuple):
+    """What a batch works out once for all events of the same terms."""
+
+    charged: tuple[Any, ...]
+    """The end of a row that costs something."""
+    free: tuple[Any, ...]
+    quotas: tuple[tuple[int, str, str, list[int]], ...]
+    """Per window: the place among the amounts, the text of the budget around its amount, and the total."""
+    charges: list[UsageEvent]
+
+
 class _Work:
     """What a batch comes to, gathered in one pass, since this is the ledger's only loop over every call."""
-
-    __slots__ = ("charged", "rows", "special", "totals")
 
     def __init__(self, org: int, events: Sequence[UsageEvent], seqs: Mapping[Purse, int]) -> None:
         self.rows: list[tuple[Any, ...]] = []
@@ -96,52 +106,41 @@ class _Work:
         """Budget name -> what the window was really charged, and until when it lasts."""
         self.special: list[UsageEvent] = []
         """Events with a twin or an upgrade."""
-        add, charged, totals = self.rows.append, self.charged, self.totals
+        shared: dict[int, _Shared] = {}
         for event in events:
             op, request_id, at_us, path, units, dimensions, cost, measured, amounts, terms, twin, _ = event
-            account, key, plan, policy, service, route, meter, currency, draws, _, _, upgraded_from = terms
+            # Terms that were read once are one object, and comparing objects is cheaper than comparing terms.
+            if id(terms) not in shared:
+                shared[id(terms)] = self._share(org, terms, seqs)
+            charged, free, quotas, charges = shared[id(terms)]
             budgets = []
-            for draw, amount in zip(draws, amounts, strict=True):
-                if draw[0] == QUOTA and amount:
-                    name, until_us = draw[1], draw[5]
-                    budgets.append((name, amount, until_us))
-                    if name in totals:
-                        totals[name][0] += amount
-                    else:
-                        totals[name] = [amount, until_us]
-            seq = None
+            for place, before, behind, total in quotas:
+                if amounts[place]:
+                    total[0] += amounts[place]
+                    budgets.append(f"{before}{amounts[place]}{behind}")
             if cost:
-                purse = (account, currency)
-                seq = seqs[purse]
-                if purse in charged:
-                    charged[purse].append(event)
-                else:
-                    charged[purse] = [event]
-            if twin or upgraded_from:
+                charges.append(event)
+            if twin or terms.upgraded_from:
                 self.special.append(event)
-            add(
-                (
-                    org,
-                    op,
-                    request_id,
-                    account,
-                    key,
-                    service,
-                    route,
-                    path,
-                    meter,
-                    units,
-                    _encode(dict(dimensions)).decode() if dimensions else "{}",
-                    cost,
-                    currency,
-                    measured,
-                    plan,
-                    policy,
-                    _encode(budgets).decode() if budgets else "[]",
-                    at_us,
-                    seq,
-                )
+            kinds = _encode(dict(dimensions)).decode() if dimensions else "{}"
+            own = (op, request_id, at_us, path, units, kinds, cost, measured, f"[{','.join(budgets)}]")
+            self.rows.append(own + (charged if cost else free))
+
+    def _share(self, org: int, terms: Terms, seqs: Mapping[Purse, int]) -> _Shared:
+        purse = (terms.account, terms.currency)
+        fixed = (org, *terms[: Terms._fields.index("draws")])
+        quotas = tuple(
+            (
+                place,
+                f"[{_encode(draw.name).decode()},",
+                f",{draw.until_us}]",
+                self.totals.setdefault(draw.name, [0, draw.until_us]),
             )
+            for place, draw in enumerate(terms.draws)
+            if draw.kind == QUOTA
+        )
+        charges = self.charged.setdefault(purse, [])
+        return _Shared((*fixed, seqs[purse]), (*fixed, None), quotas, charges)
 
 
 def _insert(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
@@ -157,20 +156,31 @@ def _insert_sqlite(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
         return set()
     # Whoever writes to SQLite writes alone, so the rows after the last one are this batch's.
     new = set(tx.sql("SELECT id FROM usage WHERE seq > ? AND org = ?", (last, tx.org)).scalars())
-    return {row[1] for row in rows} - new
+    return {row[0] for row in rows} - new
 
 
 def _insert_postgres(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
     try:
         with tx.connection.begin_nested():
             _copy(tx, "usage", rows)
-    except tx.integrity_error:
-        tx.sql(_STAGE)
-        _copy(tx, "batch", rows)
-        known = set(tx.sql(_KEEP_NEW).scalars())
-        tx.sql("DROP TABLE batch")
-        return known
+    except tx.driver.IntegrityError:
+        return _insert_what_is_new(tx, rows)
+    except tx.driver.DataError:
+        # PostgreSQL has no NUL in texts, and one odd call must not hold up all the others.
+        return _insert_what_is_new(tx, [tuple(map(_without_nul, row)) for row in rows])
     return set()
+
+
+def _insert_what_is_new(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
+    tx.sql(_STAGE)
+    _copy(tx, "batch", rows)
+    known = set(tx.sql(_KEEP_NEW).scalars())
+    tx.sql("DROP TABLE batch")
+    return known
+
+
+def _without_nul(value: Any) -> Any:
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
 
 
 def _copy(tx: Tx, table: str, rows: list[tuple[Any, ...]]) -> None:
@@ -189,9 +199,10 @@ def _charge(
     written = [
         (_transaction(seqs[purse], purse[0], events), standings[purse].use(events))
         for purse, events in charged.items()
+        if events
     ]
     record(tx, written)
-    save(tx, [standings[purse] for purse in charged])
+    save(tx, [standings[purse] for purse, events in charged.items() if events])
 
 
 def _transaction(seq: int, account: str, events: Sequence[UsageEvent]) -> Transaction:
@@ -206,7 +217,7 @@ def _count(tx: Tx, totals: Mapping[str, Sequence[int]]) -> None:
         "ON CONFLICT (org, name) DO UPDATE"
         " SET value = window_totals.value + excluded.value, until_us = excluded.until_us"
     )
-    rows = [(tx.org, name, *totals[name]) for name in sorted(totals)]
+    rows = [(tx.org, name, *totals[name]) for name in sorted(totals) if totals[name][0]]
     bulk.insert(tx, tables.window_totals, ("org", "name", "value", "until_us"), rows, add)
 
 

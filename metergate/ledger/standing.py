@@ -5,7 +5,6 @@ answer with the ledger lines of the change; `save` writes the snapshots back. No
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Final
 
@@ -95,7 +94,9 @@ class Standing:
     def _leave(self, grant: Grant, remaining: int) -> None:
         self.changed.add(grant.id)
         if remaining:
-            self.grants[grant.id] = replace(grant, remaining=remaining)
+            # Not dataclasses.replace, which takes longer than the rest of the burn.
+            fixed = (grant.priority, grant.expires_at_us, grant.promotional, grant.effective_at_us)
+            self.grants[grant.id] = Grant(grant.id, remaining, *fixed)
         else:
             self.grants.pop(grant.id, None)
 

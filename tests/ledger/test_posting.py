@@ -188,6 +188,18 @@ def test_a_request_is_found_with_all_it_was_charged_for(ledger: Ledger) -> None:
         assert usage.of_request(tx, "nothing") == []
 
 
+def test_an_odd_character_does_not_hold_up_the_batch(ledger: Ledger) -> None:
+    odd = call(cost=1)._replace(path="/x\x00y", dimensions=(("model", "m\x00"),))
+    with ledger.write() as tx:
+        open_account(tx, credit=USD)
+        assert post(tx, [call(cost=1), odd, call(cost=1)]).new == 3
+        assert post(tx, [odd]).new == 0
+        row = usage.get(tx, odd.op)
+        assert row is not None and row.path in ("/x\x00y", "/x\ufffdy")
+        assert dict(row.dimensions) == {"model": "m\x00"}
+    assert differences(ledger) == []
+
+
 def test_a_grant_given_while_calls_waited_pays_for_them(ledger: Ledger) -> None:
     """The call came before the grant and is posted after it: it must not be left as debt beside credits."""
     with ledger.write() as tx:
