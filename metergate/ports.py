@@ -58,7 +58,8 @@ class Held(NamedTuple):
 
 class Settle(NamedTuple):
     op: str
-    amounts: tuple[int, ...]
+    amounts: tuple[int, ...] | None
+    """What each draw really came to; None when every draw came to what was held and no slot is to be freed."""
     event: bytes
     answer: bytes | None = None
     """What a later twin of the call is answered with."""

@@ -4,15 +4,41 @@ Terms are encoded once for a caller and a route, then copied into every event of
 call pays only for the few fields that are its own.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from metergate.core.hold import Terms, UsageEvent
 
-_encoder = msgspec.msgpack.Encoder()
-_terms = msgspec.msgpack.Decoder(Terms)
-_event = msgspec.msgpack.Decoder(UsageEvent)
+TERMS_REMEMBERED = 4096
 
-encode = _encoder.encode
+Unreadable = msgspec.DecodeError
+"""Bytes that are none of ours."""
+
+
+class _Event(NamedTuple):
+    """A usage event whose terms are still bytes."""
+
+    op: str
+    request_id: str
+    at_us: int
+    path: str
+    units: int
+    dimensions: tuple[tuple[str, str], ...]
+    cost: int
+    measured: str
+    amounts: tuple[int, ...]
+    terms: msgspec.Raw
+    twin: tuple[str, str, int] | None = None
+    answer: bytes | None = None
+
+
+_terms = msgspec.msgpack.Decoder(Terms)
+_event = msgspec.msgpack.Decoder(_Event)
+_hold = msgspec.msgpack.Decoder(tuple[str, str, Terms])
+_remembered: dict[bytes, Terms] = {}
+
+encode = msgspec.msgpack.Encoder().encode
 
 
 def encode_terms(terms: Terms) -> bytes:
@@ -20,7 +46,14 @@ def encode_terms(terms: Terms) -> bytes:
 
 
 def decode_terms(data: bytes) -> Terms:
-    return _terms.decode(data)
+    """The terms; those of many events are the same bytes, and are read once."""
+    terms = _remembered.get(data)
+    if terms is None:
+        terms = _terms.decode(data)
+        if len(_remembered) >= TERMS_REMEMBERED:
+            _remembered.clear()
+        _remembered[data] = terms
+    return terms
 
 
 def raw_terms(data: bytes) -> Terms:
@@ -33,4 +66,13 @@ def encode_event(event: UsageEvent) -> bytes:
 
 
 def decode_event(data: bytes) -> UsageEvent:
-    return _event.decode(data)
+    event = _event.decode(data)
+    return UsageEvent(*event[:9], decode_terms(bytes(event.terms)), event.twin, event.answer)
+
+
+def encode_hold(op: str, request_id: str, terms: bytes) -> bytes:
+    return encode((op, request_id, msgspec.Raw(terms)))
+
+
+def decode_hold(data: bytes) -> tuple[str, str, Terms]:
+    return _hold.decode(data)

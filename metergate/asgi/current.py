@@ -2,7 +2,6 @@
 
 import asyncio
 from contextvars import ContextVar
-from typing import NamedTuple
 
 from metergate.core.draws import FIXED_COUNTS
 from metergate.core.money import MoneyError, units
@@ -18,12 +17,7 @@ from metergate.errors import (
 from metergate.gate.call import Call, Visit
 
 
-class Running(NamedTuple):
-    call: Call | Visit
-    loop: asyncio.AbstractEventLoop
-
-
-running: ContextVar[Running | None] = ContextVar("metergate_running", default=None)
+running: ContextVar[Call | Visit | None] = ContextVar("metergate_running", default=None)
 
 _BY_STATUS: dict[int, type[MetergateError]] = {
     402: PaymentRequired,
@@ -39,7 +33,7 @@ def as_exception(refusal: Refusal) -> MetergateError:
     return kind(refusal.sentence, reason=refusal.reason, refusal=refusal)
 
 
-def _running() -> Running:
+def _running() -> Call | Visit:
     found = running.get()
     if found is None:
         raise MetergateError(
@@ -54,29 +48,29 @@ class Current:
 
     @property
     def account(self) -> str:
-        return _running().call.member.caller.account.id
+        return _running().member.caller.account.id
 
     @property
     def key(self) -> str:
-        key = _running().call.member.caller.key
+        key = _running().member.caller.key
         return key.kid if key else ""
 
     @property
     def plan(self) -> str:
-        call = _running().call
+        call = _running()
         return call.member.caller.account.plan or call.gate.policy.default_plan
 
     @property
     def request_id(self) -> str:
-        return _running().call.request_id
+        return _running().request_id
 
     async def charge(self, meter: str, units: int = 1) -> None:
         """Count more of a meter; raises `PaymentRequired` when it does not fit."""
-        await _charge(_running().call, meter, units)
+        await _charge(_running(), meter, units)
 
     async def require(self, feature: str) -> None:
         """Go on only if the plan has the feature; raises `FeatureNotAvailable` otherwise."""
-        _require(_running().call, feature)
+        _require(_running(), feature)
 
     @property
     def sync(self) -> "SyncCurrent":
@@ -87,13 +81,14 @@ class SyncCurrent:
     """The same from a handler that runs in a thread."""
 
     def charge(self, meter: str, units: int = 1) -> None:
-        call, loop = _running()
+        call = _running()
+        loop = call.gate.loop
         if _on_loop(loop):
             raise MetergateError("Use `await current.charge(…)` in an async handler.", reason="wrong_colour")
         asyncio.run_coroutine_threadsafe(_charge(call, meter, units), loop).result()
 
     def require(self, feature: str) -> None:
-        _require(_running().call, feature)
+        _require(_running(), feature)
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop) -> bool:

@@ -1,4 +1,4 @@
-"""What the gate reads from the headers of a request, in one pass over raw bytes."""
+"""What the gate reads from the headers of a request, on raw bytes."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,6 +8,11 @@ from metergate.asgi.types import Headers
 OWN = b"metergate-"
 BEARER = b"bearer "
 
+IDEMPOTENCY = b"idempotency-key"
+ANTHROPIC = b"anthropic-version"
+LOOKED_AT = (IDEMPOTENCY, ANTHROPIC)
+"""Headers beside the keys that make a request a special one."""
+
 
 class Seen(NamedTuple):
     keys: tuple[str, ...]
@@ -15,31 +20,41 @@ class Seen(NamedTuple):
     anthropic: bool
     forged: bool
     """Whether the client sent headers that only metergate may set."""
+    key_header: tuple[bytes, bytes] | None
+    """The one header with a key, when there is just one and nothing else is special."""
 
 
 class HeaderReader:
     def __init__(self, key_headers: Iterable[str]) -> None:
-        self._keys = frozenset(name.lower().encode("latin-1") for name in key_headers)
-        self._wanted = self._keys | {b"idempotency-key", b"anthropic-version"}
+        self.key_names = frozenset(name.lower().encode("latin-1") for name in key_headers)
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> Seen:
         keys: list[str] = []
+        shown: list[tuple[bytes, bytes]] = []
         idempotency: list[bytes] = []
         anthropic = forged = False
-        wanted = self._wanted
         for name, value in headers:
-            if name in wanted:
-                if name in self._keys:
-                    key = _key(name, value)
-                    if key and key not in keys:
-                        keys.append(key)
-                elif name == b"idempotency-key":
-                    idempotency.append(value)
-                else:
-                    anthropic = True
-            elif name[:10] == OWN:
+            if name in self.key_names:
+                shown.append((name, value))
+                key = _key(name, value)
+                if key and key not in keys:
+                    keys.append(key)
+            elif name == IDEMPOTENCY:
+                idempotency.append(value)
+            elif name == ANTHROPIC:
+                anthropic = True
+            elif is_own(name):
                 forged = True
-        return Seen(tuple(keys), tuple(idempotency), anthropic, forged)
+        return Seen(tuple(keys), tuple(idempotency), anthropic, forged, shown[0] if len(shown) == 1 else None)
+
+
+def is_own(name: bytes) -> bool:
+    """Whether only metergate may set the header, however it is spelled."""
+    return name[:10].lower().replace(b"_", b"-") == OWN
+
+
+def without_own(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    return [(name, value) for name, value in headers if not is_own(name)]
 
 
 def _key(name: bytes, value: bytes) -> str:
@@ -49,11 +64,6 @@ def _key(name: bytes, value: bytes) -> str:
             return ""
         value = value[7:]
     return value.strip().decode("latin-1")
-
-
-def without_own(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The headers without those that only metergate may set, however they are spelled."""
-    return [(name, value) for name, value in headers if name[:10].lower().replace(b"_", b"-") != OWN]
 
 
 def is_preflight(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -55,8 +55,7 @@ class Answer:
         headers = message.get("headers", ())
         if self.counter is not None:
             self.counter.start(self.status, headers)
-        gate = self.call.gate
-        own = shown.headers(self.call, gate.policy.show, gate.clock())
+        own = shown.headers(self.call, self.call.gate.policy.show)
         message = {**message, "headers": [*headers, *own]}
         if self.keeper is not None:
             self.keeper.see(message)

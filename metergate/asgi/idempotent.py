@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from metergate.asgi.headers import Seen
-from metergate.asgi.refuse import send_refusal
-from metergate.asgi.types import Headers, Message, Receive, Scope, Send
+from metergate.asgi.types import Headers, Message, Receive
 from metergate.core.idempotency import ANSWER_MAX, BODY_MAX, KEEP_US, Twin, check_key, fingerprint, twin_id
-from metergate.core.policy import Policy, Route
+from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
 from metergate.gate.call import Call
-from metergate.gate.gate import Replay
 from metergate.gate.members import Member
 
 if TYPE_CHECKING:
-    from metergate.asgi.middleware import Metered
+    from metergate.asgi.exchange import Exchange
 
 
 class KeptAnswer(msgspec.Struct, array_like=True):
@@ -25,40 +23,28 @@ class KeptAnswer(msgspec.Struct, array_like=True):
     body: bytes
 
 
-async def serve(
-    metered: "Metered",
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    member: Member,
-    route: Route,
-    path: str,
-    request_id: str,
-    seen: Seen,
-) -> None:
-    gate = metered.serving()
-    key = _one_key(seen)
+async def serve(exchange: "Exchange", member: Member, route: Route) -> None:
+    """Admit a call unless a twin of it was here, and keep its answer for the next."""
+    gate, scope = exchange.gate, exchange.scope
+    key = _one_key(exchange.seen)
     if isinstance(key, Refusal):
-        await send_refusal(send, key, gate.policy, request_id, anthropic=seen.anthropic)
+        await exchange.refuse(key)
         return
-    body = await read_body(receive)
+    body = await read_body(exchange.receive)
     if body is None:
-        refusal = Refusal("body_too_large")
-        await send_refusal(send, refusal, gate.policy, request_id, anthropic=seen.anthropic)
+        await exchange.refuse(Refusal("body_too_large"))
         return
-    account = member.caller.account.id
+    path = exchange.found.path
     target = path + "?" + scope.get("query_string", b"").decode("latin-1")
-    twin = Twin(
-        twin_id(account, route.match, key), fingerprint(scope["method"], target, body), gate.clock() + KEEP_US
-    )
-    asked = gate.admit(member, route, path, request_id, twin)
+    id = twin_id(member.caller.account.id, route.match, key)
+    twin = Twin(id, fingerprint(scope["method"], target, body), gate.clock() + KEEP_US)
+    asked = gate.admit(member, route, path, exchange.request_id, twin)
     admitted = await asked if isinstance(asked, Awaitable) else asked
-    if isinstance(admitted, Replay):
-        await replay(send, admitted.answer, gate.policy, request_id, anthropic=seen.anthropic)
-    elif isinstance(admitted, Call):
-        await metered.run(scope, Rereading(receive, body), send, admitted, Keeper())
+    if isinstance(admitted, Call):
+        receive = Rereading(exchange.receive, body)
+        await exchange.run(scope, receive, exchange.send, admitted, Keeper())
     else:
-        await send_refusal(send, admitted, gate.policy, request_id, anthropic=seen.anthropic)
+        await exchange.conclude(admitted)
 
 
 def _one_key(seen: Seen) -> str | Refusal:
@@ -124,14 +110,12 @@ def _streams(headers: Headers) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
-async def replay(
-    send: Send, answer: bytes | None, policy: Policy, request_id: str, *, anthropic: bool
-) -> None:
+async def replay(exchange: "Exchange", answer: bytes | None) -> None:
     """The kept answer, once more; or the refusal that says that it was done and charged once."""
     if answer is None:
-        await send_refusal(send, Refusal("idempotency_done"), policy, request_id, anthropic=anthropic)
+        await exchange.refuse(Refusal("idempotency_done"))
         return
     kept = msgspec.msgpack.decode(answer, type=KeptAnswer)
     headers = [*kept.headers, (b"idempotency-replayed", b"true")]
-    await send({"type": "http.response.start", "status": kept.status, "headers": headers})
-    await send({"type": "http.response.body", "body": kept.body})
+    await exchange.send({"type": "http.response.start", "status": kept.status, "headers": headers})
+    await exchange.send({"type": "http.response.body", "body": kept.body})

@@ -1,30 +1,29 @@
 """The middleware: pure ASGI, nothing buffered, one engine behind it.
 
-    guard the scope -> the rule for method and path -> the key -> the hold -> the app -> the end of the call
-
-Per-call state lives in `Answer`, never on the middleware. A refusal is sent here; the app is not called.
+Most requests come from a caller and meet a rule that were seen a moment ago: they are admitted at once and
+the app is called. Everything else takes the longer way through `Exchange`. Per-call state lives in `Answer`
+and `Exchange`, never on the middleware.
 """
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Protocol
 from urllib.parse import quote
 
 from metergate import meters
-from metergate.asgi import idempotent, websocket
-from metergate.asgi.current import Running, running
-from metergate.asgi.headers import HeaderReader, Seen, is_preflight, without_own
+from metergate.asgi import websocket
+from metergate.asgi.current import running
+from metergate.asgi.exchange import Exchange
+from metergate.asgi.headers import LOOKED_AT, OWN, HeaderReader, is_preflight, without_own
 from metergate.asgi.http import Answer, Keeper, counting
 from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.refuse import send_refusal
-from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
-from metergate.core.policy import Policy, Route
+from metergate.asgi.types import ASGIApp, Receive, Scope, Send
+from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError
-from metergate.gate.call import Call, Visit
-from metergate.gate.gate import Admitted, Found, RequestGate
+from metergate.gate.call import Call
+from metergate.gate.gate import Admitted, RequestGate
 from metergate.gate.members import Member
-from metergate.gate.routes import Found
 
 PATHSEND = "http.response.pathsend"
 
@@ -58,7 +57,6 @@ class Metered:
         self._gate: RequestGate | None = None
         self._reader = HeaderReader(())
         self._billing_path = b""
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -68,12 +66,16 @@ class Metered:
                 if problem is not None:
                     await self._unavailable(send, problem)
                     return
-            await self._http(scope, receive, send)
+            admitted = self._admit_at_once(scope)
+            if type(admitted) is Call:
+                await self._run(scope, receive, send, admitted)
+            else:
+                await self._look_closer(scope, receive, send, admitted)
         elif kind == "websocket":
             if await self._begin() is not None:
                 await websocket.unavailable(receive, send)
-                return
-            await websocket.serve(self.app, self.serving(), self._reader, scope, receive, send)
+            else:
+                await websocket.serve(self.app, self._serving(), self._reader, scope, receive, send)
         elif kind == "lifespan":
             await with_lifespan(self.app, self._engine, scope, receive, send)
         else:
@@ -89,94 +91,71 @@ class Metered:
         gate = self._engine.gate
         self._gate = gate
         self._reader = HeaderReader(gate.policy.key_headers)
+        gate.members.lanes = {name: {} for name in (*self._reader.key_names, *LOOKED_AT)}
         self._billing_path = f"{gate.policy.billing}/v1/".encode() if gate.policy.billing else b"\0"
-        self._loop = asyncio.get_running_loop()
         return None
 
-    def serving(self) -> RequestGate:
-        """The gate that this middleware serves with, once it has begun."""
+    def _serving(self) -> RequestGate:
         assert self._gate is not None
         return self._gate
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gate = self.serving()
-        method = scope["method"]
+    def _admit_at_once(self, scope: Scope) -> Admitted | Awaitable[Admitted] | None:
+        """Decide about a request whose rule and caller are known; None where they need a closer look."""
+        gate = self._serving()
+        found = gate.routes.metered_calls.get((scope["method"], scope.get("raw_path")))
+        if found is None:
+            return None
+        lanes = gate.members.lanes
+        member: Member | None = None
+        for name, value in scope["headers"]:
+            lane = lanes.get(name)
+            if lane is not None:
+                known = lane.get(value)
+                if known is None or member is not None:
+                    return None
+                member = known
+            elif name[:10] == OWN:
+                return None
+        if member is None or member.fresh_until_us <= gate.clock():
+            return None
+        return gate.admit(member, found.route, found.path, gate.request_id())
+
+    async def _look_closer(
+        self, scope: Scope, receive: Receive, send: Send, admitted: Admitted | Awaitable[Admitted] | None
+    ) -> None:
+        method, headers = scope["method"], scope["headers"]
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
         if raw_path.startswith(self._billing_path):
             await self._engine.billing(scope, receive, send)
             return
-        found = gate.routes.find(method, raw_path)
-        headers = scope["headers"]
-        if method == "OPTIONS" and is_preflight(method, headers):
+        if is_preflight(method, headers):
             await self.app(scope, receive, send)
             return
+        gate = self._serving()
         seen = self._reader.read(headers)
         if seen.forged:
             scope = {**scope, "headers": without_own(headers)}
-        if found.refusal is None and (found.route is None or found.route.public):
-            await self.app(scope, receive, send)
-            return
-        await self._for_member(scope, receive, send, found, seen)
-
-    async def _for_member(self, scope: Scope, receive: Receive, send: Send, found: Found, seen: Seen) -> None:
-        gate = self.serving()
-        request_id = gate.request_id()
-        if found.refusal is not None or found.route is None:
-            refusal = found.refusal or Refusal("route_not_in_policy")
-            await send_refusal(send, refusal, gate.policy, request_id, anthropic=seen.anthropic)
-            return
-        route = found.route
-        shown_keys = seen.keys
-        member: Member | Refusal | None = None
-        if len(shown_keys) == 1:
-            member = gate.members.of_key(shown_keys[0], gate.clock())
-        if member is None:
-            looked = gate.members.find_key(shown_keys, gate.clock())
-            member = await looked if isinstance(looked, Awaitable) else looked
-        if isinstance(member, Refusal):
-            shadow = gate.shadows(route)
-            gate.watch.turned_away(None, route, found.path, request_id, member.reason, shadow=shadow)
-            if shadow:
-                await self.app(scope, receive, send)
-                return
-            await send_refusal(send, member, gate.policy, request_id, anthropic=seen.anthropic)
-            return
-        if route.free or not route.meter:
-            await self._free(scope, receive, send, member, route, found.path, request_id, seen)
-        elif seen.idempotency:
-            await idempotent.serve(self, scope, receive, send, member, route, found.path, request_id, seen)
+        found = gate.routes.find(method, raw_path)
+        exchange = Exchange(self.app, gate, self._run, found, seen, scope, receive, send)
+        if admitted is None:
+            await exchange.serve()
         else:
-            admitted = gate.admit(member, route, found.path, request_id)
-            if type(admitted) is not Call:
-                admitted = await admitted if isinstance(admitted, Awaitable) else admitted
-            await self.forward(scope, receive, send, admitted, seen, request_id)
+            await exchange.conclude(await admitted if isinstance(admitted, Awaitable) else admitted)
 
-    async def forward(
-        self, scope: Scope, receive: Receive, send: Send, admitted: Admitted, seen: Seen, request_id: str
-    ) -> None:
-        """Call the app for an admitted call; send the refusal otherwise."""
-        gate = self.serving()
-        if type(admitted) is Refusal:
-            await send_refusal(send, admitted, gate.policy, request_id, anthropic=seen.anthropic)
-            return
-        assert type(admitted) is Call
-        await self.run(scope, receive, send, admitted)
-
-    async def run(
+    async def _run(
         self, scope: Scope, receive: Receive, send: Send, call: Call, keeper: Keeper | None = None
     ) -> None:
         """The app serves an admitted call."""
         gate = call.gate
-        meter = gate.policy.meters[call.prepared.route.meter]
-        counter = meters.new(meter, gate.clock)
+        counter = None
+        if call.prepared.measured:
+            counter = meters.new(gate.policy.meters[call.route.meter], gate.clock)
         if counter is not None:
-            if counter.wants_request:
-                receive = counting(receive, counter)
+            receive = counting(receive, counter) if counter.wants_request else receive
             scope = _without_pathsend(scope)
         answer = Answer(call, send, counter, keeper)
-        call.dispatched()
-        assert self._loop is not None
-        token = running.set(Running(call, self._loop))
+        gate.store.dispatch(call.op)
+        token = running.set(call)
         try:
             await self.app(scope, receive, answer)
         except Exception:
@@ -187,42 +166,9 @@ class Metered:
             if not answer.ended:
                 answer.cut()
 
-    async def _free(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        member: Member,
-        route: Route,
-        path: str,
-        request_id: str,
-        seen: Seen,
-    ) -> None:
-        gate = self.serving()
-        refusal = gate.entitled(member, route, path, request_id)
-        if refusal is not None:
-            await send_refusal(send, refusal, gate.policy, request_id, anthropic=seen.anthropic)
-            return
-        visit = Visit(gate, member, route, path, request_id)
-        assert self._loop is not None
-        token = running.set(Running(visit, self._loop))
-        try:
-            await self.app(scope, receive, _naming(send, request_id))
-        except BaseException:
-            visit.release()
-            raise
-        finally:
-            running.reset(token)
-            visit.settle()
-
     async def _unavailable(self, send: Send, problem: MetergateError) -> None:
-        await send_refusal(
-            send,
-            Refusal("store_unavailable", str(problem), retry_after_us=5 * 10**6),
-            self._engine.policy,
-            "",
-            anthropic=False,
-        )
+        refusal = Refusal("store_unavailable", str(problem), retry_after_us=5 * 10**6)
+        await send_refusal(send, refusal, self._engine.policy, "", anthropic=False)
 
 
 def _without_pathsend(scope: Scope) -> Scope:
@@ -231,15 +177,3 @@ def _without_pathsend(scope: Scope) -> Scope:
     if not extensions or PATHSEND not in extensions:
         return scope
     return {**scope, "extensions": {name: each for name, each in extensions.items() if name != PATHSEND}}
-
-
-def _naming(send: Send, request_id: str) -> Send:
-    """A `send` that adds the request's id to the answer."""
-    header = (b"metergate-request-id", request_id.encode())
-
-    def named(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), header]}
-        return send(message)
-
-    return named

@@ -9,20 +9,20 @@ from metergate.gate.call import Call
 US = 10**6
 
 
-def headers(call: Call, show: Show, now_us: int) -> Headers:
+def headers(call: Call, show: Show) -> Headers:
     """The headers of an admitted call, known before the first byte."""
     prepared = call.prepared
-    currency = prepared.offer.terms.currency
     found = [(b"metergate-request-id", call.request_id.encode())]
     if show.cost and prepared.exact:
         if prepared.cost_header is None:
-            prepared.cost_header = (b"metergate-cost", plain(prepared.offer.cost, currency).encode())
+            cost = plain(prepared.offer.cost, prepared.offer.terms.currency)
+            prepared.cost_header = (b"metergate-cost", cost.encode())
         found.append(prepared.cost_header)
     if show.balance and prepared.balance >= 0:
-        balance = call.values[prepared.balance]
-        found.append((b"metergate-balance", plain(balance, currency).encode()))
+        balance = plain(call.values[prepared.balance], prepared.offer.terms.currency)
+        found.append((b"metergate-balance", balance.encode()))
     if show.limits and prepared.limited:
-        found += limits(prepared.draws, call.values, now_us)
+        found += limits(prepared.draws, call.values, call.gate.clock())
     return found
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from urllib.parse import quote
 
-from metergate.asgi.current import Running, running
+from metergate.asgi.current import running
 from metergate.asgi.headers import HeaderReader, without_own
 from metergate.asgi.refuse import answer
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,7 +61,7 @@ async def serve(
 
 
 async def _free(app: ASGIApp, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
-    token = running.set(Running(visit, asyncio.get_running_loop()))
+    token = running.set(visit)
     try:
         await app(scope, receive, send)
     finally:
@@ -113,7 +113,7 @@ class _Socket:
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         self._call.dispatched()
-        token = running.set(Running(self._call, self._loop))
+        token = running.set(self._call)
         try:
             await app(scope, self._received, self._sent)
         finally:

@@ -100,11 +100,15 @@ def offer(
         if cost is None:
             return Refusal("no_price", scope="plan", meter=route.meter)
         found = Tariff(None, None, False)
+    if not strict:
+        found = found._replace(blocks=False)
     counted = draws.tally(case, found, wanted, used)
     before = used.get(counted.name, 0) if counted else 0
     nanos = cost if cost is not None else route.hold_nanos or found.cost(wanted, before)
     front = draws.gates(case) if gated else []
     rest = [*draws.caps(case, wanted, nanos), *draws.money(case, found, nanos)]
+    if counted and cost is not None and not strict:
+        counted = draws.unbounded(counted)
     taken = [*front, *([counted] if counted else []), *(rest if strict else map(draws.unbounded, rest))]
     terms = _terms(case, plan, tuple(taken), wanted, nanos, found.minimum)
     until = _valid_until(taken, caller.key)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from metergate.core.budget import BALANCE, COST, QUOTA, RATE, SLOTS, UNBOUNDED, UNITS, Draw
 from metergate.core.facts import Caller
 from metergate.core.periods import Every, Window, window
-from metergate.core.policy import Cap, Concurrency, Limit, Plan, Policy, Route
+from metergate.core.policy import Cap, Concurrency, Limit, Plan, Policy, Route, Scope
 from metergate.core.tariff import Tariff
 
 FIXED_COUNTS = frozenset({"calls", "app"})
@@ -41,9 +41,10 @@ class Case(NamedTuple):
     def fixed(self) -> bool:
         return self.policy.meters[self.route.meter].count in FIXED_COUNTS
 
-    def window(self, every: Every) -> Window:
-        account = self.caller.account
-        anchor = account.plan_since_us if self.plan.anchored and account.plan_since_us else None
+    def window(self, every: Every, scope: Scope = "account") -> Window:
+        """The window of now; accounts that share a budget share its window too, so that one has no anchor."""
+        since_us = self.caller.account.plan_since_us
+        anchor = since_us if self.plan.anchored and since_us and scope != "plan" else None
         return window(every, self.now_us, self.policy.zone, anchor)
 
     def subject(self, scope: str) -> str:
@@ -140,7 +141,7 @@ def _cap(case: Case, cap: Cap, units: int, nanos: int) -> Draw | None:
     subject = case.subject(cap.scope)
     if not subject:
         return None
-    period = case.window(cap.every)
+    period = case.window(cap.every, cap.scope)
     name = f"cap:{cap.scope}:{subject}:{cap.name}:{period.id}"
     limit = UNBOUNDED if cap.soft else cap.units if cap.meter else cap.spend
     amount, follows = (units, UNITS) if cap.meter else (nanos, COST)

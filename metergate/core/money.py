@@ -68,12 +68,20 @@ def parse(text: str) -> int:
     return -nanos if sign else nanos
 
 
+_ZEROS = ["0" * (9 - places) for places in range(10)]
+
+
 def plain(nanos: int, currency: str = "USD") -> str:
     """The amount as decimal text: the currency's decimals when they are exact, else 6, else 9."""
-    whole, fraction = divmod(abs(nanos), NANOS)
-    digits = f"{fraction:09d}"
-    decimals = next(d for d in (exponent(currency), 6, 9) if not digits[d:].strip("0"))
-    text = f"{whole}.{digits[:decimals]}" if decimals else str(whole)
+    places = exponent(currency)
+    digits = f"{abs(nanos):010d}"
+    whole, fraction = digits[:-9], digits[-9:]
+    if fraction[6:] != "000":
+        text = f"{whole}.{fraction}"
+    elif fraction[places:] != _ZEROS[places]:
+        text = f"{whole}.{fraction[:6]}"
+    else:
+        text = f"{whole}.{fraction[:places]}" if places else whole
     return "-" + text if nanos < 0 else text
 
 

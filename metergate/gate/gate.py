@@ -17,7 +17,7 @@ from metergate.core.idempotency import Twin
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
-from metergate.gate.call import Call, Visit
+from metergate.gate.call import Call, Visit, new_tuple
 from metergate.gate.members import Member, Members
 from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
@@ -79,14 +79,15 @@ class RequestGate:
         self.routes = Routes(policy)
         self.watch = Watch(clock)
         self._watchers = self.watch.watchers
-        self._prefix = f"req_{secrets.token_hex(10)}"
+        self._prefix = f"req_{secrets.token_hex(8)}"
         self._numbers = count(1)
+        self.loop = asyncio.get_running_loop()
         self.live: dict[str, Call] = {}
         """Calls of this process that have not ended; the worker renews the holds of the long ones."""
         self._unsettled: set[asyncio.Future[Sequence[str]]] = set()
 
     def request_id(self) -> str:
-        return f"{self._prefix}{next(self._numbers):010x}"
+        return f"{self._prefix}{next(self._numbers):08x}"
 
     # -- calls ---------------------------------------------------------------------------------------------
 
@@ -99,15 +100,9 @@ class RequestGate:
         if prepared is None or prepared.valid_until_us <= now_us or twin is not None:
             return self._try(self._plain(member, route, path, request_id, twin), 1)
         caller = member.caller
-        hold = Hold(
-            request_id,
-            caller.account.id,
-            caller.generation,
-            prepared.draws,
-            now_us + route.hold_for_us,
-            prepared.terms,
-            request_id,
-        )
+        expires_at_us = now_us + route.hold_for_us
+        fields = (request_id, prepared.account, caller.generation, prepared.draws, expires_at_us)
+        hold = new_tuple(Hold, (*fields, prepared.terms, request_id, None))
         try:
             answers = self.store.hold((hold,), now_us)
         except StoreUnavailable:
@@ -118,8 +113,9 @@ class RequestGate:
             call = Call(self, member, prepared, request_id, request_id, path, answers[0].values)
             self.live[request_id] = call
             return call
-        wish = self._plain(member, route, path, request_id, twin)
-        return self._answer(wish, prepared, request_id, answers, 1)
+        return self._answer(
+            self._plain(member, route, path, request_id, twin), prepared, request_id, answers, 1
+        )
 
     def _plain(self, member: Member, route: Route, path: str, request_id: str, twin: Twin | None) -> Wish:
         """A call as requests make them: the units that the route expects, at the price of the policy."""
@@ -194,8 +190,9 @@ class RequestGate:
         )
         if isinstance(offered, Refusal):
             return offered
-        fixed = wish.units is not None or self.policy.meters[route.meter].count in FIXED_COUNTS
-        prepared = Prepared(offered, route, exact=fixed and not (plain and route.hold_nanos))
+        measured = self.policy.meters[route.meter].count not in FIXED_COUNTS
+        exact = (wish.units is not None or not measured) and not (plain and route.hold_nanos)
+        prepared = Prepared(offered, route, exact=exact, measured=measured)
         if plain:
             member.prepared[route.index] = prepared
         return prepared
@@ -323,9 +320,11 @@ class RequestGate:
 
     # -- ends ----------------------------------------------------------------------------------------------
 
-    def settle(self, settle: Settle) -> None:
+    def settle(self, settle: Settle, now_us: int) -> None:
         self.live.pop(settle.op, None)
-        self._follow(self.store.settle((settle,), self.clock()))
+        answers = self.store.settle((settle,), now_us)
+        if type(answers) is not list:
+            self._follow(answers)
 
     def release(self, op: str) -> None:
         self.live.pop(op, None)

@@ -37,6 +37,8 @@ class Members:
         self._policy = policy
         self._store = store
         self._peppers = peppers
+        self.lanes: dict[bytes, dict[bytes, Member]] = {}
+        """Header name -> value -> member, for values that led to one a moment ago. A shell fills it."""
         self._by_key: dict[str, Member] = {}
         self._by_account: dict[str, Member] = {}
 
@@ -103,5 +105,7 @@ class Members:
             return known
         if len(members) >= REMEMBERED:
             members.clear()
+            for lane in self.lanes.values():
+                lane.clear()
         members[name] = member = Member(caller, until_us)
         return member

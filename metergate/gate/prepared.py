@@ -1,6 +1,6 @@
 """What every call of one caller on one route has in common, made ready once."""
 
-from metergate.core.budget import BALANCE, QUOTA, RATE, UNBOUNDED, UNITS, actual_amounts
+from metergate.core.budget import BALANCE, QUOTA, RATE, SLOTS, UNBOUNDED, UNITS, actual_amounts
 from metergate.core.decide import Offer
 from metergate.core.hold import Terms
 from metergate.core.policy import Route
@@ -9,12 +9,15 @@ from metergate.wire import encode_terms, raw_terms
 
 class Prepared:
     __slots__ = (
+        "account",
         "amounts",
+        "as_held",
         "balance",
         "cost_header",
         "draws",
         "exact",
         "limited",
+        "measured",
         "offer",
         "raw",
         "route",
@@ -22,14 +25,19 @@ class Prepared:
         "valid_until_us",
     )
 
-    def __init__(self, offer: Offer, route: Route, *, exact: bool) -> None:
+    def __init__(self, offer: Offer, route: Route, *, exact: bool, measured: bool) -> None:
         self.offer = offer
+        self.account = offer.terms.account
         self.route = route
         self.draws = offer.terms.draws
         self.terms: bytes = encode_terms(offer.terms)
         self.raw: Terms = raw_terms(self.terms)
         self.valid_until_us = offer.valid_until_us
         self.amounts = actual_amounts(self.draws, offer.units, offer.cost)
+        self.as_held = None if all(draw.kind != SLOTS for draw in self.draws) else self.amounts
+        """What a settle tells the store when the call came to what was held."""
+        self.measured = measured
+        """Whether the units are known only once the call has ended."""
         self.exact = exact
         """Whether the hold is what the call costs when it counts the units that were expected."""
         self.balance = next((i for i, draw in enumerate(self.draws) if draw.kind == BALANCE), -1)

@@ -18,11 +18,20 @@ class Found(NamedTuple):
     refusal: Refusal | None = None
 
 
+class MeteredCall(NamedTuple):
+    """A found rule that counts."""
+
+    route: Route
+    path: str
+
+
 class Routes:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._match = match.compile(policy.routes)
         self._found: dict[tuple[str, bytes], Found] = {}
+        self.metered_calls: dict[tuple[str, bytes], MeteredCall] = {}
+        """The requests found a moment ago whose rule wants a key and a hold."""
         self._metered: dict[tuple[int, str], Route] = {}
 
     def find(self, method: str, raw_path: bytes) -> Found:
@@ -31,7 +40,11 @@ class Routes:
             found = self._look(method, raw_path)
             if len(self._found) >= REMEMBERED:
                 self._found.clear()
+                self.metered_calls.clear()
             self._found[method, raw_path] = found
+            route = found.route
+            if route is not None and route.meter and not (route.free or route.public):
+                self.metered_calls[method, raw_path] = MeteredCall(route, found.path)
         return found
 
     def _look(self, method: str, raw_path: bytes) -> Found:

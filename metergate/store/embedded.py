@@ -4,10 +4,11 @@ Nothing here waits: a verdict is there at once. A step is written to the journal
 so that whatever a killed process has answered can be read again. One process owns the journal's folder.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
-from metergate.core.budget import SLOTS, correct, take
+from metergate.core.budget import Draw, correct, take
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.errors import StoreUnavailable
 from metergate.ports import (
@@ -39,16 +40,18 @@ from metergate.ports import (
 from metergate.store import journal as records
 from metergate.store.journal import Journal, segment_of
 from metergate.store.twins import Twins
-from metergate.wire import encode, raw_terms
+from metergate.wire import encode_hold
 
 ENDED_KEPT = 16_384
 """How many ended operations answer a repetition; after that the ledger's unique id is the guard."""
+CARRIED_AT_ONCE = 1024
 REAPER_LEASE_US = 30 * 10**6
 LATE_US = 3600 * 10**6
 """A window's counter outlives its window by this much, for calls that settle late."""
 
 
 _STALE = Held(STALE)
+new_tuple = tuple.__new__
 
 
 class _Open:
@@ -56,11 +59,11 @@ class _Open:
 
     __slots__ = ("dispatched", "expires_at_us", "hold", "position", "values")
 
-    def __init__(self, hold: Hold, values: tuple[int, ...], position: int) -> None:
+    def __init__(self, hold: Hold, values: tuple[int, ...], position: int, expires_at_us: int) -> None:
         self.hold = hold
         self.values = values
         self.position = position
-        self.expires_at_us = hold.expires_at_us
+        self.expires_at_us = expires_at_us
         self.dispatched = False
 
 
@@ -77,6 +80,8 @@ class EmbeddedStore:
         self._ended: dict[str, bytes | Held] = {}
         self._ended_before: dict[str, bytes | Held] = {}
         self._outbox: dict[int, bytes] = {}
+        self._order: deque[int] = deque()
+        """The outbox's positions, oldest first; a dictionary is slow to find its first after many deletions."""
         self._adjusted: dict[str, int] = {}
         self._twins = Twins()
         self._unwritten = 0
@@ -85,42 +90,47 @@ class EmbeddedStore:
     # -- calls ---------------------------------------------------------------------------------------------
 
     def hold(self, batch: Sequence[Hold], now_us: int) -> Sequence[Held]:
+        if len(batch) == 1:
+            return [self._hold(batch[0], now_us)]
         return [self._hold(each, now_us) for each in batch]
 
     def _hold(self, hold: Hold, now_us: int) -> Held:
         refused = self._unfit(hold, now_us)
         if refused is not None:
             return refused
+        op, _, _, draws, expires_at_us, terms, request_id, twin = hold
         budgets = self._budgets
         values = []
-        for position, draw in enumerate(hold.draws):
+        for draw in draws:
             value = budgets.get(draw.name, 0)
             taken = take(draw, value, now_us)
             if taken is None:
-                denied = Held(DENIED, position=position, value=value)
-                self._end(hold.op, denied)
+                denied = Held(DENIED, position=len(values), value=value)
+                self._end(op, denied)
                 return denied
             values.append(taken)
-        opened = _Open(hold, tuple(values), self._write_hold(hold))
-        for draw, taken in zip(hold.draws, values, strict=True):
+        granted = tuple(values)
+        position = self._write_hold(op, request_id, terms)
+        for draw, taken in zip(draws, granted):  # noqa: B905  both come from the draws
             if draw.until_us and draw.name not in budgets:
                 self._ends.setdefault(draw.until_us, []).append(draw.name)
             budgets[draw.name] = taken
-        self._open[hold.op] = opened
-        if hold.twin is not None:
-            self._twins.began(hold.twin)
-        return Held(GRANTED, opened.values)
+        self._open[op] = _Open(hold, granted, position, expires_at_us)
+        if twin is not None:
+            self._twins.began(twin)
+        return new_tuple(Held, (GRANTED, granted, 0, 0, None))
 
     def _unfit(self, hold: Hold, now_us: int) -> Held | None:
-        """Why a hold is not even weighed: it is known, its facts are old, or there is no room for its event."""
+        """Why a hold is not even weighed: it is known, its facts are old, or its event has no room."""
         op = hold.op
         if op in self._open or op in self._ended or op in self._ended_before:
             return self._known(hold)
         if self._generations.get(hold.account) != hold.generation:
             return _STALE
-        if len(self._outbox) >= self._backlog:
+        known = self._twins.verdict(hold.twin, now_us) if hold.twin is not None else None
+        if known is None and len(self._outbox) >= self._backlog:
             return Held(FULL)
-        return self._twins.verdict(hold.twin, now_us) if hold.twin is not None else None
+        return known
 
     def _known(self, hold: Hold) -> Held:
         """A hold that was seen before: the same answer, or what has become of it."""
@@ -139,23 +149,32 @@ class EmbeddedStore:
                 self._journal.mark(opened.position)
 
     def settle(self, batch: Sequence[Settle], now_us: int) -> Sequence[str]:
-        return [self._settle(*each) for each in batch]
+        if len(batch) == 1:
+            return [self._settle(batch[0])]
+        return [self._settle(each) for each in batch]
 
-    def _settle(self, op: str, amounts: tuple[int, ...], event: bytes, answer: bytes | None) -> str:
+    def _settle(self, settle: Settle) -> str:
+        op, amounts, event, answer = settle
         opened = self._open.get(op)
         if opened is None:
             return self._again(op, event)
         position = self._write_event(event)
         del self._open[op]
-        budgets = self._budgets
-        for draw, actual in zip(opened.hold.draws, amounts, strict=True):
-            if (actual != draw.amount or draw.kind == SLOTS) and draw.name in budgets:
-                budgets[draw.name] = correct(draw, budgets[draw.name], actual)
+        hold = opened.hold
+        if amounts is not None:
+            self._correct(hold.draws, amounts)
         self._outbox[position] = event
-        if opened.hold.twin is not None:
-            self._twins.ended(opened.hold.twin, answer)
+        self._order.append(position)
+        if hold.twin is not None:
+            self._twins.ended(hold.twin, answer)
         self._end(op, event)
         return DONE
+
+    def _correct(self, draws: Sequence[Draw], amounts: Sequence[int]) -> None:
+        budgets = self._budgets
+        for draw, actual in zip(draws, amounts, strict=True):
+            if draw.name in budgets:
+                budgets[draw.name] = correct(draw, budgets[draw.name], actual)
 
     def release(self, ops: Sequence[str], now_us: int) -> Sequence[str]:
         return [self._release(op) for op in ops]
@@ -165,10 +184,7 @@ class EmbeddedStore:
         if opened is None:
             return self._again(op, b"")
         self._try_write(records.RELEASE, op.encode())
-        budgets = self._budgets
-        for draw in opened.hold.draws:
-            if draw.name in budgets:
-                budgets[draw.name] = correct(draw, budgets[draw.name], 0)
+        self._correct(opened.hold.draws, [0] * len(opened.hold.draws))
         if opened.hold.twin is not None:
             self._twins.dropped(opened.hold.twin)
         self._end(op, b"")
@@ -196,11 +212,18 @@ class EmbeddedStore:
     # -- the outbox ----------------------------------------------------------------------------------------
 
     def drain(self, limit: int) -> Sequence[Entry]:
-        return [Entry(str(position), event) for position, event in islice(self._outbox.items(), limit)]
+        outbox = self._outbox
+        return [
+            Entry(str(position), outbox[position])
+            for position in islice(self._order, limit)
+            if position in outbox
+        ]
 
     def acknowledge(self, ids: Sequence[str]) -> Sequence[str]:
-        outbox = self._outbox
+        outbox, order = self._outbox, self._order
         answers = [UNKNOWN if outbox.pop(int(id), None) is None else DONE for id in ids]
+        while order and order[0] not in outbox:
+            order.popleft()
         self._trim()
         return answers
 
@@ -209,19 +232,24 @@ class EmbeddedStore:
         journal = self._journal
         if journal is None:
             return
-        for opened in list(islice(self._open.values(), 1024)):
-            if segment_of(opened.position) >= journal.segment - 1:
+        for opened in list(islice(self._open.values(), CARRIED_AT_ONCE)):
+            if segment_of(opened.position) >= journal.segment - 1 or not self._carry(opened):
                 break
-            self._carry(opened)
-        firsts = [next(iter(self._outbox), journal.position)]
-        firsts += [opened.position for opened in islice(self._open.values(), 1)]
-        journal.keep_from(min(first for first in firsts if first >= 0))
+        needed = [opened.position for opened in islice(self._open.values(), 1)]
+        # Events that could not be journalled have negative positions; those behind them need their segments.
+        needed += islice((position for position in self._order if position >= 0), 1)
+        journal.keep_from(min(needed, default=journal.position))
 
-    def _carry(self, opened: _Open) -> None:
-        opened.position = self._write_hold(opened.hold)
-        if opened.dispatched and self._journal is not None:
-            self._journal.mark(opened.position)
-        self._open[opened.hold.op] = self._open.pop(opened.hold.op)
+    def _carry(self, opened: _Open) -> bool:
+        hold = opened.hold
+        payload = encode_hold(hold.op, hold.request_id, hold.terms)
+        # Born with its mark: a process that is killed in between must not forget that the call was dispatched.
+        position = self._try_write(records.HOLD, payload, marked=int(opened.dispatched))
+        if position is None:
+            return False
+        opened.position = position
+        self._open[hold.op] = self._open.pop(hold.op)
+        return True
 
     # -- what the ledger's side tells ----------------------------------------------------------------------
 
@@ -277,6 +305,15 @@ class EmbeddedStore:
             self._journal.prepare()
             self._unwritten = 0
 
+    def sync_to_disk(self) -> None:
+        """Bring the journal to the disk, for the day the power fails."""
+        if self._journal is not None:
+            self._journal.sync()
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
     def health(self) -> StoreHealth:
         name = "embedded" if self._journal is not None else "memory"
         return StoreHealth(name, self._unwritten == 0, len(self._outbox), len(self._open))
@@ -306,14 +343,14 @@ class EmbeddedStore:
             for name in self._ends.pop(until):
                 self._budgets.pop(name, None)
 
-    def _write_hold(self, hold: Hold) -> int:
-        if self._journal is None:
+    def _write_hold(self, op: str, request_id: str, terms: bytes) -> int:
+        journal = self._journal
+        if journal is None:
             return 0
         if self._unwritten:
-            raise StoreUnavailable("The journal cannot be written; make room on the disk of the data folder.")
-        payload = encode((hold.op, hold.request_id, raw_terms(hold.terms)))
+            raise StoreUnavailable("The journal cannot be written; make room in the data folder.")
         try:
-            return self._journal.append(records.HOLD, payload)
+            return journal.append(records.HOLD, encode_hold(op, request_id, terms))
         except OSError as error:
             raise StoreUnavailable(
                 f"The journal cannot grow ({error.strerror}); make room on the disk of the data folder."
@@ -328,9 +365,9 @@ class EmbeddedStore:
         self._unjournalled -= 1
         return self._unjournalled
 
-    def _try_write(self, kind: int, payload: bytes) -> int | None:
+    def _try_write(self, kind: int, payload: bytes, marked: int = 0) -> int | None:
         try:
-            return self._journal.append(kind, payload) if self._journal is not None else None
+            return self._journal.append(kind, payload, marked) if self._journal is not None else None
         except OSError:
             return None
 

@@ -5,12 +5,13 @@ killed between the two leaves nothing: what has a header with the right checksum
 pages belong to the kernel, which keeps them when the process dies; `sync` is for power loss.
 
     segment  = magic, then records, then zeros
-    record   = length u32, crc32 of the payload u32, mark u8, kind u8, two zero bytes, payload
+    record   = length u32, crc32 of payload and kind u32, mark u8, kind u8, two zero bytes, payload
 
 The mark is the one byte that changes later: it tells that the call of a hold was dispatched. Segments are
 preallocated, so that a full disk is an error at a known place and never a signal in the middle of a write.
 """
 
+import errno
 import mmap
 import os
 import struct
@@ -27,6 +28,7 @@ HOLD, SETTLE, RELEASE = 1, 2, 3
 
 _MARK = 8
 _SHIFT = 32
+_OFFSET = (1 << _SHIFT) - 1
 _pack = HEADER.pack_into
 _START = len(MAGIC)
 _HEAD = HEADER.size
@@ -78,7 +80,7 @@ class Journal:
         self._at = 0
         self._open(_Segment(self._path(self._number), segment_bytes))
 
-    def append(self, kind: int, payload: bytes) -> int:
+    def append(self, kind: int, payload: bytes, marked: int = 0) -> int:
         """Write a record and say where it lies. OSError when the disk is full: then nothing was written."""
         at = self._at
         body = at + _HEAD
@@ -90,7 +92,7 @@ class Journal:
             end = body + len(payload)
         memory = self._map
         memory[body:end] = payload
-        _pack(memory, at, len(payload), crc32(payload), 0, kind)
+        _pack(memory, at, len(payload), crc32(payload, kind), marked, kind)
         self._at = end
         if self._always:
             os.fdatasync(self._current.descriptor)
@@ -98,9 +100,11 @@ class Journal:
 
     def mark(self, position: int) -> None:
         """Set the mark of a record of a segment that is still kept."""
-        segment = self._segments.get(position >> _SHIFT)
-        if segment is not None:
-            segment.map[(position & 0xFFFFFFFF) + _MARK] = 1
+        at = (position & _OFFSET) + _MARK
+        if position >> _SHIFT == self._number:
+            self._map[at] = 1
+        elif position >> _SHIFT in self._segments:
+            self._segments[position >> _SHIFT].map[at] = 1
 
     def prepare(self) -> None:
         """Have the next segment ready, so that a call never waits for the disk to find room."""
@@ -132,8 +136,13 @@ class Journal:
         return self._number
 
     def sync(self) -> None:
-        """Bring to the disk what the kernel still holds."""
-        os.fdatasync(self._current.descriptor)
+        """Bring to the disk what the kernel still holds; may run beside appends, in a thread."""
+        for segment in list(self._segments.values())[-2:]:
+            try:
+                os.fdatasync(segment.descriptor)
+            except OSError as error:
+                if error.errno != errno.EBADF:  # a segment that nobody needed any more was closed meanwhile
+                    raise
 
     def close(self) -> None:
         for segment in self._segments.values():
@@ -173,7 +182,7 @@ def segment_numbers(folder: Path) -> list[int]:
 
 
 def read(folder: Path) -> Iterator[Record]:
-    """Every whole record of a folder, oldest first. A segment ends at the first that is not whole."""
+    """Every whole record of a folder, oldest first. One that a disk has damaged costs no other."""
     for number in segment_numbers(folder):
         yield from read_segment((folder / f"{number:010d}.journal").read_bytes())
 
@@ -186,7 +195,8 @@ def read_segment(data: bytes) -> Iterator[Record]:
         length, checksum, mark, kind = HEADER.unpack_from(data, at)
         body = at + _HEAD
         payload = data[body : body + length]
-        if kind == 0 or len(payload) < length or crc32(payload) != checksum:
+        if kind == 0 or len(payload) < length:
             return
-        yield Record(kind, mark == 1, payload)
+        if crc32(payload, kind) == checksum:
+            yield Record(kind, mark == 1, payload)
         at = body + length

@@ -1,0 +1,143 @@
+"""What stands under a policy at work: counter store, ledger and worker of one place, opened once a process.
+
+Several MeterGates over the same data folder share one foundation; the last to leave closes it.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from metergate.config import secret_files
+from metergate.config.plugins import adapter_of_store, load_adapter
+from metergate.config.settings import Settings
+from metergate.core.policy import Policy
+from metergate.errors import ConfigurationError
+from metergate.gate.call import Call
+from metergate.gate.gate import RequestGate
+from metergate.ledger.database import Ledger
+from metergate.ledger.thread import LedgerThread
+from metergate.ports import Clock
+from metergate.store.embedded import EmbeddedStore
+from metergate.store.folder import DataFolder
+from metergate.store.journal import Journal
+from metergate.worker.loop import Worker
+from metergate.worker.recovery import Left, load, recover
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Foundation:
+    """An embedded store, its ledger and its worker."""
+
+    def __init__(self, policy: Policy, settings: Settings, clock: Clock = now_us) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.gates: list[RequestGate] = []
+        self.recovered: Left | None = None
+        """What the process before this one left behind."""
+        self.loop = asyncio.get_running_loop()
+        self._policy = policy
+        self._scratch = tempfile.TemporaryDirectory(prefix="metergate-") if policy.store == "memory" else None
+        self.folder = folder_of(policy, settings, Path(self._scratch.name) if self._scratch else None)
+
+    async def open(self) -> None:
+        """Own the folder, take over what a dead process left, and begin the worker's rounds."""
+        _refuse_other_stores(self._policy)
+        self.folder.own()
+        try:
+            await self._open()
+        except BaseException:
+            self.folder.disown()
+            raise
+        if self.settings.worker:
+            self.worker.start()
+
+    async def _open(self) -> None:
+        self.peppers: Mapping[int, bytes] = secret_files.peppers(self.settings, self.folder.path)
+        self.ledger = LedgerThread(Ledger.open(ledger_url(self._policy, self.settings, self.folder)))
+        await self.ledger.run(self._ready)
+        self.recovered = await recover(self.folder.journal, self.ledger, self.clock)
+        journal = self._journal()
+        self.store = EmbeddedStore(journal, backlog=self._policy.backlog)
+        await load(self.store, self.ledger, self.clock)
+        if journal is not None:
+            journal.forget_old()
+        self.worker = Worker(self.store, self.ledger, self.clock, self._live, self.store)
+
+    def _ready(self) -> None:
+        """The SQLite ledger of a data folder is brought up to date by itself, a database of yours is not."""
+        ledger = self.ledger.ledger
+        if ledger.sqlite:
+            ledger.migrate()
+        else:
+            ledger.check()
+        ledger.claim()
+
+    def _journal(self) -> Journal | None:
+        if self._scratch is not None:
+            return None
+        return Journal(self.folder.journal, always_sync=self._policy.fsync == "always")
+
+    async def close(self) -> None:
+        await self.worker.stop()
+        self.store.close()
+        await self.ledger.close()
+        self.folder.disown()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def _live(self) -> Iterable[Call]:
+        return [call for gate in self.gates for call in gate.live.values()]
+
+
+def folder_of(policy: Policy, settings: Settings, scratch: Path | None = None) -> DataFolder:
+    return DataFolder((scratch or settings.data).absolute())
+
+
+def ledger_url(policy: Policy, settings: Settings, folder: DataFolder) -> str:
+    return settings.ledger or policy.ledger or folder.ledger_url
+
+
+def _refuse_other_stores(policy: Policy) -> None:
+    name = adapter_of_store(policy.store)
+    if name:
+        load_adapter(name, policy.enabled)
+        raise ConfigurationError(f"The store {name} cannot be used by this version; leave `store:` out.")
+
+
+_open: dict[Path, tuple[Foundation, int]] = {}
+
+
+async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Foundation:
+    """The foundation of a place, opened by whoever comes first."""
+    if policy.store == "memory":
+        alone = Foundation(policy, settings, clock)
+        await alone.open()
+        return alone
+    path = folder_of(policy, settings).path
+    known, users = _open.get(path, (None, 0))
+    if known is not None and known.loop is not asyncio.get_running_loop():
+        raise ConfigurationError(
+            f"The data folder {path} is in use by another event loop of this process; give each loop its own "
+            "folder with METERGATE_DATA."
+        )
+    if known is None:
+        known = Foundation(policy, settings, clock)
+        await known.open()
+    _open[path] = (known, users + 1)
+    return known
+
+
+async def leave(foundation: Foundation) -> None:
+    """Stop using a foundation; the last one closes it."""
+    path = foundation.folder.path
+    known, users = _open.get(path, (None, 1))
+    if known is foundation and users > 1:
+        _open[path] = (foundation, users - 1)
+        return
+    _open.pop(path, None)
+    await foundation.close()

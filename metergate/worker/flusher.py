@@ -1,0 +1,67 @@
+"""From the outbox into the ledger: read, one SQL transaction, acknowledge; nothing goes before the commit."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+
+from metergate.core.facts import AccountFacts
+from metergate.core.hold import UsageEvent
+from metergate.ledger import audit, posting
+from metergate.ledger.database import Tx
+from metergate.ledger.posting import Posted
+from metergate.ledger.thread import LedgerThread
+from metergate.ports import Answers, Clock, CounterStore, Entry, PutAccount, T
+from metergate.wire import Unreadable, decode_event
+
+BATCH = 2000
+
+
+async def answered(answers: Answers[T]) -> Sequence[T]:
+    """The answers of a store, whether it had them at once or not."""
+    return answers if isinstance(answers, Sequence) else await answers
+
+
+class Flusher:
+    def __init__(self, store: CounterStore, ledger: LedgerThread, clock: Clock, batch: int = BATCH) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._batch = batch
+        self._moving = asyncio.Lock()
+
+    async def run_once(self) -> int:
+        """Move the oldest events; how many they were."""
+        async with self._moving:
+            return await self._move()
+
+    async def _move(self) -> int:
+        entries = await answered(self._store.drain(self._batch))
+        if not entries:
+            return 0
+        posted = await self._ledger.write(lambda tx: self._post(tx, entries))
+        await answered(self._store.acknowledge([entry.id for entry in entries]))
+        if posted.upgrades:
+            changes = [PutAccount(AccountFacts(u.account, u.plan, u.since_us)) for u in posted.upgrades]
+            await answered(self._store.sync(changes, self._clock()))
+        return len(entries)
+
+    async def run_dry(self) -> int:
+        """Move everything that is there."""
+        moved = 0
+        while now := await self.run_once():
+            moved += now
+        return moved
+
+    def _post(self, tx: Tx, entries: Sequence[Entry]) -> Posted:
+        events: list[UsageEvent] = []
+        for entry in entries:
+            try:
+                events.append(decode_event(entry.event))
+            except Unreadable:
+                self._set_aside(tx, entry)
+        return posting.post(tx, events)
+
+    def _set_aside(self, tx: Tx, entry: Entry) -> None:
+        """An event that nobody can read must not block the others, nor be lost."""
+        details = {"entry": entry.id, "event": base64.b64encode(entry.event).decode()}
+        audit.note(tx, self._clock(), "worker", "usage.unreadable", entry.id, details)

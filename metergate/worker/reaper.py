@@ -1,0 +1,29 @@
+"""Holds whose time is over: released if nothing was dispatched, settled by the policy's rule if it was."""
+
+from metergate.core.hold import unknown_outcome
+from metergate.ports import Clock, CounterStore, Expired, Settle
+from metergate.wire import decode_terms, encode_event
+from metergate.worker.flusher import answered
+
+BATCH = 500
+
+
+class Reaper:
+    def __init__(self, store: CounterStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def run_once(self) -> int:
+        now_us = self._clock()
+        expired = await answered(self._store.expire(now_us, BATCH))
+        settles = [self._unknown(each, now_us) for each in expired if each.dispatched]
+        releases = [each.op for each in expired if not each.dispatched]
+        if settles:
+            await answered(self._store.settle(settles, now_us))
+        if releases:
+            await answered(self._store.release(releases, now_us))
+        return len(expired)
+
+    def _unknown(self, expired: Expired, now_us: int) -> Settle:
+        event = unknown_outcome(expired.op, expired.request_id, decode_terms(expired.terms), now_us)
+        return Settle(expired.op, event.amounts, encode_event(event))
