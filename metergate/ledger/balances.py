@@ -124,10 +124,22 @@ def rebuild(tx: Tx) -> None:
 
 def ensure_snapshots(tx: Tx) -> None:
     """Before a writer relies on the snapshots: they are there, and stay until its transaction ends."""
-    # A plain look first: writers that all hold the shared lock could never get to rebuild.
-    shared = sa.select(organisations.c.snapshots).with_for_update(read=True)
-    if not complete(tx) or not _organisation(tx, shared):
-        rebuild(tx)
+    if not _keep_snapshots(tx):
+        # Whoever comes first does it; the others find it done.
+        flag = sa.select(organisations.c.snapshots).with_for_update()
+        if not _organisation(tx, flag):
+            rebuild(tx)
+
+
+def _keep_snapshots(tx: Tx) -> bool:
+    if tx.sqlite:
+        return complete(tx)
+    with tx.connection.begin_nested() as look:
+        if _organisation(tx, sa.select(organisations.c.snapshots).with_for_update(read=True)):
+            return True
+        # Let go of the shared lock: two writers that both keep it would wait for each other to rebuild.
+        look.rollback()
+    return False
 
 
 def derived_accounts(tx: Tx, account: str = "") -> dict[tuple[str, str], Left]:

@@ -28,9 +28,9 @@ class Standing:
 
     __slots__ = ("account", "changed", "currency", "debt", "grants")
 
-    def __init__(self, purse: Purse, debt: int) -> None:
+    def __init__(self, purse: Purse) -> None:
         self.account, self.currency = purse
-        self.debt = debt
+        self.debt = 0
         self.grants: dict[str, Grant] = {}
         self.changed: set[str] = set()
 
@@ -105,24 +105,19 @@ def hold_still(tx: Tx, purses: Iterable[Purse]) -> dict[Purse, Standing]:
     """The standings of the purses; on PostgreSQL nobody else changes them until the transaction ends."""
     ensure_snapshots(tx)
     # One order for everybody, or two writers could wait for each other for ever.
-    wanted = sorted(set(purses))
+    standings = {purse: Standing(purse) for purse in sorted(set(purses))}
     if not tx.sqlite:  # there, who writes is alone; here a row has to exist to be locked
-        bulk.insert(
-            tx,
-            tables.account_balances,
-            _COLUMNS,
-            [(tx.org, *purse, 0, 0) for purse in wanted],
-            "ON CONFLICT DO NOTHING",
-        )
-    names = sorted({account for account, _ in wanted})
+        rows = [(tx.org, *purse, 0, 0) for purse in standings]
+        bulk.insert(tx, tables.account_balances, _COLUMNS, rows, "ON CONFLICT DO NOTHING")
+    accounts = sorted({account for account, _ in standings})
     query = "SELECT account, currency, debt FROM account_balances WHERE org = {_} AND {among}"
     lock = "" if tx.sqlite else " ORDER BY account, currency FOR UPDATE"
-    debts = bulk.among(tx, "account", names, (tx.org,), query + lock)
-    standings = {purse: Standing(purse, 0) for purse in wanted}
-    for account, currency, debt in debts:
-        standings.setdefault((account, currency), Standing((account, currency), 0)).debt = debt
-    for account, currency, grant in _grants(tx, names):
-        standings.setdefault((account, currency), Standing((account, currency), 0)).grants[grant.id] = grant
+    for account, currency, debt in bulk.among(tx, "account", accounts, (tx.org,), query + lock):
+        if standing := standings.get((account, currency)):
+            standing.debt = debt
+    for account, currency, grant in _grants(tx, accounts):
+        if standing := standings.get((account, currency)):
+            standing.grants[grant.id] = grant
     return standings
 
 
