@@ -52,16 +52,14 @@ def policy(file: PolicyFile, source: Source) -> core.Policy:
 
 def version(source: Source) -> str:
     """The digest of what the file says, whatever its comments and layout."""
-    content = json.dumps(
-        _content(source, source.value, ()), ensure_ascii=False, separators=(",", ":"), default=str
-    )
+    content = json.dumps(_content(source, source.value, ()), separators=(",", ":"), default=str)
     return "sha256:" + hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _content(source: Source, value: object, where: Where) -> object:
     if isinstance(value, dict):
         return {key: _content(source, child, (*where, key)) for key, child in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_content(source, child, (*where, index)) for index, child in enumerate(value)]
     if where in source.holes and where[0] in CONNECTIONS:
         return source.holes[where]

@@ -268,12 +268,13 @@ Word = Annotated[
 ]
 Prefix = Annotated[
     str,
-    BeforeValidator(lambda value: "off" if value is False else value),
     BeforeValidator(
         _matching(
             "off|(?:/[A-Za-z0-9_~.-]+)+", "write a path such as /billing without a slash at the end, or off"
         )
     ),
+    # The validator that stands last is asked first.
+    BeforeValidator(lambda value: "off" if value is False else value),
     WithJsonSchema(
         {"anyOf": [{"type": "string", "pattern": "^(off|(/[A-Za-z0-9_~.-]+)+)$"}, {"const": False}]}
     ),

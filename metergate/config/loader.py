@@ -90,15 +90,21 @@ def _bytes_of(path: str | os.PathLike[str]) -> bytes:
 
 def _of_mapping(mapping: Mapping[str, object]) -> Source:
     """A dictionary has no lines; its problems name the way to the value."""
-    source = Source("policy", value=dict(mapping))
-    pending: list[tuple[Where, object]] = [((), source.value)]
-    while pending:
-        where, value = pending.pop()
-        source.places[where] = Place(0, 0)
-        if len(source.places) > VALUES_MAX or len(where) > DEPTH_MAX:
-            raise PolicyError([Problem("policy", 0, 0, "the dictionary is too large or nested too deep")])
-        if isinstance(value, dict):
-            pending += [((*where, key), child) for key, child in value.items() if isinstance(key, str)]
-        elif isinstance(value, list | tuple):
-            pending += [((*where, index), child) for index, child in enumerate(value)]
+    source = Source("policy")
+    source.value = _copied(source, mapping, ())
     return source
+
+
+def _copied(source: Source, value: object, where: Where) -> object:
+    source.places[where] = Place(0, 0)
+    if len(source.places) > VALUES_MAX or len(where) > DEPTH_MAX:
+        raise PolicyError([Problem(source.name, 0, 0, "the dictionary is too large or nested too deep")])
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            source.complain(where, "use texts as keys")
+        return {
+            key: _copied(source, one, (*where, key)) for key, one in value.items() if isinstance(key, str)
+        }
+    if isinstance(value, list | tuple):
+        return [_copied(source, one, (*where, index)) for index, one in enumerate(value)]
+    return value

@@ -1,0 +1,88 @@
+"""Adapters are found by their names."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from metergate.config import plugins
+from metergate.errors import ConfigurationError
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose packages can be imported during the test."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_a_third_partys_package_is_found_by_its_name(packages: Path) -> None:
+    """No registry knows it."""
+    (packages / "metergate_thirdparty.py").write_text("provider = 5")
+    assert plugins.installed("thirdparty")
+    assert plugins.load_adapter("thirdparty").provider == 5
+    assert plugins.load_adapter("thirdparty", ["thirdparty"]).provider == 5
+
+
+def test_asking_whether_it_is_there_imports_nothing(packages: Path) -> None:
+    """`check` runs no foreign code."""
+    (packages / "metergate_explosive.py").write_text("raise SystemExit")
+    assert plugins.installed("explosive")
+    assert "metergate_explosive" not in sys.modules
+
+
+def test_a_missing_package_is_one_sentence() -> None:
+    """It names the package and how to get it."""
+    with pytest.raises(
+        ConfigurationError, match=r"^Install the package that provides metergate_nowhere .*\.$"
+    ):
+        plugins.load_adapter("nowhere")
+
+
+def test_a_missing_sdk_is_named(packages: Path) -> None:
+    """The adapter is there, and what it needs is not."""
+    (packages / "metergate_needy.py").write_text("import some_absent_sdk.client")
+    with pytest.raises(ConfigurationError, match=r"^Install some_absent_sdk, which metergate_needy needs"):
+        plugins.load_adapter("needy")
+
+
+def test_only_what_is_enabled_is_imported(packages: Path) -> None:
+    """An empty list enables nothing."""
+    (packages / "metergate_other.py").write_text("raise SystemExit")
+    with pytest.raises(ConfigurationError, match="Add other to `enabled:` in the policy"):
+        plugins.load_adapter("other", [])
+
+
+@pytest.mark.parametrize("name", ["", "os.path", "../x", "Stripe", "x" * 40, "x-y", "1x"])
+def test_a_name_that_is_none(name: str) -> None:
+    """It reaches no import."""
+    assert not plugins.installed(name)
+    with pytest.raises(ConfigurationError, match="Name an adapter with small letters"):
+        plugins.load_adapter(name)
+
+
+@pytest.mark.parametrize(
+    ("store", "adapter"),
+    [
+        ("", ""),
+        ("memory", ""),
+        ("redis://localhost:6379/0", "redis"),
+        ("rediss://u:p@host", "redis"),
+        ("valkey://host", "redis"),
+        ("foo://x", "foo"),
+    ],
+)
+def test_the_adapter_of_a_store(store: str, adapter: str) -> None:
+    """The scheme names it."""
+    assert plugins.adapter_of_store(store) == adapter
+
+
+@pytest.mark.parametrize("store", ["redis", "localhost:6379", "://x", "a.b://x", "A://x"])
+def test_a_store_that_is_no_address(store: str) -> None:
+    """The sentence shows one that is."""
+    with pytest.raises(ConfigurationError, match="Write the store as an address such as redis://"):
+        plugins.adapter_of_store(store)
