@@ -98,6 +98,13 @@ class Usage:
         await self._owners([checked])
         return self.shown(checked, await self._desk.hooks.record(checked))
 
+    async def track(self, account: str, kid: str, given: Mapping[str, object]) -> Json:
+        """Count what a customer reports with a key. It costs what the policy says, and has to fit."""
+        if "cost" in given or "service" in given:
+            raise InvalidInput("Leave cost and service out: what usage costs is what the policy says.")
+        checked = self.checked({**given, "account": account})
+        return self.shown(checked, await self._desk.hooks.record(checked._replace(key=kid, strict=True)))
+
     async def record_batch(self, data: object, idempotency_key: object = None) -> Json:
         """Count many. All are checked before the first is counted; each answer says what became of it."""
         rows = self._batch(data, idempotency_key)

@@ -1,0 +1,133 @@
+"""The customer's side: own usage, credits and plan. The API key says whose they are."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from metergate.admin import Office
+from metergate.api import models, problem, reading
+from metergate.api.endpoints import LIST, Answer, answered, grouped
+from metergate.core.facts import Caller, KeyFacts
+from metergate.core.refusal import Refusal
+from metergate.errors import MetergateError
+from metergate.gate.gate import RequestGate
+
+ReadKeys = Callable[[Iterable[tuple[bytes, bytes]], Sequence[str]], tuple[str, ...]]
+"""The keys that a request shows, out of its headers and the names of the headers where a key may stand."""
+
+Mine = Callable[[Request, KeyFacts], Awaitable[Response]]
+
+
+def billing_app(office: Office, gate: Callable[[], RequestGate], read_keys: ReadKeys, prefix: str) -> ASGIApp:
+    """The endpoints under `<prefix>/v1`; `gate` answers the one of the running policy."""
+    guard = _Guard(gate, read_keys)
+    own = _Own(office)
+    endpoints: list[tuple[str, str, Mine]] = [
+        ("GET", "/usage", own.usage),
+        ("POST", "/usage", own.track),
+        ("GET", "/usage/{id}", own.request_usage),
+        ("GET", "/credits", own.credits),
+        ("GET", "/plans", own.plans),
+        ("GET", "/subscription", own.subscription),
+    ]
+    routes = grouped((method, f"{prefix}/v1{path}", guard.known(mine)) for method, path, mine in endpoints)
+    app = Starlette(routes=routes, exception_handlers=problem.HANDLERS)
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Guard:
+    """Who asks, proven as the gate proves it; whatever goes wrong reads like a refusal of the gate."""
+
+    def __init__(self, gate: Callable[[], RequestGate], read_keys: ReadKeys) -> None:
+        self._gate = gate
+        self._read_keys = read_keys
+
+    def known(self, mine: Mine) -> Answer:
+        async def answer(request: Request) -> Response:
+            gate = self._gate()
+            request_id = gate.request_id()
+            try:
+                key = await self._key(gate, request)
+                response = await mine(request, key)
+            except MetergateError as error:
+                response = self._refused(gate, request, request_id, error)
+            except HTTPException as error:
+                anthropic = problem.speaks_anthropic(request)
+                response = problem.of_status(error.status_code, request_id=request_id, anthropic=anthropic)
+            response.headers["metergate-request-id"] = request_id
+            return response
+
+        return answer
+
+    async def _key(self, gate: RequestGate, request: Request) -> KeyFacts:
+        shown = self._read_keys(request.scope["headers"], gate.policy.key_headers)
+        looked = gate.members.find_key(shown, gate.clock())
+        member = await looked if isinstance(looked, Awaitable) else looked
+        if isinstance(member, Refusal):
+            raise MetergateError(member.sentence, reason=member.reason, refusal=member)
+        return _shown_key(member.caller)
+
+    def _refused(
+        self, gate: RequestGate, request: Request, request_id: str, error: MetergateError
+    ) -> Response:
+        policy = gate.policy
+        url = policy.top_up_url or f"{policy.billing}/v1/plans"
+        return problem.of_error(
+            error,
+            request_id=request_id,
+            currency=policy.currency,
+            top_up_url=url,
+            anthropic=problem.speaks_anthropic(request),
+        )
+
+
+def _shown_key(caller: Caller) -> KeyFacts:
+    assert caller.key is not None, "a key was shown, so the caller has one"
+    return caller.key
+
+
+class _Own:
+    """What customers may see and say, each of their own account."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+
+    async def usage(self, request: Request, key: KeyFacts) -> Response:
+        params = reading.query(request, ("since", "until", *LIST))
+        return answered(await self._office.do("usage.list", {**params, "account": key.account}))
+
+    async def track(self, request: Request, key: KeyFacts) -> Response:
+        reading.query(request, ())
+        twin = reading.idempotency_key(request)
+        given = reading.fitted(models.TrackedUsage, await reading.json_body(request))
+        if twin is not None:
+            given["idempotency_key"] = twin
+        recorded = await self._office.usage.track(key.account, key.kid, given)
+        if recorded["replayed"]:
+            return answered(recorded, 200, {"idempotency-replayed": "true"})
+        return answered(recorded, 201)
+
+    async def request_usage(self, request: Request, key: KeyFacts) -> Response:
+        reading.query(request, ())
+        params = {"id": request.path_params["id"], "account": key.account}
+        return answered(await self._office.do("usage.show", params))
+
+    async def credits(self, request: Request, key: KeyFacts) -> Response:
+        reading.query(request, ())
+        return answered(await self._office.do("credits.show", {"account": key.account}))
+
+    async def plans(self, request: Request, key: KeyFacts) -> Response:
+        reading.query(request, ())
+        return answered(await self._office.do("plans.list", {}))
+
+    async def subscription(self, request: Request, key: KeyFacts) -> Response:
+        reading.query(request, ())
+        told = await self._office.do("subscriptions.show", {"account": key.account})
+        plans = (await self._office.do("plans.list", {}))["data"]
+        details = next((plan for plan in plans if plan["id"] == told["plan"]), None)
+        return answered({**told, "details": details})

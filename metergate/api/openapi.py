@@ -1,0 +1,127 @@
+"""OpenAPI 3.1 from the same table and models that serve the requests."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from metergate.api import models
+from metergate.api.endpoints import PATH_PARAMETER, Endpoint
+
+REF: Final = "#/components/schemas/{model}"
+QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "limit": ("How many rows at most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+    "after": ("Where the page before ended.", {"type": "string"}),
+    "account": ("Only of this account.", {"type": "string"}),
+    "subject": ("Only about this account or key.", {"type": "string"}),
+    "since": ("From this time on.", {"type": "string", "format": "date-time"}),
+    "until": ("Before this time.", {"type": "string", "format": "date-time"}),
+}
+PROBLEMS: Final = {
+    "400": "Something sent cannot be accepted; nothing was changed",
+    "401": "No valid token",
+    "404": "Not found",
+    "409": "In conflict with what is there",
+    "503": "Not possible now; try again",
+}
+
+
+def document(endpoints: Sequence[Endpoint], prefix: str, version: str) -> dict[str, Any]:
+    paths: dict[str, dict[str, Any]] = {}
+    for each in endpoints:
+        paths.setdefault(prefix + each.path, {})[each.method.lower()] = _operation(each)
+    for path, summary in (("/livez", "Is the process alive"), ("/readyz", "Can it serve")):
+        paths[path] = {"get": _open(path.strip("/"), summary)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "metergate admin API", "version": version},
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(endpoints),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    taken: set[type[BaseModel]] = {each.takes for each in endpoints if each.takes is not None}
+    taken.add(models.UsageBatch)
+    given: set[type[BaseModel]] = {models.Problem, models.RecordedBatch, models.State}
+    given.update(each.gives for each in endpoints)
+    pairs: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in taken]
+    pairs += [(model, "serialization") for model in given]
+    pairs.sort(key=lambda pair: _name(pair[0]))
+    _, schema = models_json_schema(pairs, ref_template=REF)
+    definitions: dict[str, Any] = schema["$defs"]
+    return definitions
+
+
+def _name(model: type[BaseModel]) -> str:
+    return model.__name__.replace("[", "_").replace("]", "_")
+
+
+def _schema(*wanted: type[BaseModel]) -> dict[str, Any]:
+    refs = [{"$ref": REF.format(model=_name(model))} for model in wanted]
+    return refs[0] if len(refs) == 1 else {"anyOf": refs}
+
+
+def _content(schema: dict[str, Any], media_type: str = "application/json") -> dict[str, Any]:
+    return {media_type: {"schema": schema}}
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    gives = [endpoint.gives]
+    if endpoint.verb == "usage.record":
+        gives.append(models.RecordedBatch)
+    content = _content(_schema(*gives))
+    responses = {str(endpoint.status): {"description": endpoint.summary, "content": content}}
+    for status, description in PROBLEMS.items():
+        problem = _content(_schema(models.Problem), "application/problem+json")
+        responses[status] = {"description": description, "content": problem}
+    operation: dict[str, Any] = {
+        "operationId": f"{endpoint.method.lower()}_{endpoint.verb.replace('.', '_')}",
+        "summary": endpoint.summary,
+        "tags": [endpoint.path.split("/")[1]],
+        "parameters": _parameters(endpoint),
+        "responses": responses,
+    }
+    if endpoint.takes is not None:
+        schema = _schema(endpoint.takes)
+        if endpoint.verb == "usage.record":
+            rows = {"type": "array", "items": schema, "minItems": 1, "maxItems": 1000}
+            schema = {"anyOf": [schema, _schema(models.UsageBatch), rows]}
+        operation["requestBody"] = {"required": not endpoint.optional_body, "content": _content(schema)}
+    return operation
+
+
+def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in PATH_PARAMETER.findall(endpoint.path)
+    ]
+    for name in endpoint.query:
+        description, schema = QUERY[name]
+        found.append({"name": name, "in": "query", "description": description, "schema": schema})
+    if endpoint.idempotent:
+        schema = {"type": "string", "minLength": 1, "maxLength": 255}
+        description = "The same request with the same key counts once."
+        found.append(
+            {"name": "Idempotency-Key", "in": "header", "description": description, "schema": schema}
+        )
+    return found
+
+
+def _open(id: str, summary: str) -> dict[str, Any]:
+    state = _content(_schema(models.State))
+    return {
+        "operationId": id,
+        "summary": summary,
+        "tags": ["probes"],
+        "security": [],
+        "responses": {
+            "200": {"description": "Yes", "content": state},
+            "503": {"description": "No", "content": state},
+        },
+    }

@@ -1,0 +1,117 @@
+"""Every endpoint of the admin API, as a table."""
+
+from metergate.api import models
+from metergate.api.endpoints import LIST, Endpoint
+from metergate.api.models import Page
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "POST",
+        "/accounts",
+        "accounts.create",
+        models.Account,
+        "Open an account",
+        models.NewAccount,
+        status=201,
+    ),
+    Endpoint("GET", "/accounts", "accounts.list", Page[models.Account], "List accounts", query=LIST),
+    Endpoint("GET", "/accounts/{id}", "accounts.show", models.Account, "One account"),
+    Endpoint(
+        "PATCH",
+        "/accounts/{id}",
+        "accounts.update",
+        models.Account,
+        "Change an account",
+        models.AccountChange,
+    ),
+    Endpoint(
+        "GET", "/accounts/{account}/credits", "credits.show", models.Credits, "Balance, holds and grants"
+    ),
+    Endpoint("POST", "/keys", "keys.create", models.MintedKey, "Make a key", models.NewKey, status=201),
+    Endpoint("GET", "/keys", "keys.list", Page[models.Key], "List keys", query=("account", *LIST)),
+    Endpoint("GET", "/keys/{kid}", "keys.show", models.Key, "One key"),
+    Endpoint(
+        "POST",
+        "/keys/{kid}/rotate",
+        "keys.rotate",
+        models.RotatedKey,
+        "Make a key in the place of another",
+        models.Rotation,
+        status=201,
+        optional_body=True,
+    ),
+    Endpoint("POST", "/keys/{kid}/revoke", "keys.revoke", models.Key, "End a key at once"),
+    Endpoint("DELETE", "/keys/{kid}", "keys.revoke", models.Key, "End a key at once"),
+    Endpoint(
+        "POST",
+        "/grants",
+        "credits.grant",
+        models.Grant,
+        "Give credits",
+        models.NewGrant,
+        status=201,
+        idempotent=True,
+    ),
+    Endpoint("GET", "/grants", "grants.list", Page[models.Grant], "List grants", query=("account", *LIST)),
+    Endpoint(
+        "POST",
+        "/subscriptions",
+        "subscriptions.assign",
+        models.Subscription,
+        "Put an account on a plan",
+        models.NewSubscription,
+    ),
+    Endpoint(
+        "GET",
+        "/subscriptions",
+        "subscriptions.list",
+        Page[models.Subscription],
+        "Who is on which plan",
+        query=LIST,
+    ),
+    Endpoint(
+        "GET", "/subscriptions/{account}", "subscriptions.show", models.Subscription, "One account's plan"
+    ),
+    Endpoint("GET", "/plans", "plans.list", models.Plans, "Plans and packs of the policy"),
+    Endpoint("GET", "/plans/{id}", "plans.show", models.Plan, "One plan"),
+    Endpoint(
+        "GET",
+        "/usage",
+        "usage.list",
+        Page[models.Usage],
+        "List usage",
+        query=("account", "since", "until", *LIST),
+    ),
+    Endpoint(
+        "GET",
+        "/usage/totals",
+        "usage.totals",
+        models.Totals,
+        "Usage of a period by meter",
+        query=("account", "since", "until"),
+    ),
+    Endpoint("GET", "/usage/{id}", "usage.show", models.RequestUsage, "What one request was charged for"),
+    Endpoint(
+        "POST",
+        "/usage",
+        "usage.record",
+        models.Recorded,
+        "Report usage, one row or a batch",
+        models.NewUsage,
+        status=201,
+        idempotent=True,
+    ),
+    Endpoint(
+        "GET",
+        "/ledger",
+        "ledger.list",
+        Page[models.Transaction],
+        "Transactions with their entries",
+        query=("account", *LIST),
+    ),
+    Endpoint("GET", "/verify", "verify", models.Verified, "Derive every balance again"),
+    Endpoint("GET", "/events", "audit.list", Page[models.Event], "Who did what", query=("subject", *LIST)),
+    Endpoint("GET", "/policy", "policy.show", models.PolicySummary, "The running policy in short"),
+    Endpoint("POST", "/policy/reload", "policy.reload", models.ReloadedPolicy, "Read the policy file anew"),
+    Endpoint("GET", "/health", "health", models.Health, "Store, ledger and worker"),
+)
