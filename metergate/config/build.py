@@ -9,7 +9,7 @@ from metergate.config.interpolate import Hidden
 from metergate.config.model import Meter, PolicyFile, Route
 from metergate.config.plugins import provider_name
 from metergate.config.problems import Where
-from metergate.config.yaml_source import Source
+from metergate.config.source import Source
 from metergate.core import match
 from metergate.core import policy as core
 

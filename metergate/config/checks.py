@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from metergate.config.model import Meter, Route
 from metergate.config.model_plans import Cap, Caps, Plan, Price, Prices
 from metergate.config.problems import Where, hint
-from metergate.config.yaml_source import Source
+from metergate.config.source import Source
 
 T = TypeVar("T")
 

@@ -6,11 +6,10 @@ from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from metergate.config.model import PolicyFile
 from metergate.config.problems import Where, hint
-from metergate.config.yaml_source import Source
+from metergate.config.source import Source
 
 _SENTENCES: Mapping[str, str] = {
     "dict_type": "write keys and values here, or leave the key out",
@@ -36,7 +35,7 @@ def _misspelt(where: Where, key: str | int, unknown: set[Where]) -> bool:
     return bool(get_close_matches(str(key), beside, n=1))
 
 
-def _complain(source: Source, detail: ErrorDetails) -> None:
+def _complain(source: Source, detail: Mapping[str, Any]) -> None:
     kind, loc = detail["type"], detail["loc"]
     where = source.there(loc)
     if kind == "extra_forbidden":
@@ -51,7 +50,7 @@ def _complain(source: Source, detail: ErrorDetails) -> None:
         source.complain(where, _SENTENCES.get(kind, detail["msg"]))
 
 
-def _choice(source: Source, where: Where, detail: ErrorDetails) -> str:
+def _choice(source: Source, where: Where, detail: Mapping[str, Any]) -> str:
     expected = str(detail["ctx"]["expected"]).replace("'", '"')
     given = source.at(where)
     if where in source.holes or not isinstance(given, str):

@@ -5,7 +5,7 @@ Messages never repeat the value: it may have come from the environment and be a 
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -14,12 +14,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     WithJsonSchema,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 
 from metergate.config.interpolate import Hidden
 from metergate.core import money, periods, price
@@ -34,48 +30,19 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Many:
-    """A list that may be written as its only item; with `short`, the item as the value of that key alone."""
-
-    def __init__(self, short: str = "") -> None:
-        self.short = short
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.listed, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        listed = handler(schema)
-        forms = [listed["items"], listed]
-        if self.short:
-            forms.append({"type": "integer", "minimum": 1})
-        return {"anyOf": forms}
-
-    def listed(self, value: object) -> object:
-        if isinstance(value, dict):
-            return [value]
-        if self.short and isinstance(value, int | str) and not isinstance(value, bool):
-            return [{self.short: value}]
-        return value
+def listed(value: object) -> object:
+    """A list may be written as its only item."""
+    return [value] if isinstance(value, dict) else value
 
 
-class Short:
-    """A mapping that may be written as the value of one of its keys."""
+def spelled_out(key: str) -> Callable[[object], object]:
+    """A mapping may be written as the value of one of its keys."""
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def spell(value: object) -> object:
+        short = isinstance(value, int | str) and not isinstance(value, bool)
+        return {key: value} if short else value
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.spelled_out, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"anyOf": [{"type": "string"}, handler(schema)]}
-
-    def spelled_out(self, value: object) -> object:
-        return {self.key: value} if isinstance(value, str) else value
+    return spell
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from metergate.config import build, checks, complaints, packages, yaml_source
 from metergate.config.model import PolicyFile
 from metergate.config.problems import PolicyError, Problem, Where
-from metergate.config.yaml_source import BYTES_MAX, DEPTH_MAX, VALUES_MAX, Place, Source
+from metergate.config.source import DEPTH_MAX, VALUES_MAX, Place, Source
+from metergate.config.yaml_nodes import BYTES_MAX
 from metergate.core.policy import Policy
 
 PolicySource = str | os.PathLike[str] | Mapping[str, object] | Policy

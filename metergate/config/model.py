@@ -20,13 +20,12 @@ from metergate.config.fields import (
     Positive,
     PositiveMoney,
     Prefix,
-    Short,
     Text,
     Units,
     Word,
     Zone,
 )
-from metergate.config.model_connections import Company, Invoices, Provider, Upstream, Web3
+from metergate.config.model_connections import Company, Invoices, ProviderChoice, Upstream, Web3
 from metergate.config.model_plans import Caps, Concurrencies, Limits, Pack, Plan, Prices
 from metergate.core import match
 from metergate.meters import COUNTS, json_path
@@ -220,7 +219,7 @@ class PolicyFile(Part):
     """The ledger: postgresql://host/database; left out: SQLite in the data folder."""
     provider: Word | None = None
     """Who collects money: sandbox, stripe, paypal, square, adyen, web3; left out: usage tracking only."""
-    providers: dict[Name, Annotated[Provider, Short("use")]] = {}
+    providers: dict[Name, ProviderChoice] = {}
     """Several providers by a name of your choice; `default` is for accounts that no rule chooses for."""
     web3: Web3 | None = None
     """Payments on chains."""

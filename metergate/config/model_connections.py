@@ -5,7 +5,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from metergate.config.fields import (
     Address,
@@ -19,6 +19,7 @@ from metergate.config.fields import (
     Units,
     WebAddress,
     Word,
+    spelled_out,
 )
 
 
@@ -40,6 +41,11 @@ class Provider(Part):
     """sandbox, stripe, paypal, square, adyen, web3, or an installed metergate_<name>."""
     when: dict[Name, Text] = {}
     """Chosen for accounts with these facts, as patterns with `*`: `{currency: EUR}`."""
+
+
+ProviderChoice = Annotated[
+    Provider, BeforeValidator(spelled_out("use"), json_schema_input_type=Provider | str)
+]
 
 
 class Token(Part):

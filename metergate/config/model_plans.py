@@ -5,12 +5,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from metergate.config.fields import (
     Duration,
     Flag,
-    Many,
     Money,
     Multiplier,
     Name,
@@ -22,6 +21,8 @@ from metergate.config.fields import (
     Scope,
     Text,
     Units,
+    listed,
+    spelled_out,
 )
 from metergate.core import price as pricing
 
@@ -102,7 +103,9 @@ class Price(Part):
         return pricing.Volume(tiers) if self.mode == "volume" else pricing.Graduated(tiers)
 
 
-Prices = Annotated[list[Price], Many(), Field(min_length=1)]
+Prices = Annotated[
+    list[Price], Field(min_length=1), BeforeValidator(listed, json_schema_input_type=list[Price] | Price)
+]
 
 
 class Included(Part):
@@ -176,9 +179,14 @@ class Trial(Part):
     """How long it can be spent, such as 14d."""
 
 
-Limits = Annotated[list[Limit], Many()]
-Caps = Annotated[list[Cap], Many()]
-Concurrencies = Annotated[list[Concurrency], Many(short="calls")]
+Limits = Annotated[list[Limit], BeforeValidator(listed, json_schema_input_type=list[Limit] | Limit)]
+Caps = Annotated[list[Cap], BeforeValidator(listed, json_schema_input_type=list[Cap] | Cap)]
+Concurrencies = Annotated[
+    list[Concurrency],
+    BeforeValidator(listed, json_schema_input_type=list[Concurrency] | Concurrency | Positive),
+    # The validator that stands last is asked first.
+    BeforeValidator(spelled_out("calls")),
+]
 
 
 class Plan(Part):

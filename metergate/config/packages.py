@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from metergate.config import plugins
 from metergate.config.problems import Where, hint
-from metergate.config.yaml_source import Source
+from metergate.config.source import Source
 from metergate.errors import ConfigurationError
 from metergate.meters import COUNTS
 
