@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ class Engine:
         async with self._starting:
             if self._foundation is None:
                 return
-            await self.gate.settled()
+            await self.gate.endings.done()
             self._foundation.gates.remove(self.gate)
             self._gate = None
             foundation, self._foundation = self._foundation, None

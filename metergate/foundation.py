@@ -42,7 +42,7 @@ class Foundation:
         self.loop = asyncio.get_running_loop()
         self._policy = policy
         self._scratch = tempfile.TemporaryDirectory(prefix="metergate-") if policy.store == "memory" else None
-        self.folder = folder_of(policy, settings, Path(self._scratch.name) if self._scratch else None)
+        self.folder = folder_of(settings, Path(self._scratch.name) if self._scratch else None)
 
     async def open(self) -> None:
         """Own the folder, take over what a dead process left, and begin the worker's rounds."""
@@ -94,7 +94,7 @@ class Foundation:
         return [call for gate in self.gates for call in gate.live.values()]
 
 
-def folder_of(policy: Policy, settings: Settings, scratch: Path | None = None) -> DataFolder:
+def folder_of(settings: Settings, scratch: Path | None = None) -> DataFolder:
     return DataFolder((scratch or settings.data).absolute())
 
 
@@ -118,7 +118,7 @@ async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Fou
         alone = Foundation(policy, settings, clock)
         await alone.open()
         return alone
-    path = folder_of(policy, settings).path
+    path = folder_of(settings).path
     known, users = _open.get(path, (None, 0))
     if known is not None and known.loop is not asyncio.get_running_loop():
         raise ConfigurationError(

@@ -59,7 +59,7 @@ class Held(NamedTuple):
 class Settle(NamedTuple):
     op: str
     amounts: tuple[int, ...] | None
-    """What each draw really came to; None when every draw came to what was held and no slot is to be freed."""
+    """What each draw really came to; None when all came to what was held and no slot is to be freed."""
     event: bytes
     answer: bytes | None = None
     """What a later twin of the call is answered with."""
@@ -73,8 +73,11 @@ class Expired(NamedTuple):
 
 
 class Entry(NamedTuple):
+    """What one settle batch left in the outbox."""
+
     id: str
-    event: bytes
+    events: bytes
+    """Usage events as `wire.join_events` puts them together."""
 
 
 class PutAccount(NamedTuple):
@@ -145,7 +148,10 @@ class CounterStore(Protocol):
     def hold(self, batch: Sequence[Hold], now_us: int) -> Answers[Held]: ...
 
     def dispatch(self, op: str) -> None:
-        """Mark that the call is about to reach the app or the upstream. Never waits."""
+        """Remember that the call is about to reach the app or the upstream. Never waits.
+
+        Raises StoreUnavailable when that cannot be remembered: then the call must not go on.
+        """
 
     def settle(self, batch: Sequence[Settle], now_us: int) -> Answers[str]: ...
 
@@ -157,7 +163,7 @@ class CounterStore(Protocol):
         """Holds whose time is over. Each is handed out again only after a while, so one reaper ends it."""
 
     def drain(self, limit: int) -> Answers[Entry]:
-        """The oldest events that nobody has acknowledged; they stay until somebody does."""
+        """The oldest entries that nobody has acknowledged; they stay until somebody does."""
 
     def acknowledge(self, ids: Sequence[str]) -> Answers[str]: ...
 

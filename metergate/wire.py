@@ -4,6 +4,7 @@ Terms are encoded once for a caller and a route, then copied into every event of
 call pays only for the few fields that are its own.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -35,6 +36,7 @@ class _Event(NamedTuple):
 
 _terms = msgspec.msgpack.Decoder(Terms)
 _event = msgspec.msgpack.Decoder(_Event)
+_events = msgspec.msgpack.Decoder(list[_Event])
 _hold = msgspec.msgpack.Decoder(tuple[str, str, Terms])
 _remembered: dict[bytes, Terms] = {}
 
@@ -66,8 +68,27 @@ def encode_event(event: UsageEvent) -> bytes:
 
 
 def decode_event(data: bytes) -> UsageEvent:
-    event = _event.decode(data)
-    return UsageEvent(*event[:9], decode_terms(bytes(event.terms)), event.twin, event.answer)
+    return _whole(_event.decode(data))
+
+
+def join_events(events: Sequence[bytes]) -> bytes:
+    """Encoded events as one array, which costs no more than copying them."""
+    return b"\xdd" + len(events).to_bytes(4, "big") + b"".join(events)
+
+
+def count_events(joined: bytes) -> int:
+    return int.from_bytes(joined[1:5], "big")
+
+
+def decode_events(data: bytes) -> list[UsageEvent]:
+    return [_whole(event) for event in _events.decode(data)]
+
+
+def _whole(event: _Event) -> UsageEvent:
+    op, request_id, at_us, path, units, dimensions, cost, measured, amounts, raw, twin, answer = event
+    terms = decode_terms(bytes(raw))
+    fields = (op, request_id, at_us, path, units, dimensions, cost, measured, amounts, terms, twin, answer)
+    return tuple.__new__(UsageEvent, fields)  # a third of the price of UsageEvent(…), paid for every call
 
 
 def encode_hold(op: str, request_id: str, terms: bytes) -> bytes:

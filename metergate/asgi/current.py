@@ -16,7 +16,6 @@ from metergate.errors import (
 )
 from metergate.gate.call import Call, Visit
 
-
 running: ContextVar[Call | Visit | None] = ContextVar("metergate_running", default=None)
 
 _BY_STATUS: dict[int, type[MetergateError]] = {

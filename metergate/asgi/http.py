@@ -1,7 +1,7 @@
 """One metered HTTP call: what the app answers is watched as it goes by, never held back."""
 
-import os
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Protocol
 
 from metergate.asgi import shown
@@ -19,7 +19,7 @@ class Keeper(Protocol):
 
 
 class Answer:
-    """The `send` of a metered call. It adds headers to the start, counts, and ends the call at the last byte."""
+    """The `send` of a metered call: adds headers to the start, counts, ends the call at the last byte."""
 
     __slots__ = ("call", "counter", "ended", "keeper", "send", "started", "status")
 
@@ -45,7 +45,7 @@ class Answer:
                 self._end()
         elif kind == "http.response.pathsend":
             if self.counter is not None:
-                self.counter.feed(b"\0" * os.path.getsize(message["path"]))
+                self.counter.feed(b"\0" * Path(message["path"]).stat().st_size)
             self._end()
         return self.send(message)
 

@@ -20,7 +20,7 @@ from metergate.asgi.refuse import send_refusal
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
-from metergate.errors import MetergateError
+from metergate.errors import MetergateError, StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.gate import Admitted, RequestGate
 from metergate.gate.members import Member
@@ -102,7 +102,7 @@ class Metered:
     def _admit_at_once(self, scope: Scope) -> Admitted | Awaitable[Admitted] | None:
         """Decide about a request whose rule and caller are known; None where they need a closer look."""
         gate = self._serving()
-        found = gate.routes.metered_calls.get((scope["method"], scope.get("raw_path")))
+        found = gate.routes.metered_calls.get((scope["method"], scope.get("raw_path", b"")))
         if found is None:
             return None
         lanes = gate.members.lanes
@@ -154,7 +154,12 @@ class Metered:
             receive = counting(receive, counter) if counter.wants_request else receive
             scope = _without_pathsend(scope)
         answer = Answer(call, send, counter, keeper)
-        gate.store.dispatch(call.op)
+        try:
+            gate.store.dispatch(call.op)
+        except StoreUnavailable as error:
+            call.release()
+            await self._unavailable(send, error)
+            return
         token = running.set(call)
         try:
             await self.app(scope, receive, answer)

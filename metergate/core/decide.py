@@ -103,7 +103,8 @@ def offer(
     if not strict:
         found = found._replace(blocks=False)
     counted = draws.tally(case, found, wanted, used)
-    before = used.get(counted.name, 0) if counted else 0
+    # Where nothing is sold beyond the allowance, what the store lets through lies inside of it.
+    before = used.get(counted.name, 0) if counted and not found.blocks else 0
     nanos = cost if cost is not None else route.hold_nanos or found.cost(wanted, before)
     front = draws.gates(case) if gated else []
     rest = [*draws.caps(case, wanted, nanos), *draws.money(case, found, nanos)]

@@ -17,7 +17,8 @@ from metergate.core.idempotency import Twin
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
-from metergate.gate.call import Call, Visit, new_tuple
+from metergate.gate.call import Call, Visit
+from metergate.gate.endings import End, Endings, new_tuple
 from metergate.gate.members import Member, Members
 from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
@@ -34,7 +35,6 @@ from metergate.ports import (
     CounterStore,
     Held,
     Hold,
-    Settle,
 )
 
 TRIES = 8
@@ -84,7 +84,7 @@ class RequestGate:
         self.loop = asyncio.get_running_loop()
         self.live: dict[str, Call] = {}
         """Calls of this process that have not ended; the worker renews the holds of the long ones."""
-        self._unsettled: set[asyncio.Future[Sequence[str]]] = set()
+        self.endings = Endings(store, clock, self.loop)
 
     def request_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):08x}"
@@ -320,24 +320,10 @@ class RequestGate:
 
     # -- ends ----------------------------------------------------------------------------------------------
 
-    def settle(self, settle: Settle, now_us: int) -> None:
-        self.live.pop(settle.op, None)
-        answers = self.store.settle((settle,), now_us)
-        if type(answers) is not list:
-            self._follow(answers)
+    def end(self, op: str, end: End) -> None:
+        self.live.pop(op, None)
+        self.endings.settle(end)
 
     def release(self, op: str) -> None:
         self.live.pop(op, None)
-        self._follow(self.store.release((op,), self.clock()))
-
-    def _follow(self, answers: Sequence[str] | Awaitable[Sequence[str]]) -> None:
-        """Nobody waits for the end of a call; a store that needs I/O is followed until it has answered."""
-        if not isinstance(answers, Sequence):
-            future = asyncio.ensure_future(answers)
-            self._unsettled.add(future)
-            future.add_done_callback(self._unsettled.discard)
-
-    async def settled(self) -> None:
-        """Wait until every end that was begun has been answered."""
-        while self._unsettled:
-            await asyncio.wait(set(self._unsettled))
+        self.endings.release(op)

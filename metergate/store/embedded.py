@@ -40,11 +40,13 @@ from metergate.ports import (
 from metergate.store import journal as records
 from metergate.store.journal import Journal, segment_of
 from metergate.store.twins import Twins
-from metergate.wire import encode_hold
+from metergate.wire import count_events, encode_hold, join_events
 
 ENDED_KEPT = 16_384
 """How many ended operations answer a repetition; after that the ledger's unique id is the guard."""
 CARRIED_AT_ONCE = 1024
+EVENTS_AT_ONCE = 64
+"""An entry of the outbox, and a record of the journal, hold at most this many events."""
 REAPER_LEASE_US = 30 * 10**6
 LATE_US = 3600 * 10**6
 """A window's counter outlives its window by this much, for calls that settle late."""
@@ -54,17 +56,20 @@ _STALE = Held(STALE)
 new_tuple = tuple.__new__
 
 
+UNDISPATCHED = -1
+
+
 class _Open:
     """A hold that has not ended."""
 
-    __slots__ = ("dispatched", "expires_at_us", "hold", "position", "values")
+    __slots__ = ("expires_at_us", "hold", "position", "values")
 
-    def __init__(self, hold: Hold, values: tuple[int, ...], position: int, expires_at_us: int) -> None:
+    def __init__(self, hold: Hold, values: tuple[int, ...], expires_at_us: int) -> None:
         self.hold = hold
         self.values = values
-        self.position = position
         self.expires_at_us = expires_at_us
-        self.dispatched = False
+        self.position = UNDISPATCHED
+        """Where the journal tells that the call was dispatched."""
 
 
 class EmbeddedStore:
@@ -81,9 +86,11 @@ class EmbeddedStore:
         self._ended_before: dict[str, bytes | Held] = {}
         self._outbox: dict[int, bytes] = {}
         self._order: deque[int] = deque()
-        """The outbox's positions, oldest first; a dictionary is slow to find its first after many deletions."""
+        """The outbox's positions, oldest first; a dictionary finds its first slowly after many deletions."""
         self._adjusted: dict[str, int] = {}
         self._twins = Twins()
+        self._waiting = 0
+        """Events in the outbox."""
         self._unwritten = 0
         self._unjournalled = 0
 
@@ -98,9 +105,9 @@ class EmbeddedStore:
         refused = self._unfit(hold, now_us)
         if refused is not None:
             return refused
-        op, _, _, draws, expires_at_us, terms, request_id, twin = hold
+        op, _, _, draws, expires_at_us, _, _, twin = hold
         budgets = self._budgets
-        values = []
+        values: list[int] = []
         for draw in draws:
             value = budgets.get(draw.name, 0)
             taken = take(draw, value, now_us)
@@ -110,12 +117,11 @@ class EmbeddedStore:
                 return denied
             values.append(taken)
         granted = tuple(values)
-        position = self._write_hold(op, request_id, terms)
         for draw, taken in zip(draws, granted):  # noqa: B905  both come from the draws
             if draw.until_us and draw.name not in budgets:
                 self._ends.setdefault(draw.until_us, []).append(draw.name)
             budgets[draw.name] = taken
-        self._open[op] = _Open(hold, granted, position, expires_at_us)
+        self._open[op] = _Open(hold, granted, expires_at_us)
         if twin is not None:
             self._twins.began(twin)
         return new_tuple(Held, (GRANTED, granted, 0, 0, None))
@@ -142,31 +148,31 @@ class EmbeddedStore:
         return ended if isinstance(ended, Held) else Held(ENDED)
 
     def dispatch(self, op: str) -> None:
-        opened = self._open.get(op)
-        if opened is not None:
-            opened.dispatched = True
-            if self._journal is not None:
-                self._journal.mark(opened.position)
+        opened = self._open.pop(op, None)
+        if opened is None:
+            return
+        # Back at the end: dispatched holds stand in the order of their journal records.
+        self._open[op] = opened
+        opened.position = self._write_dispatch(opened.hold)
 
     def settle(self, batch: Sequence[Settle], now_us: int) -> Sequence[str]:
-        if len(batch) == 1:
-            return [self._settle(batch[0])]
-        return [self._settle(each) for each in batch]
+        events: list[bytes] = []
+        answers = [self._settle(each, events) for each in batch]
+        if events:
+            self._put_out(events)
+        return answers
 
-    def _settle(self, settle: Settle) -> str:
+    def _settle(self, settle: Settle, events: list[bytes]) -> str:
         op, amounts, event, answer = settle
-        opened = self._open.get(op)
+        opened = self._open.pop(op, None)
         if opened is None:
             return self._again(op, event)
-        position = self._write_event(event)
-        del self._open[op]
         hold = opened.hold
         if amounts is not None:
             self._correct(hold.draws, amounts)
-        self._outbox[position] = event
-        self._order.append(position)
         if hold.twin is not None:
             self._twins.ended(hold.twin, answer)
+        events.append(event)
         self._end(op, event)
         return DONE
 
@@ -183,7 +189,8 @@ class EmbeddedStore:
         opened = self._open.pop(op, None)
         if opened is None:
             return self._again(op, b"")
-        self._try_write(records.RELEASE, op.encode())
+        if opened.position != UNDISPATCHED:
+            self._try_write(records.RELEASED, op.encode())
         self._correct(opened.hold.draws, [0] * len(opened.hold.draws))
         if opened.hold.twin is not None:
             self._twins.dropped(opened.hold.twin)
@@ -207,7 +214,9 @@ class EmbeddedStore:
         expired = list(islice(due, limit))
         for each in expired:
             each.expires_at_us = now_us + REAPER_LEASE_US
-        return [Expired(e.hold.op, e.hold.request_id, e.dispatched, e.hold.terms) for e in expired]
+        return [
+            Expired(e.hold.op, e.hold.request_id, e.position != UNDISPATCHED, e.hold.terms) for e in expired
+        ]
 
     # -- the outbox ----------------------------------------------------------------------------------------
 
@@ -221,35 +230,36 @@ class EmbeddedStore:
 
     def acknowledge(self, ids: Sequence[str]) -> Sequence[str]:
         outbox, order = self._outbox, self._order
-        answers = [UNKNOWN if outbox.pop(int(id), None) is None else DONE for id in ids]
+        answers = [self._acknowledge(int(id)) for id in ids]
         while order and order[0] not in outbox:
             order.popleft()
         self._trim()
         return answers
+
+    def _acknowledge(self, position: int) -> str:
+        events = self._outbox.pop(position, None)
+        if events is None:
+            return UNKNOWN
+        self._waiting -= count_events(events)
+        return DONE
 
     def _trim(self) -> None:
         """Carry the oldest open holds into the current segment and drop the segments nobody needs."""
         journal = self._journal
         if journal is None:
             return
-        for opened in list(islice(self._open.values(), CARRIED_AT_ONCE)):
-            if segment_of(opened.position) >= journal.segment - 1 or not self._carry(opened):
+        dispatched = [each for each in self._open.values() if each.position != UNDISPATCHED]
+        for opened in dispatched[:CARRIED_AT_ONCE]:
+            if segment_of(opened.position) >= journal.segment - 1:
                 break
-        needed = [opened.position for opened in islice(self._open.values(), 1)]
-        # Events that could not be journalled have negative positions; those behind them need their segments.
-        needed += islice((position for position in self._order if position >= 0), 1)
+            self._carry(opened)
+        needed = [opened.position for opened in dispatched]
+        needed += [position for position in islice(self._order, 1) if position >= 0]
         journal.keep_from(min(needed, default=journal.position))
 
-    def _carry(self, opened: _Open) -> bool:
-        hold = opened.hold
-        payload = encode_hold(hold.op, hold.request_id, hold.terms)
-        # Born with its mark: a process that is killed in between must not forget that the call was dispatched.
-        position = self._try_write(records.HOLD, payload, marked=int(opened.dispatched))
-        if position is None:
-            return False
-        opened.position = position
-        self._open[hold.op] = self._open.pop(hold.op)
-        return True
+    def _carry(self, opened: _Open) -> None:
+        opened.position = self._write_dispatch(opened.hold)
+        self._open[opened.hold.op] = self._open.pop(opened.hold.op)
 
     # -- what the ledger's side tells ----------------------------------------------------------------------
 
@@ -316,7 +326,7 @@ class EmbeddedStore:
 
     def health(self) -> StoreHealth:
         name = "embedded" if self._journal is not None else "memory"
-        return StoreHealth(name, self._unwritten == 0, len(self._outbox), len(self._open))
+        return StoreHealth(name, self._unwritten == 0, self._waiting, len(self._open))
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -343,31 +353,36 @@ class EmbeddedStore:
             for name in self._ends.pop(until):
                 self._budgets.pop(name, None)
 
-    def _write_hold(self, op: str, request_id: str, terms: bytes) -> int:
+    def _write_dispatch(self, hold: Hold) -> int:
         journal = self._journal
         if journal is None:
             return 0
         if self._unwritten:
             raise StoreUnavailable("The journal cannot be written; make room in the data folder.")
         try:
-            return journal.append(records.HOLD, encode_hold(op, request_id, terms))
+            return journal.append(records.DISPATCHED, encode_hold(hold.op, hold.request_id, hold.terms))
         except OSError as error:
             raise StoreUnavailable(
-                f"The journal cannot grow ({error.strerror}); make room on the disk of the data folder."
+                f"The journal cannot grow ({error.strerror}); make room in the data folder."
             ) from error
 
-    def _write_event(self, event: bytes) -> int:
-        position = self._try_write(records.SETTLE, event)
-        if position is not None:
-            return position
-        # Usage that happened is never refused: it waits in memory until the ledger has it.
-        self._unwritten += self._journal is not None
-        self._unjournalled -= 1
-        return self._unjournalled
+    def _put_out(self, events: list[bytes]) -> None:
+        """Write events to the journal and put them into the outbox, in entries of a bounded size."""
+        for start in range(0, len(events), EVENTS_AT_ONCE):
+            joined = join_events(events[start : start + EVENTS_AT_ONCE])
+            position = self._try_write(records.SETTLED, joined)
+            if position is None:
+                # Usage that happened is never refused: it waits in memory until the ledger has it.
+                self._unwritten += self._journal is not None
+                self._unjournalled -= 1
+                position = self._unjournalled
+            self._outbox[position] = joined
+            self._order.append(position)
+            self._waiting += len(events[start : start + EVENTS_AT_ONCE])
 
-    def _try_write(self, kind: int, payload: bytes, marked: int = 0) -> int | None:
+    def _try_write(self, kind: int, payload: bytes) -> int | None:
         try:
-            return self._journal.append(kind, payload, marked) if self._journal is not None else None
+            return self._journal.append(kind, payload) if self._journal is not None else None
         except OSError:
             return None
 

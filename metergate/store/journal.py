@@ -5,10 +5,10 @@ killed between the two leaves nothing: what has a header with the right checksum
 pages belong to the kernel, which keeps them when the process dies; `sync` is for power loss.
 
     segment  = magic, then records, then zeros
-    record   = length u32, crc32 of payload and kind u32, mark u8, kind u8, two zero bytes, payload
+    record   = length u32, crc32 of payload and kind u32, kind u8, three zero bytes, payload
 
-The mark is the one byte that changes later: it tells that the call of a hold was dispatched. Segments are
-preallocated, so that a full disk is an error at a known place and never a signal in the middle of a write.
+Segments are preallocated, so that a full disk is an error at a known place and never a signal in the middle
+of a write.
 """
 
 import errno
@@ -21,14 +21,13 @@ from typing import NamedTuple
 from zlib import crc32
 
 MAGIC = b"MGJ1\n\0\0\0"
-HEADER = struct.Struct("<IIBBxx")
+HEADER = struct.Struct("<IIBxxx")
 SEGMENT_BYTES = 16 * 1024 * 1024
 
-HOLD, SETTLE, RELEASE = 1, 2, 3
+DISPATCHED, SETTLED, RELEASED = 1, 2, 3
+"""A call is about to reach the app, with its terms; usage events; a call that ended without any."""
 
-_MARK = 8
 _SHIFT = 32
-_OFFSET = (1 << _SHIFT) - 1
 _pack = HEADER.pack_into
 _START = len(MAGIC)
 _HEAD = HEADER.size
@@ -36,7 +35,6 @@ _HEAD = HEADER.size
 
 class Record(NamedTuple):
     kind: int
-    marked: bool
     payload: bytes
 
 
@@ -80,7 +78,7 @@ class Journal:
         self._at = 0
         self._open(_Segment(self._path(self._number), segment_bytes))
 
-    def append(self, kind: int, payload: bytes, marked: int = 0) -> int:
+    def append(self, kind: int, payload: bytes) -> int:
         """Write a record and say where it lies. OSError when the disk is full: then nothing was written."""
         at = self._at
         body = at + _HEAD
@@ -92,19 +90,11 @@ class Journal:
             end = body + len(payload)
         memory = self._map
         memory[body:end] = payload
-        _pack(memory, at, len(payload), crc32(payload, kind), marked, kind)
+        _pack(memory, at, len(payload), crc32(payload, kind), kind)
         self._at = end
         if self._always:
             os.fdatasync(self._current.descriptor)
         return self._base | at
-
-    def mark(self, position: int) -> None:
-        """Set the mark of a record of a segment that is still kept."""
-        at = (position & _OFFSET) + _MARK
-        if position >> _SHIFT == self._number:
-            self._map[at] = 1
-        elif position >> _SHIFT in self._segments:
-            self._segments[position >> _SHIFT].map[at] = 1
 
     def prepare(self) -> None:
         """Have the next segment ready, so that a call never waits for the disk to find room."""
@@ -192,11 +182,11 @@ def read_segment(data: bytes) -> Iterator[Record]:
         return
     at = _START
     while at + _HEAD <= len(data):
-        length, checksum, mark, kind = HEADER.unpack_from(data, at)
+        length, checksum, kind = HEADER.unpack_from(data, at)
         body = at + _HEAD
         payload = data[body : body + length]
         if kind == 0 or len(payload) < length:
             return
         if crc32(payload, kind) == checksum:
-            yield Record(kind, mark == 1, payload)
+            yield Record(kind, payload)
         at = body + length

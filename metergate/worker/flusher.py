@@ -11,9 +11,10 @@ from metergate.ledger.database import Tx
 from metergate.ledger.posting import Posted
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Answers, Clock, CounterStore, Entry, PutAccount, T
-from metergate.wire import Unreadable, decode_event
+from metergate.wire import Unreadable, decode_events
 
-BATCH = 2000
+BATCH = 512
+"""Entries of the outbox in one transaction."""
 
 
 async def answered(answers: Answers[T]) -> Sequence[T]:
@@ -26,16 +27,16 @@ class Flusher:
         self._store = store
         self._ledger = ledger
         self._clock = clock
-        self._batch = batch
+        self.batch = batch
         self._moving = asyncio.Lock()
 
     async def run_once(self) -> int:
-        """Move the oldest events; how many they were."""
+        """Move the oldest entries; how many they were."""
         async with self._moving:
             return await self._move()
 
     async def _move(self) -> int:
-        entries = await answered(self._store.drain(self._batch))
+        entries = await answered(self._store.drain(self.batch))
         if not entries:
             return 0
         posted = await self._ledger.write(lambda tx: self._post(tx, entries))
@@ -56,12 +57,12 @@ class Flusher:
         events: list[UsageEvent] = []
         for entry in entries:
             try:
-                events.append(decode_event(entry.event))
+                events += decode_events(entry.events)
             except Unreadable:
                 self._set_aside(tx, entry)
         return posting.post(tx, events)
 
     def _set_aside(self, tx: Tx, entry: Entry) -> None:
         """An event that nobody can read must not block the others, nor be lost."""
-        details = {"entry": entry.id, "event": base64.b64encode(entry.event).decode()}
+        details = {"entry": entry.id, "events": base64.b64encode(entry.events).decode()}
         audit.note(tx, self._clock(), "worker", "usage.unreadable", entry.id, details)

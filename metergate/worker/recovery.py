@@ -1,8 +1,8 @@
 """Start-up of the embedded store: the ledger, plus what the journal of the last process still holds.
 
-Settled events go into the ledger, which knows those it has already. A hold that was open when the process
-died ends here: settled by `on_unknown_outcome` if its call was dispatched, released otherwise. Only then are
-balances, keys and windows read, so that nothing is counted twice and nothing is forgotten.
+Settled events go into the ledger, which knows those it has already. A call that was dispatched and has no
+end is settled by `on_unknown_outcome`; a hold whose call was never dispatched died with its process. Only
+then are balances, keys and windows read, so that nothing is counted twice and nothing is forgotten.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from metergate.ledger.thread import LedgerThread
 from metergate.ports import Change, Clock, CounterStore, PutAccount, PutBudget, PutKey, PutTwin
 from metergate.store import journal
 from metergate.store.journal import Record
-from metergate.wire import decode_event, decode_hold
+from metergate.wire import decode_events, decode_hold
 from metergate.worker.flusher import answered
 
 BATCH = 5000
@@ -28,25 +28,28 @@ class Left(NamedTuple):
 
     events: list[UsageEvent]
     unknown: int
-    released: int
+    """How many of the events are of calls whose end nobody saw."""
 
 
 def left_behind(records: Iterable[Record], now_us: int) -> Left:
-    """The events of a journal, and how its open holds end."""
+    """The events of a journal, and those of the calls that it saw begin and not end."""
     events: list[UsageEvent] = []
-    still_open: dict[str, tuple[str, Terms, bool]] = {}
+    running: dict[str, tuple[str, Terms]] = {}
     for record in records:
-        if record.kind == journal.HOLD:
+        if record.kind == journal.DISPATCHED:
             op, request_id, terms = decode_hold(record.payload)
-            still_open[op] = (request_id, terms, record.marked)
-        elif record.kind == journal.SETTLE:
-            events.append(decode_event(record.payload))
-            still_open.pop(events[-1].op, None)
+            running[op] = (request_id, terms)
+        elif record.kind == journal.SETTLED:
+            events += decode_events(record.payload)
         else:
-            still_open.pop(record.payload.decode(), None)
-    dispatched = [(op, *rest) for op, rest in still_open.items() if rest[2]]
-    events += [unknown_outcome(op, request_id, terms, now_us) for op, request_id, terms, _ in dispatched]
-    return Left(events, len(dispatched), len(still_open) - len(dispatched))
+            running.pop(record.payload.decode(), None)
+    ended = {event.op for event in events}
+    unknown = [
+        unknown_outcome(op, request_id, terms, now_us)
+        for op, (request_id, terms) in running.items()
+        if op not in ended
+    ]
+    return Left(events + unknown, len(unknown))
 
 
 async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Left:
