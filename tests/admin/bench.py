@@ -50,8 +50,13 @@ class Bench:
     def __init__(self, ledger: LedgerThread, clock: FakeClock, policy: Mapping[str, Any] = POLICY) -> None:
         self.ledger = ledger
         self.clock = clock
-        self.store = EmbeddedStore(None)
         self.policy = load(policy)
+        self.use(EmbeddedStore(None))
+
+    def use(self, store: EmbeddedStore) -> None:
+        """Work with this store from now on."""
+        self.store = store
+        ledger, clock = self.ledger, self.clock
         self.gate = RequestGate(self.policy, self.store, clock, PEPPERS)
         self.flusher = Flusher(self.store, ledger, clock)
         hooks = Hooks(record=self.record, refresh=self.flusher.run_dry, held=self.held, reload=self.reload)
@@ -101,7 +106,9 @@ class Bench:
             same = recording._replace(idempotency_key=None, strict=False)
             twin = Twin(id, fingerprint("", "", repr(same).encode()), self.clock() + KEEP_US)
         request_id = self.gate.request_id()
-        found = self.gate.record(member, route, recording.units, recording.cost, request_id, twin)
+        found = self.gate.record(
+            member, route, recording.units, recording.cost, request_id, twin, strict=recording.strict
+        )
         found = await found if isinstance(found, Awaitable) else found
         if isinstance(found, Replay):
             return Recorded(request_id, 0, replayed=True)
