@@ -30,12 +30,13 @@ class Recording(NamedTuple):
     units: int
     cost: int | None = None
     """Nanos that the reporter knows; None asks the policy's price."""
-    at_us: int | None = None
+    at_us: int = 0
+    """When it happened; 0 is now."""
     service: str = ""
     dimensions: tuple[tuple[str, str], ...] = ()
-    idempotency_key: str | None = None
-    key: str = ""
-    """The kid of the key that reported, where a customer did."""
+    idempotency_key: str = ""
+    kid: str = ""
+    """Which key reported, where a customer did."""
     strict: bool = False
     """Whether it is refused when it does not fit; without it, usage that has happened is always counted."""
 
@@ -50,6 +51,8 @@ class Recorded(NamedTuple):
 
 
 Recorder = Callable[[Recording], Awaitable[Recorded]]
+Explainer = Callable[[str, str, str | None], Awaitable[Sequence[Json]]]
+"""Method, path and account of a request -> why it would be admitted or refused, step by step."""
 
 
 async def _nobody_records(_recording: Recording) -> Recorded:
@@ -58,6 +61,10 @@ async def _nobody_records(_recording: Recording) -> Recorded:
 
 async def _nothing_to_reload() -> None:
     raise StoreUnavailable("No gate runs here whose policy could be read anew.")
+
+
+async def _nobody_explains(_method: str, _path: str, _account: str | None) -> Sequence[Json]:
+    raise StoreUnavailable("No gate runs here that could explain; ask the process that serves the API.")
 
 
 async def _as_it_is() -> None:
@@ -80,6 +87,8 @@ class Hooks:
     """A grant was given; the next one to expire may be another."""
     worker: Callable[[], Mapping[str, object]] = dict
     """How the worker is: at least `ok`, and what it says of itself."""
+    explain: Explainer = _nobody_explains
+    """Why the gate would admit or refuse a request."""
     describe: Callable[[], Mapping[str, object]] = dict
     """More of the policy than its values, such as the file it was read from."""
 

@@ -45,6 +45,8 @@ class RemoteOffice:
             asked = lines.line(verb=verb, params=dict(params))
         except (TypeError, ValueError, RecursionError):
             raise InvalidInput("Ask with values that JSON can carry.") from None
+        if len(asked) > lines.ASKED_MAX:
+            raise InvalidInput(f"Ask with at most {lines.ASKED_MAX} bytes at once.")
         async with self._connected() as (reader, writer):
             writer.write(asked)
             yield reader, writer

@@ -103,7 +103,7 @@ class Usage:
         if "cost" in given or "service" in given:
             raise InvalidInput("Leave cost and service out: what usage costs is what the policy says.")
         checked = self.checked({**given, "account": account})
-        return self.shown(checked, await self._desk.hooks.record(checked._replace(key=kid, strict=True)))
+        return self.shown(checked, await self._desk.hooks.record(checked._replace(kid=kid, strict=True)))
 
     async def record_batch(self, data: object, idempotency_key: object = None) -> Json:
         """Count many. All are checked before the first is counted; each answer says what became of it."""
@@ -131,7 +131,7 @@ class Usage:
         for number, each in enumerate(data):
             try:
                 row = self.checked(each)
-                if key is not None and row.idempotency_key is None:
+                if key is not None and not row.idempotency_key:
                     row = row._replace(idempotency_key=inputs.idempotency_key(f"{key}:{number}"))
             except InvalidInput as error:
                 raise type(error)(f"Row {number} of data: {error}", reason=error.reason) from None
@@ -153,10 +153,10 @@ class Usage:
             meter=self._meter(said["meter"], cost),
             units=inputs.units(said["units"]),
             cost=cost,
-            at_us=self._at(said["at"]) if "at" in said else None,
+            at_us=self._at(said["at"]) if "at" in said else 0,
             service=inputs.text(said.get("service", ""), "a service", 64),
             dimensions=inputs.dimensions(said.get("dimensions", {})),
-            idempotency_key=None if key is None else inputs.idempotency_key(key),
+            idempotency_key="" if key is None else inputs.idempotency_key(key),
         )
 
     def _meter(self, value: object, cost: int | None) -> str:

@@ -61,6 +61,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "plans.show": _verb("plans", Plans.show),
         "policy.show": _verb("plans", Plans.policy),
         "policy.reload": _verb("plans", Plans.reload),
+        "policy.explain": _verb("plans", Plans.explain),
         "usage.list": _verb("usage", Usage.page),
         "usage.show": _verb("usage", Usage.show),
         "usage.totals": _verb("usage", Usage.totals),

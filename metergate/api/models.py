@@ -75,7 +75,7 @@ class NewUsage(Taken):
     units: Units
     service: str | None = None
     cost: Annotated[str, Field(description="A cost that you know.", examples=["0.01"])] | None = None
-    at: TimeText | None = None
+    at: Time | None = None
     dimensions: dict[str, str] | None = None
     idempotency_key: str | None = None
 
@@ -89,7 +89,7 @@ class TrackedUsage(Taken):
 
     meter: str
     units: Units
-    at: str | None = None
+    at: Time | None = None
     dimensions: dict[str, str] | None = None
 
 

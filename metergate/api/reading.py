@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -57,7 +56,7 @@ def fitted(model: type[BaseModel], value: object, place: str = "") -> dict[str, 
         raise Unfit(list(_sentences(error.errors(include_url=False), place).items())) from None
 
 
-def _sentences(problems: Iterable[ErrorDetails], place: str) -> dict[str, str]:
+def _sentences(problems: Iterable[Mapping[str, Any]], place: str) -> dict[str, str]:
     """One sentence for a field, however many of its forms it does not fit."""
     told: dict[str, str] = {}
     for problem in problems:

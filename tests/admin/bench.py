@@ -7,13 +7,12 @@ from typing import Any
 
 from metergate.admin import Hooks, Office, Recorded, Recording
 from metergate.config import load
-from metergate.core.idempotency import KEEP_US, Twin, fingerprint, twin_id
-from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
-from metergate.errors import InvalidInput, StoreUnavailable
+from metergate.gate import tracking
 from metergate.gate.call import Call
 from metergate.gate.gate import Replay, RequestGate
 from metergate.gate.members import Member
+from metergate.gate.tracking import Report
 from metergate.ledger import tables
 from metergate.ledger.database import Ledger, Tx
 from metergate.ledger.thread import LedgerThread
@@ -59,7 +58,7 @@ class Bench:
         ledger, clock = self.ledger, self.clock
         self.gate = RequestGate(self.policy, self.store, clock, PEPPERS)
         self.flusher = Flusher(self.store, ledger, clock)
-        hooks = Hooks(record=self.record, refresh=self.flusher.run_dry, held=self.held, reload=self.reload)
+        hooks = Hooks(record=self.record, refresh=self.refresh, held=self.held, reload=self.reload)
         self.office = Office(ledger, self.store, lambda: self.policy, clock, PEPPERS, hooks=hooks)
 
     async def do(self, verb: str, **params: object) -> dict[str, Any]:
@@ -92,32 +91,15 @@ class Bench:
             return call.reason
         call.dispatched()
         call.settle()
+        await self.gate.endings.done()
         return ""
 
     async def record(self, recording: Recording) -> Recorded:
-        member = self.gate.members.of_account(recording.account, self.clock())
-        member = await member if isinstance(member, Awaitable) else member
-        if member is None:
-            raise InvalidInput(f"There is no account {recording.account}.")
-        route = Route(0, "record", "*", "/**", meter=recording.meter)
-        twin = None
-        if recording.idempotency_key is not None:
-            id = twin_id(recording.account, "record", recording.idempotency_key)
-            same = recording._replace(idempotency_key=None, strict=False)
-            twin = Twin(id, fingerprint("", "", repr(same).encode()), self.clock() + KEEP_US)
-        request_id = self.gate.request_id()
-        found = self.gate.record(
-            member, route, recording.units, recording.cost, request_id, twin, strict=recording.strict
-        )
-        found = await found if isinstance(found, Awaitable) else found
-        if isinstance(found, Replay):
-            return Recorded(request_id, 0, replayed=True)
-        if isinstance(found, Refusal):
-            if found.status == 503:
-                raise StoreUnavailable(found.sentence, refusal=found)
-            raise InvalidInput(found.sentence, reason=found.reason, refusal=found)
-        found.settle()
-        return Recorded(request_id, found.cost, found.balance)
+        return Recorded(*await tracking.record(self.gate, Report(*recording)))
+
+    async def refresh(self) -> None:
+        await self.gate.endings.done()
+        await self.flusher.run_dry()
 
     def balance(self, account: str) -> int | None:
         told = self.store.state((AskBudget(f"credits:{account}"),))[0]

@@ -96,6 +96,8 @@ async def test_errors_arrive_as_they_were_raised(owner: OwnerSocket, tmp_path: P
         await office.do("accounts.show", {"id": "eve"})
     with pytest.raises(InvalidInput, match="JSON can carry"):
         await office.do("accounts.create", {"id": {1, 2}})
+    with pytest.raises(InvalidInput, match="at most"):
+        await office.do("accounts.create", {"id": "x" * ASKED_MAX})
 
 
 async def test_a_socket_that_a_dead_process_left_is_replaced(bench: Bench, tmp_path: Path) -> None:

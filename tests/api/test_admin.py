@@ -1,5 +1,8 @@
 """The operator's side over HTTP."""
 
+import contextlib
+import dataclasses
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ from metergate.admin.strict_json import DEPTH_MAX
 from metergate.api import admin_app, models
 from metergate.api.operations import ENDPOINTS
 from metergate.errors import ConfigurationError
+from metergate.testing.asgi import Request
 from metergate.testing.clock import FakeClock
 from tests.admin.bench import Bench, opened
 from tests.admin.test_nonsense import (
@@ -363,6 +367,20 @@ async def test_an_unusable_idempotency_key_is_refused(bench: Bench, value: str) 
     row = {"account": "ada", "meter": "requests", "units": 1}
     answer = await operator(bench)("POST", "/admin/v1/usage", row, headers={"idempotency-key": value})
     assert (answer.status, problem(answer)["reason"]) == (400, "bad_idempotency_key")
+
+
+async def test_a_mistake_of_ours_is_told_without_its_insides(bench: Bench) -> None:
+    """The client reads a plain 500; the server gets the exception for its log."""
+    bench.policy = dataclasses.replace(bench.policy, plans={"odd": "not a plan"})  # type: ignore[dict-item]
+    app = operator(bench).app
+    request = Request(app, "GET", "/admin/v1/plans", headers={"authorization": f"Bearer {TOKEN}"})
+    with contextlib.suppress(AttributeError):
+        async with request:
+            assert await request.status() == 500
+            told = json.loads(await request.read())
+            assert (told["reason"], "odd" in str(told)) == ("internal_error", False)
+            await request.ended()
+            pytest.fail("the exception went nowhere")
 
 
 async def test_a_ledger_that_is_away_is_said_plainly(
