@@ -134,7 +134,7 @@ class EmbeddedStore:
         if self._generations.get(hold.account) != hold.generation:
             return _STALE
         known = self._twins.verdict(hold.twin, now_us) if hold.twin is not None else None
-        if known is None and len(self._outbox) >= self._backlog:
+        if known is None and self._waiting >= self._backlog:
             return Held(FULL)
         return known
 
@@ -250,16 +250,22 @@ class EmbeddedStore:
             return
         dispatched = [each for each in self._open.values() if each.position != UNDISPATCHED]
         for opened in dispatched[:CARRIED_AT_ONCE]:
-            if segment_of(opened.position) >= journal.segment - 1:
+            if segment_of(opened.position) >= journal.segment - 1 or not self._carry(opened):
                 break
-            self._carry(opened)
         needed = [opened.position for opened in dispatched]
-        needed += [position for position in islice(self._order, 1) if position >= 0]
+        # Events that could not be journalled have negative positions; those behind them need their segments.
+        needed += islice((position for position in self._order if position >= 0), 1)
         journal.keep_from(min(needed, default=journal.position))
 
-    def _carry(self, opened: _Open) -> None:
-        opened.position = self._write_dispatch(opened.hold)
-        self._open[opened.hold.op] = self._open.pop(opened.hold.op)
+    def _carry(self, opened: _Open) -> bool:
+        """Tell once more of a dispatched call, further on. Where there is no room it stays where it was."""
+        hold = opened.hold
+        position = self._try_write(records.DISPATCHED, encode_hold(hold.op, hold.request_id, hold.terms))
+        if position is None:
+            return False
+        opened.position = position
+        self._open[hold.op] = self._open.pop(hold.op)
+        return True
 
     # -- what the ledger's side tells ----------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 
 from metergate.core.budget import BALANCE, COST, QUOTA, RATE, SLOTS, UNITS, Draw
 from metergate.core.facts import AccountFacts, Caller
-from metergate.core.hold import Terms
+from metergate.core.hold import Terms, UsageEvent
 from metergate.core.idempotency import Twin
 from metergate.ports import (
     DONE,
@@ -27,7 +27,7 @@ from metergate.ports import (
     Told,
 )
 from metergate.testing.clock import FakeClock
-from metergate.wire import encode_terms
+from metergate.wire import decode_events, encode_event, encode_terms, raw_terms
 
 T = TypeVar("T")
 
@@ -37,6 +37,10 @@ MakeStore = Callable[[int], CounterStore | Awaitable[CounterStore]]
 BACKLOG = 1000
 HOUR_US = 3600 * 10**6
 TERMS = encode_terms(Terms("acct", "", "", "", "", "", "", "USD", ()))
+
+
+def an_event(op: str, path: str = "/") -> bytes:
+    return encode_event(UsageEvent(op, f"req-{op}", 0, path, 1, (), 1, "measured", (1,), raw_terms(TERMS)))
 
 
 async def answered(answer: Answers[T]) -> Sequence[T]:
@@ -115,8 +119,9 @@ class Bench:
             await self.send(await self.a_hold(*draws, op=op, account=account, twin=twin, lasts_us=lasts_us))
         )[0]
 
-    async def settle(self, op: str, *amounts: int, event: bytes = b"", answer: bytes | None = None) -> str:
-        settle = Settle(op, amounts, event or f"event of {op}".encode(), answer)
+    async def settle(self, op: str, *amounts: int, path: str = "/", answer: bytes | None = None) -> str:
+        """End a call; `path` is something in its event that differs."""
+        settle = Settle(op, amounts, an_event(op, path), answer)
         return (await answered(self.store.settle((settle,), self.clock())))[0]
 
     async def release(self, *ops: str) -> list[str]:
@@ -133,8 +138,10 @@ class Bench:
         assert told is None or isinstance(told, int)
         return told
 
-    async def events(self, limit: int = 1000) -> list[bytes]:
-        return [entry.event for entry in await answered(self.store.drain(limit))]
+    async def events(self, limit: int = 1000) -> list[str]:
+        """The ids of the calls whose events wait."""
+        entries = await answered(self.store.drain(limit))
+        return [event.op for entry in entries for event in decode_events(entry.events)]
 
     async def acknowledge(self, count: int) -> None:
         entries = await answered(self.store.drain(count))

@@ -9,7 +9,7 @@ from metergate.core.facts import AccountFacts
 from metergate.core.money import MAX
 from metergate.ports import DENIED, DONE, GRANTED, Hold, PutAccount, PutBudget, Settle
 from metergate.testing.clock import START_US
-from metergate.testing.conformance.bench import Bench, OnBench, answered, money, quota, rate, slot
+from metergate.testing.conformance.bench import Bench, OnBench, an_event, answered, money, quota, rate, slot
 
 SECOND_US = 10**6
 EXACT = 2**53
@@ -72,7 +72,7 @@ class BudgetTests(OnBench):
             if after is not None and n % 8 == 0:
                 releases.append(f"op-{n}")
             elif after is not None:
-                settles.append(Settle(f"op-{n}", (actual,), b"event"))
+                settles.append(Settle(f"op-{n}", (actual,), an_event(f"op-{n}")))
         answers = await answered(bench.store.settle(settles, START_US))
         assert [*answers, *await bench.release(*releases)] == [DONE] * (len(settles) + len(releases))
         return expected

@@ -8,6 +8,7 @@ from metergate.testing.conformance.bench import (
     TERMS,
     Bench,
     OnBench,
+    an_event,
     answered,
     money,
     quota,
@@ -30,15 +31,15 @@ class EndTests(OnBench):
         assert await bench.settle("a", actual, actual) == DONE
         assert await bench.budget() == left
         assert await bench.budget(quota(0, 0).name) == actual
-        assert await bench.events() == [b"event of a"]
+        assert await bench.events() == ["a"]
 
     async def test_a_call_that_came_to_what_was_held_needs_no_amounts(self, bench: Bench) -> None:
         await bench.account(balance=100)
         await bench.hold(rate(SECOND_US, 5), quota(4, 9), money(30), op="a")
         async with bench.budgets_stay():
-            settle = Settle("a", None, b"event of a")
+            settle = Settle("a", None, an_event("a"))
             assert list(await answered(bench.store.settle((settle,), bench.clock()))) == [DONE]
-        assert await bench.events() == [b"event of a"]
+        assert await bench.events() == ["a"]
         assert await bench.release("a") == [CONFLICT]
 
     async def test_what_a_call_uses_above_its_hold_is_debt_and_the_next_call_is_refused(
@@ -67,10 +68,10 @@ class EndTests(OnBench):
         await bench.account("b", balance=10)
         await bench.hold(money(5, "a"), op="1", account="a")
         await bench.hold(money(5, "b"), op="2", account="b")
-        batch = [Settle(op, (1,), op.encode()) for op in ("1", "2", "3", "1")]
+        batch = [Settle(op, (1,), an_event(op)) for op in ("1", "2", "3", "1")]
         answers = await answered(bench.store.settle(batch, bench.clock()))
         assert list(answers) == [DONE, DONE, UNKNOWN, DONE]
-        assert sorted(await bench.events()) == [b"1", b"2"]
+        assert sorted(await bench.events()) == ["1", "2"]
         assert [await bench.budget(f"credits:{id}") for id in "ab"] == [9, 9]
 
     async def test_another_end_of_an_ended_call_is_a_conflict(self, bench: Bench) -> None:
@@ -80,7 +81,7 @@ class EndTests(OnBench):
         await bench.settle("settled", 1)
         await bench.release("released")
         async with bench.nothing_changes():
-            assert await bench.settle("settled", 2, event=b"another") == CONFLICT
+            assert await bench.settle("settled", 2, path="/another") == CONFLICT
             assert await bench.settle("released", 1) == CONFLICT
             assert await bench.release("settled") == [CONFLICT]
 
@@ -129,7 +130,7 @@ class EndTests(OnBench):
         await bench.expire()
         assert await bench.settle("a", 2, 20) == DONE
         assert await bench.budget() == 80
-        assert await bench.events() == [b"event of a"]
+        assert await bench.events() == ["a"]
 
     async def test_an_expired_hold_says_what_its_reaper_must_know(self, bench: Bench) -> None:
         await bench.account(balance=100)
