@@ -22,14 +22,16 @@ from metergate.ports import (
     Hold,
     PutAccount,
     PutBudget,
+    PutTwin,
     Settle,
 )
-from metergate.store import embedded, journal
+from metergate.store import embedded
 from metergate.store.embedded import EmbeddedStore
-from metergate.store.journal import Journal, read, segment_numbers
+from metergate.store.journal import DISPATCHED, RELEASED, SETTLED, Journal, read, segment_numbers
 from metergate.store.twins import Twins
 from metergate.testing.clock import START_US
-from metergate.wire import decode_hold, encode_terms
+from metergate.testing.conformance.bench import an_event
+from metergate.wire import decode_events, decode_hold, encode_terms
 from tests.store.disk import full_disk
 
 HOUR_US = 3600 * 10**6
@@ -50,8 +52,20 @@ def hold(store: EmbeddedStore, op: str = "", *draws: Draw, now_us: int = START_U
     return store.hold((Hold(op, "acct", 1, draws, now_us + HOUR_US, TERMS, f"req-{op}"),), now_us)[0]
 
 
-def settle(store: EmbeddedStore, op: str, size: int = 100) -> str:
-    return store.settle((Settle(op, (1,), op.encode().ljust(size, b".")),), START_US)[0]
+def settle(store: EmbeddedStore, *ops: str, size: int = 100) -> list[str]:
+    """Ends calls together; their events take about so many bytes each."""
+    return list(store.settle([Settle(op, (1,), an_event(op, "x" * size)) for op in ops], START_US))
+
+
+def start(store: EmbeddedStore, *ops: str) -> None:
+    """Calls that have reached the app."""
+    for op in ops:
+        assert hold(store, op).status == GRANTED
+        store.dispatch(op)
+
+
+def waiting(store: EmbeddedStore) -> list[str]:
+    return [event.op for entry in store.drain(1000) for event in decode_events(entry.events)]
 
 
 def balance(store: EmbeddedStore) -> object:
@@ -63,26 +77,34 @@ def flush(store: EmbeddedStore, events: int = 1000) -> None:
 
 
 def journalled(folder: Path) -> list[tuple[int, str]]:
-    """Kind and op of every record; an event of these tests is its op, filled up with dots."""
-    return [
-        (kind, decode_hold(payload)[0] if kind == journal.HOLD else payload.rstrip(b".").decode())
-        for kind, _, payload in read(folder)
-    ]
+    """What every record tells of: its kind, and a call."""
+    found: list[tuple[int, str]] = []
+    for kind, payload in read(folder):
+        if kind == DISPATCHED:
+            found.append((kind, decode_hold(payload)[0]))
+        elif kind == SETTLED:
+            found += [(kind, event.op) for event in decode_events(payload)]
+        else:
+            found.append((kind, payload.decode()))
+    return found
 
 
-def test_every_step_of_a_call_is_in_the_journal(tmp_path: Path) -> None:
+def test_the_journal_tells_of_every_call_that_reached_the_app_and_of_every_end(tmp_path: Path) -> None:
     store = opened(tmp_path)
-    hold(store, "a")
-    hold(store, "b")
+    start(store, "a", "b")
+    hold(store, "never dispatched")
+    hold(store, "recorded")
     hold(store, "too dear", Draw(BALANCE, "credits:acct", 10_000, 0, 0, 0, COST))
-    store.dispatch("a")
-    settle(store, "a")
-    store.release(("b",), START_US)
-    steps = [(journal.HOLD, "a"), (journal.HOLD, "b"), (journal.SETTLE, "a"), (journal.RELEASE, "b")]
-    assert journalled(tmp_path) == steps
-    records = list(read(tmp_path))
-    assert [record.marked for record in records[:2]] == [True, False]
-    assert decode_hold(records[0].payload) == ("a", "req-a", FACTS)
+    settle(store, "a", "recorded")
+    store.release(("b", "never dispatched"), START_US)
+    assert journalled(tmp_path) == [
+        (DISPATCHED, "a"),
+        (DISPATCHED, "b"),
+        (SETTLED, "a"),
+        (SETTLED, "recorded"),
+        (RELEASED, "b"),
+    ]
+    assert decode_hold(next(read(tmp_path)).payload) == ("a", "req-a", FACTS)
 
 
 def test_a_segment_stays_while_one_of_its_events_waits_for_the_ledger(tmp_path: Path) -> None:
@@ -98,87 +120,106 @@ def test_a_segment_stays_while_one_of_its_events_waits_for_the_ledger(tmp_path: 
     assert len(segment_numbers(tmp_path)) == 1
 
 
-def test_an_open_hold_is_carried_along_and_keeps_its_mark(tmp_path: Path) -> None:
+def test_a_call_that_runs_is_carried_along(tmp_path: Path) -> None:
     store = opened(tmp_path)
-    hold(store, "dispatched")
-    store.dispatch("dispatched")
-    hold(store, "waiting")
+    start(store, "long")
+    hold(store, "never dispatched")
     for n in range(60):
-        hold(store, str(n))
+        start(store, str(n))
         settle(store, str(n))
         flush(store)
     assert len(segment_numbers(tmp_path)) <= 3
-    left = [decode_hold(record.payload)[0] for record in read(tmp_path) if record.kind == journal.HOLD]
-    assert {"dispatched", "waiting"} <= set(left)
-    marks = {decode_hold(r.payload)[0]: r.marked for r in read(tmp_path) if r.kind == journal.HOLD}
-    assert (marks["dispatched"], marks["waiting"]) == (True, False)
-    store.dispatch("waiting")
-    marks = {decode_hold(r.payload)[0]: r.marked for r in read(tmp_path) if r.kind == journal.HOLD}
-    assert marks["waiting"]
-    assert settle(store, "dispatched") == DONE
+    assert (DISPATCHED, "long") in journalled(tmp_path)
+    assert (DISPATCHED, "never dispatched") not in journalled(tmp_path)
+    assert settle(store, "long", "never dispatched") == [DONE, DONE]
 
 
-def test_with_a_full_disk_nothing_is_held_and_everything_is_settled(tmp_path: Path) -> None:
+def test_with_a_full_disk_no_call_is_dispatched_and_every_end_is_kept(tmp_path: Path) -> None:
     store = opened(tmp_path)
-    hold(store, "a")
-    hold(store, "b")
-    settle(store, "a", size=850)
+    start(store, "a", "b")
+    hold(store, "c")
+    settle(store, "a", size=700)
     with full_disk():
-        before = balance(store)
-        with pytest.raises(StoreUnavailable, match="; make room "):
-            hold(store)
-        assert balance(store) == before
-        assert settle(store, "b", size=900) == DONE
+        assert settle(store, "b", size=700) == [DONE]
         assert not store.health().ok
-        with pytest.raises(StoreUnavailable, match="; make room "):
-            hold(store)
-        assert balance(store) == before
+        with pytest.raises(StoreUnavailable, match="make room in the data folder"):
+            store.dispatch("c")
         with pytest.raises(OSError, match="File too large"):
             store.prepare()
-    with pytest.raises(StoreUnavailable, match="; make room "):
-        hold(store)
+    with pytest.raises(StoreUnavailable, match="make room in the data folder"):
+        store.dispatch("c")
+    assert [each.dispatched for each in store.expire(START_US + HOUR_US, 9)] == [False]
     store.prepare()
     assert store.health().ok
-    assert hold(store).status == GRANTED
-    assert [entry.event.rstrip(b".") for entry in store.drain(9)] == [b"a", b"b"]
+    store.dispatch("c")
+    assert waiting(store) == ["a", "b"]
     flush(store)
-    assert store.drain(9) == []
+    assert waiting(store) == []
+
+
+def test_a_dispatch_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    start(store, "a")
+    settle(store, "a", size=840)
+    hold(store, "b")
+    with full_disk(), pytest.raises(StoreUnavailable, match=r"cannot grow \(File too large\); make room"):
+        store.dispatch("b")
+    store.dispatch("b")
+    assert journalled(tmp_path)[-1] == (DISPATCHED, "b")
 
 
 def test_an_event_that_was_not_journalled_costs_no_event_that_was(tmp_path: Path) -> None:
     """Its place in the outbox says nothing of the segments that the events behind it need."""
     store = opened(tmp_path)
-    hold(store, "lost page")
+    hold(store, "a")
+    hold(store, "not journalled")
+    settle(store, "a", size=700)
     with full_disk():
-        settle(store, "lost page", size=2000 - 1010)
+        settle(store, "not journalled", size=700)
     store.prepare()
     hold(store, "kept")
     settle(store, "kept")
     for n in range(40):
         hold(store, str(n))
         settle(store, str(n))
-    store.acknowledge([entry.id for entry in store.drain(100)[2:]])
-    assert (journal.SETTLE, "kept") in journalled(tmp_path)
-    flush(store)
-    assert store.health().backlog == 0
+    a, unwritten, _, *others = store.drain(100)
+    store.acknowledge([a.id, *(entry.id for entry in others)])
+    assert (SETTLED, "kept") in journalled(tmp_path)
+    store.acknowledge([unwritten.id])
+    assert (SETTLED, "kept") in journalled(tmp_path)
+    assert waiting(store) == ["kept"]
 
 
-def test_a_disk_that_is_full_does_not_stop_the_ledger(tmp_path: Path) -> None:
+def test_a_full_disk_does_not_keep_the_ledger_from_taking_events(tmp_path: Path) -> None:
     """Acknowledging needs no room; what could not be carried along stays where it is."""
     store = opened(tmp_path)
-    hold(store, "open")
+    start(store, "long")
     for n in range(20):
         hold(store, str(n))
         settle(store, str(n))
-    store.prepare()
-    for n in range(100, 120):
+    for n in range(20, 40):
         hold(store, str(n))
     with full_disk():
-        for op in range(100, 120):
-            settle(store, str(op))
+        for n in range(20, 40):
+            settle(store, str(n))
         flush(store)
     assert store.health().backlog == 0
-    assert (journal.HOLD, "open") in journalled(tmp_path)
+    assert (DISPATCHED, "long") in journalled(tmp_path)
+    assert settle(store, "long") == [DONE]
+
+
+def test_many_ends_are_kept_in_entries_of_a_bounded_size(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(embedded, "EVENTS_AT_ONCE", 4)
+    store = opened(tmp_path)
+    ops = [str(n) for n in range(10)]
+    for op in ops:
+        hold(store, op)
+    settle(store, *ops, size=10)
+    assert [len(decode_events(entry.events)) for entry in store.drain(10)] == [4, 4, 2]
+    assert waiting(store) == ops
+    assert store.health().backlog == 10
 
 
 def test_a_store_without_a_journal_writes_nothing(tmp_path: Path) -> None:
@@ -198,7 +239,7 @@ def test_closing_keeps_what_was_not_flushed(tmp_path: Path) -> None:
     settle(store, "a")
     store.sync_to_disk()
     store.close()
-    assert journalled(tmp_path) == [(journal.HOLD, "a"), (journal.SETTLE, "a")]
+    assert journalled(tmp_path) == [(SETTLED, "a")]
 
 
 def test_the_counter_of_a_window_is_forgotten_an_hour_after_its_end() -> None:
@@ -217,6 +258,14 @@ def test_the_counter_of_a_window_is_forgotten_an_hour_after_its_end() -> None:
     assert store.state(asks) == [None, None]
 
 
+def test_a_twin_takes_no_memory_once_its_time_is_over() -> None:
+    store = opened(None)
+    store.sync((PutTwin(Twin("t", "same", START_US + 1), b"answer"),), START_US)
+    assert len(store._twins._done) == 1
+    store.expire(START_US + 1, 1)
+    assert len(store._twins._done) == 0
+
+
 def test_repetitions_are_remembered_for_some_time_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "ENDED_KEPT", 10)
     store = opened(None)
@@ -224,7 +273,7 @@ def test_repetitions_are_remembered_for_some_time_and_not_for_ever(monkeypatch: 
         hold(store, f"call-{n}")
         settle(store, f"call-{n}")
         store.sync((Adjust(f"grant-{n}", "acct", 1),), START_US)
-    assert [settle(store, f"call-{n}") for n in (29, 20, 0)] == [DONE, DONE, UNKNOWN]
+    assert settle(store, "call-29", "call-20", "call-0") == [DONE, DONE, UNKNOWN]
     assert hold(store, "call-29").status == ENDED
     before = balance(store)
     store.sync((Adjust("grant-29", "acct", 1), Adjust("grant-25", "acct", 1)), START_US)

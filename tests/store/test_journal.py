@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metergate.store.journal import (
+    DISPATCHED,
     HEADER,
-    HOLD,
     MAGIC,
-    RELEASE,
-    SETTLE,
+    RELEASED,
+    SETTLED,
     Journal,
     Record,
     read,
@@ -31,29 +31,24 @@ def journal(folder: Path) -> Journal:
 def first_segment(folder: Path, *payloads: bytes) -> bytes:
     written = journal(folder)
     for payload in payloads:
-        written.append(SETTLE, payload)
+        written.append(SETTLED, payload)
     written.close()
     return (folder / "0000000001.journal").read_bytes()
 
 
 def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:
     written = journal(tmp_path)
-    hold = written.append(HOLD, b"a")
-    written.append(HOLD, b"")
-    written.append(SETTLE, b"\0\0")
-    written.append(RELEASE, b"b")
-    written.append(HOLD, b"carried", marked=1)
-    written.mark(hold)
-    expected = [
-        Record(HOLD, True, b"a"),
-        Record(HOLD, False, b""),
-        Record(SETTLE, False, b"\0\0"),
-        Record(RELEASE, False, b"b"),
-        Record(HOLD, True, b"carried"),
+    records = [
+        Record(DISPATCHED, b"a"),
+        Record(DISPATCHED, b""),
+        Record(SETTLED, b"\0\0"),
+        Record(RELEASED, b"b"),
     ]
-    assert list(read(tmp_path)) == expected
+    for record in records:
+        written.append(*record)
+    assert list(read(tmp_path)) == records
     written.close()
-    assert list(read(tmp_path)) == expected
+    assert list(read(tmp_path)) == records
 
 
 def test_an_empty_journal_holds_nothing(tmp_path: Path) -> None:
@@ -64,7 +59,7 @@ def test_an_empty_journal_holds_nothing(tmp_path: Path) -> None:
 
 def test_positions_grow_over_segments(tmp_path: Path) -> None:
     written = journal(tmp_path)
-    positions = [written.append(SETTLE, b"x" * 60) for _ in range(10)]
+    positions = [written.append(SETTLED, b"x" * 60) for _ in range(10)]
     assert positions == sorted(set(positions))
     assert [segment_of(position) for position in positions] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4]
     assert written.segment == 4
@@ -75,11 +70,11 @@ def test_positions_grow_over_segments(tmp_path: Path) -> None:
 def test_a_record_may_fill_a_segment_and_not_more(tmp_path: Path) -> None:
     written = journal(tmp_path)
     most = ROOM - len(MAGIC) - HEADER.size
-    written.append(SETTLE, b"x" * most)
-    written.append(SETTLE, b"y" * most)
+    written.append(SETTLED, b"x" * most)
+    written.append(SETTLED, b"y" * most)
     with pytest.raises(ValueError, match="does not fit a segment of 256"):
-        written.append(SETTLE, b"z" * (most + 1))
-    written.append(SETTLE, b"after")
+        written.append(SETTLED, b"z" * (most + 1))
+    written.append(SETTLED, b"after")
     assert [record.payload[:5] for record in read(tmp_path)] == [b"xxxxx", b"yyyyy", b"after"]
 
 
@@ -94,8 +89,8 @@ def test_a_process_killed_at_any_byte_of_a_record_loses_that_record_alone(tmp_pa
         for at in order[:written]:
             torn[at] = data[at]
         payloads = [record.payload for record in read_segment(bytes(torn))]
-        # The last two bytes of a header are zero anyway: without them the record is whole.
-        assert payloads == ([b"first", b"the last one"] if written >= size - 2 else [b"first"])
+        # The last three bytes of a header are zero anyway: without them the record is whole.
+        assert payloads == ([b"first", b"the last one"] if written >= size - 3 else [b"first"])
 
 
 def test_a_file_cut_at_any_byte_keeps_the_records_before(tmp_path: Path) -> None:
@@ -109,14 +104,14 @@ def test_a_file_cut_at_any_byte_keeps_the_records_before(tmp_path: Path) -> None
 def test_a_flipped_bit_never_makes_another_record(tmp_path: Path) -> None:
     data = first_segment(tmp_path, b"first", b"second", b"third")
     start = data.index(b"second") - HEADER.size
-    mark = start + 8
+    unused = range(start + HEADER.size - 3, start + HEADER.size)
     for bit in range(8 * start, 8 * (start + HEADER.size + len(b"second"))):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         found = [(record.kind, record.payload) for record in read_segment(bytes(flipped))]
-        assert found[0] == (SETTLE, b"first")
-        assert set(found) <= {(SETTLE, payload) for payload in (b"first", b"second", b"third")}
-        assert bit // 8 not in (mark, mark + 2, mark + 3) or len(found) == 3
+        assert found[0] == (SETTLED, b"first")
+        assert set(found) <= {(SETTLED, payload) for payload in (b"first", b"second", b"third")}
+        assert bit // 8 not in unused or len(found) == 3
 
 
 def test_damage_to_the_content_of_one_record_costs_no_other(tmp_path: Path) -> None:
@@ -136,17 +131,17 @@ def test_a_file_of_somebody_else_is_no_journal(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_an_error_and_leaves_nothing_half_done(tmp_path: Path) -> None:
     written = journal(tmp_path)
-    written.append(SETTLE, b"x" * 200)
+    written.append(SETTLED, b"x" * 200)
     files = set(tmp_path.iterdir())
     with full_disk():
         for _ in range(2):
             with pytest.raises(OSError, match="File too large"):
-                written.append(SETTLE, b"y" * 200)
+                written.append(SETTLED, b"y" * 200)
         with pytest.raises(OSError, match="File too large"):
             written.prepare()
-        written.append(SETTLE, b"small")
+        written.append(SETTLED, b"small")
     assert set(tmp_path.iterdir()) == files
-    written.append(SETTLE, b"z" * 200)
+    written.append(SETTLED, b"z" * 200)
     assert [record.payload[:5] for record in read(tmp_path)] == [b"xxxxx", b"small", b"zzzzz"]
 
 
@@ -158,34 +153,32 @@ def test_a_journal_cannot_begin_on_a_full_disk(tmp_path: Path) -> None:
 
 def test_a_prepared_segment_needs_no_room_later(tmp_path: Path) -> None:
     written = journal(tmp_path)
-    written.append(SETTLE, b"x" * 200)
+    written.append(SETTLED, b"x" * 200)
     written.prepare()
     written.prepare()
     with full_disk():
-        written.append(SETTLE, b"y" * 200)
+        written.append(SETTLED, b"y" * 200)
     assert len(list(read(tmp_path))) == 2
 
 
 def test_segments_are_deleted_up_to_the_one_that_is_needed(tmp_path: Path) -> None:
     written = journal(tmp_path)
-    positions = [written.append(SETTLE, bytes([n]) * 200) for n in range(4)]
+    positions = [written.append(SETTLED, bytes([n]) * 200) for n in range(4)]
     written.keep_from(positions[0])
     assert segment_numbers(tmp_path) == [1, 2, 3, 4]
     written.keep_from(positions[2])
     assert segment_numbers(tmp_path) == [3, 4]
-    written.mark(positions[0])
-    written.mark(positions[2])
-    assert [record.marked for record in read(tmp_path)] == [True, False]
+    assert [record.payload[0] for record in read(tmp_path)] == [2, 3]
     written.keep_from(written.position + (9 << 32))
     assert segment_numbers(tmp_path) == [4]
 
 
 def test_what_a_dead_process_wrote_stays_until_it_is_taken_over(tmp_path: Path) -> None:
     dead = journal(tmp_path)
-    dead.append(SETTLE, b"old")
+    dead.append(SETTLED, b"old")
     dead.prepare()
     alive = journal(tmp_path)
-    alive.append(SETTLE, b"new")
+    alive.append(SETTLED, b"new")
     alive.keep_from(alive.position)
     assert [record.payload for record in read(tmp_path)] == [b"old", b"new"]
     alive.forget_old()
@@ -195,7 +188,7 @@ def test_what_a_dead_process_wrote_stays_until_it_is_taken_over(tmp_path: Path) 
 
 def test_closing_leaves_no_empty_segment_behind(tmp_path: Path) -> None:
     written = journal(tmp_path)
-    written.append(SETTLE, b"x")
+    written.append(SETTLED, b"x")
     written.prepare()
     written.sync()
     written.close()
@@ -204,7 +197,7 @@ def test_closing_leaves_no_empty_segment_behind(tmp_path: Path) -> None:
 
 def test_with_fsync_always_every_record_goes_to_the_disk(tmp_path: Path) -> None:
     written = Journal(tmp_path, segment_bytes=ROOM, always_sync=True)
-    written.append(SETTLE, b"x")
+    written.append(SETTLED, b"x")
     assert [record.payload for record in read(tmp_path)] == [b"x"]
 
 
@@ -215,15 +208,13 @@ def test_only_the_owner_may_read_the_journal(tmp_path: Path) -> None:
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(st.sampled_from((HOLD, SETTLE, RELEASE)), st.booleans(), st.binary(max_size=200))))
+@given(st.lists(st.builds(Record, st.sampled_from((DISPATCHED, SETTLED, RELEASED)), st.binary(max_size=200))))
 def test_any_sequence_of_records_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, records: list[tuple[int, bool, bytes]]
+    tmp_path_factory: pytest.TempPathFactory, records: list[Record]
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     written = journal(folder)
-    for kind, marked, payload in records:
-        position = written.append(kind, payload)
-        if marked:
-            written.mark(position)
+    for record in records:
+        written.append(*record)
     written.close()
-    assert list(read(folder)) == [Record(*record) for record in records]
+    assert list(read(folder)) == records

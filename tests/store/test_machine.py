@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from hypothesis import settings
@@ -16,7 +17,8 @@ from metergate.store import journal
 from metergate.store.embedded import REAPER_LEASE_US, EmbeddedStore
 from metergate.store.journal import Journal
 from metergate.testing.clock import START_US
-from metergate.wire import decode_hold, encode_terms
+from metergate.testing.conformance.bench import an_event
+from metergate.wire import decode_events, decode_hold, encode_event, encode_terms, join_events
 from tests.store.model import Model
 
 TERMS = encode_terms(Terms("a", "", "", "", "", "", "", "USD", ()))
@@ -50,6 +52,8 @@ class EmbeddedStoreMachine(RuleBasedStateMachine):
         self.store = EmbeddedStore(Journal(Path(self.folder.name), segment_bytes=512), backlog=BACKLOG)
         self.model = Model(BACKLOG)
         self.now_us = START_US
+        self.entries: list[int] = []
+        """How many events each entry of the outbox holds."""
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -99,8 +103,11 @@ class EmbeddedStoreMachine(RuleBasedStateMachine):
         for op, actual, changed in batch:
             known = self.model.calls.get(op)
             amounts = (actual,) * (len(known.hold.draws) if known else 1)
-            settles.append(Settle(op, amounts, f"{op} {'changed' if changed else ''}".encode()))
+            settles.append(Settle(op, amounts, an_event(op, "/other" if changed else "/")))
+        before = len(self.model.outbox)
         assert list(self.store.settle(settles, self.now_us)) == [self.model.settle(each) for each in settles]
+        if len(self.model.outbox) > before:
+            self.entries.append(len(self.model.outbox) - before)
 
     @rule(batch=st.lists(ops, max_size=3))
     def release(self, batch: Sequence[str]) -> None:
@@ -128,10 +135,14 @@ class EmbeddedStoreMachine(RuleBasedStateMachine):
     @rule(limit=st.integers(0, 4), lost=st.booleans())
     def flush(self, limit: int, lost: bool) -> None:
         entries = self.store.drain(limit)
-        assert [entry.event for entry in entries] == self.model.outbox[:limit]
+        events = sum(self.entries[:limit])
+        assert [entry.events for entry in entries] == [
+            join_events(self.model.outbox[end - size : end])
+            for end, size in zip(accumulate(self.entries), self.entries[:limit], strict=False)
+        ]
         if not lost:
             assert list(self.store.acknowledge([entry.id for entry in entries])) == [DONE] * len(entries)
-            del self.model.outbox[:limit]
+            del self.model.outbox[:events], self.entries[:limit]
 
     @invariant()
     def budgets_are_equal(self) -> None:
@@ -143,17 +154,19 @@ class EmbeddedStoreMachine(RuleBasedStateMachine):
 
     def check_journal(self) -> None:
         """A process that dies now leaves everything that another must know."""
-        events: list[bytes] = []
-        left: dict[str, bool] = {}
-        for record in journal.read(Path(self.folder.name)):
-            if record.kind == journal.HOLD:
-                left[decode_hold(record.payload)[0]] = record.marked
+        settled: set[bytes] = set()
+        running: dict[str, None] = {}
+        for kind, payload in journal.read(Path(self.folder.name)):
+            if kind == journal.DISPATCHED:
+                running[decode_hold(payload)[0]] = None
+            elif kind == journal.SETTLED:
+                settled |= {encode_event(event) for event in decode_events(payload)}
+                for event in decode_events(payload):
+                    running.pop(event.op, None)
             else:
-                ended = record.payload if record.kind == journal.RELEASE else record.payload.split(b" ")[0]
-                events += [record.payload] * (record.kind == journal.SETTLE)
-                left.pop(ended.decode(), None)
-        assert set(self.model.outbox) <= set(events)
-        assert left == {op: known.state == DISPATCHED for op, known in self.model.open.items()}
+                running.pop(payload.decode(), None)
+        assert set(self.model.outbox) <= settled
+        assert set(running) == {op for op, known in self.model.open.items() if known.state == DISPATCHED}
 
 
 TestMachine = EmbeddedStoreMachine.TestCase
