@@ -1,89 +1,27 @@
-"""Where everything is put together: the engine of a policy, and the front doors `MeterGate` and `Gate`."""
+"""The front doors: `MeterGate` for apps, `Gate` for code without HTTP, and the office for operators."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from typing import Any
 
+from metergate import api
 from metergate import foundation as ground
+from metergate.admin import Doing, Office, RemoteOffice
 from metergate.asgi.middleware import Metered
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
-from metergate.config import PolicySource, load
+from metergate.config import PolicySource, secret_files
 from metergate.config import settings as environment
 from metergate.config.settings import Settings
-from metergate.core.policy import Policy
-from metergate.foundation import Foundation
-from metergate.gate.gate import RequestGate
-from metergate.ports import Clock
+from metergate.core.verdict import Verdict
+from metergate.engine import Engine
+from metergate.errors import ConfigurationError
+from metergate.gate import tracking
+from metergate.ports import AskAccount, Clock
 
-
-class Engine:
-    """A policy at work: started once, stopped once, reloaded without a call noticing."""
-
-    def __init__(
-        self, source: PolicySource, settings: Settings | None = None, clock: Clock = ground.now_us
-    ) -> None:
-        self.settings = settings or environment.read(os.environ)
-        self._source = source
-        self._clock = clock
-        self.policy = self._load()
-        self._foundation: Foundation | None = None
-        self._gate: RequestGate | None = None
-        self._starting = asyncio.Lock()
-
-    def _load(self) -> Policy:
-        policy = load(self._source or self.settings.policy)
-        return replace(policy, store=self.settings.store or policy.store)
-
-    @property
-    def running(self) -> bool:
-        return self._gate is not None
-
-    @property
-    def gate(self) -> RequestGate:
-        assert self._gate is not None, "the engine has not been started"
-        return self._gate
-
-    @property
-    def foundation(self) -> Foundation:
-        assert self._foundation is not None, "the engine has not been started"
-        return self._foundation
-
-    async def start(self) -> None:
-        async with self._starting:
-            if self._gate is None:
-                self._foundation = await ground.join(self.policy, self.settings, self._clock)
-                self._use(self.policy)
-
-    async def stop(self) -> None:
-        async with self._starting:
-            if self._foundation is None:
-                return
-            await self.gate.endings.done()
-            self._foundation.gates.remove(self.gate)
-            self._gate = None
-            foundation, self._foundation = self._foundation, None
-            await ground.leave(foundation)
-
-    def reload(self) -> Policy:
-        """Read the policy anew. A file with a mistake raises, and the running policy stays."""
-        policy = self._load()
-        self.policy = policy
-        if self._gate is not None:
-            self._use(policy)
-        return policy
-
-    def _use(self, policy: Policy) -> None:
-        foundation = self.foundation
-        gate = RequestGate(policy, foundation.store, foundation.clock, foundation.peppers)
-        if self._gate is not None:
-            gate.watch.take_over(self._gate.watch)
-        foundation.gates.append(gate)
-        self._gate = gate
-
-    async def billing(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raise NotImplementedError
+STARTING_S = 5.0
+"""How long somebody who asks waits for an owner that is just starting."""
 
 
 class MeterGate(Metered):
@@ -98,7 +36,13 @@ class MeterGate(Metered):
 
 
 class Gate:
-    """The same engine without HTTP: check, record, subscribe, and ask for the balance."""
+    """The same engine without HTTP: check, record, subscribe, and ask for the balance.
+
+    An account that is named for the first time is created, on the policy's default plan.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
 
     @classmethod
     @asynccontextmanager
@@ -111,3 +55,103 @@ class Gate:
             yield cls(engine)
         finally:
             await engine.stop()
+
+    @property
+    def office(self) -> Office:
+        """Everything else that an operator can do."""
+        return self.engine.office
+
+    async def check(self, account: str, wanted: str) -> Verdict:
+        """Whether the account has a feature, or could use one more unit of a meter."""
+        await self._known(account)
+        return await tracking.check(self.engine.gate, account, wanted)
+
+    async def record(
+        self,
+        account: str,
+        meter: str,
+        units: int = 1,
+        *,
+        cost: str | None = None,
+        service: str = "",
+        dimensions: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Count usage that has happened; with an idempotency key, once. `cost` is a decimal string."""
+        await self._known(account)
+        return await self.office.usage.record(
+            account,
+            meter,
+            units,
+            service,
+            cost=cost,
+            dimensions=dict(dimensions) if dimensions else None,
+            idempotency_key=idempotency_key,
+        )
+
+    async def subscribe(self, account: str, plan: str) -> None:
+        """Put the account on a plan."""
+        await self._known(account)
+        await self.office.accounts.subscribe(account, plan)
+
+    async def is_subscribed(self, account: str, plan: str) -> bool:
+        await self._known(account)
+        answer = await self.office.accounts.is_subscribed(account, plan)
+        return bool(answer["subscribed"])
+
+    async def balance(self, account: str) -> int:
+        """The spendable nanos (10^-9 of the currency) of the account."""
+        await self._known(account)
+        return await tracking.balance(self.engine.gate, account) or 0
+
+    async def _known(self, account: str) -> None:
+        if self.engine.foundation.store.state((AskAccount(account),))[0] is None:
+            await self.office.accounts.create(account)
+
+
+@asynccontextmanager
+async def open_office(policy: PolicySource = "", settings: Settings | None = None) -> AsyncIterator[Doing]:
+    """The office of a data folder: its owner's, or one's own for as long as nobody owns it."""
+    given = settings or environment.read(os.environ)
+    remote = RemoteOffice(ground.folder_of(given).path)
+    engine = Engine(policy, given)
+    for attempt in range(50):
+        if engine.policy.store != "memory" and await remote.is_there():
+            yield remote
+            return
+        try:
+            await engine.start()
+            break
+        except ConfigurationError as error:
+            if error.reason != "data_folder_in_use" or attempt == 49:
+                raise
+            await asyncio.sleep(STARTING_S / 50)
+    try:
+        yield engine.office.acting_as("cli")
+    finally:
+        await engine.stop()
+
+
+class _Switchboard:
+    """An office that is found anew for every request, so that the data folder stays free for its owner."""
+
+    def __init__(self, policy: PolicySource, settings: Settings) -> None:
+        self._policy = policy
+        self._settings = settings
+        self._one_at_a_time = asyncio.Lock()
+
+    async def do(self, verb: str, params: Mapping[str, object]) -> dict[str, Any]:
+        async with self._one_at_a_time, open_office(self._policy, self._settings) as office:
+            return await office.do(verb, params)
+
+
+def admin_app(policy: PolicySource = "", *, settings: Settings | None = None) -> ASGIApp:
+    """The admin API as an app to mount or to serve. It asks the process that owns the data folder."""
+    given = settings or environment.read(os.environ)
+    token = secret_files.admin_token(given, ground.folder_of(given).path)
+    served = api.admin_app(_Switchboard(policy, given), token)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await served(scope, receive, send)
+
+    return app

@@ -60,3 +60,17 @@ class ConfigurationError(MetergateError):
     """The policy or a setting cannot work; the message says what to change."""
 
     reason = "configuration"
+
+
+_BY_STATUS: dict[int, type[MetergateError]] = {
+    402: PaymentRequired,
+    403: FeatureNotAvailable,
+    429: UsageLimitExceeded,
+    503: StoreUnavailable,
+}
+
+
+def as_exception(refusal: Refusal) -> MetergateError:
+    """A refusal, as the exception that says the same."""
+    kind = _BY_STATUS.get(refusal.status, InvalidInput)
+    return kind(refusal.sentence, reason=refusal.reason, refusal=refusal)

@@ -37,6 +37,8 @@ class Foundation:
         self.settings = settings
         self.clock = clock
         self.gates: list[RequestGate] = []
+        self.socket_taken = False
+        """Whether an engine answers for the folder already."""
         self.recovered: Left | None = None
         """What the process before this one left behind."""
         self.loop = asyncio.get_running_loop()

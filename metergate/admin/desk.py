@@ -36,7 +36,7 @@ class Recording(NamedTuple):
     dimensions: tuple[tuple[str, str], ...] = ()
     idempotency_key: str = ""
     kid: str = ""
-    """Which key reported, where a customer did."""
+    """The key that reported, where a customer did."""
     strict: bool = False
     """Whether it is refused when it does not fit; without it, usage that has happened is always counted."""
 

@@ -1,7 +1,6 @@
 """The one JSON form of everything that the office answers with."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from metergate.admin.desk import Json
 from metergate.core.money import as_json
@@ -129,42 +128,4 @@ def audit(row: AuditRow) -> Json:
         "action": row.action,
         "subject": row.subject,
         "details": dict(row.details),
-    }
-
-
-class Decision(Protocol):
-    """What a gate tells of a call; see `gate.watching`."""
-
-    @property
-    def at_us(self) -> int: ...
-    @property
-    def account(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def route(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def cost(self) -> int: ...
-    @property
-    def shadow(self) -> bool: ...
-
-
-def decision(made: Decision, currency: str) -> Json:
-    return {
-        "at": when(made.at_us),
-        "allowed": not made.reason or made.shadow,
-        "account": made.account or None,
-        "key": made.key or None,
-        "route": made.route,
-        "path": made.path,
-        "request_id": made.request_id,
-        "reason": made.reason or None,
-        "cost": as_json(made.cost, currency),
-        "shadow": made.shadow,
     }

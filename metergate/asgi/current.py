@@ -6,30 +6,10 @@ from contextvars import ContextVar
 from metergate.core.draws import FIXED_COUNTS
 from metergate.core.money import MoneyError, units
 from metergate.core.refusal import Refusal
-from metergate.errors import (
-    FeatureNotAvailable,
-    InvalidInput,
-    MetergateError,
-    PaymentRequired,
-    StoreUnavailable,
-    UsageLimitExceeded,
-)
+from metergate.errors import InvalidInput, MetergateError, as_exception
 from metergate.gate.call import Call, Visit
 
 running: ContextVar[Call | Visit | None] = ContextVar("metergate_running", default=None)
-
-_BY_STATUS: dict[int, type[MetergateError]] = {
-    402: PaymentRequired,
-    403: FeatureNotAvailable,
-    429: UsageLimitExceeded,
-    503: StoreUnavailable,
-}
-
-
-def as_exception(refusal: Refusal) -> MetergateError:
-    """A refusal, as the exception that says the same."""
-    kind = _BY_STATUS.get(refusal.status, InvalidInput)
-    return kind(refusal.sentence, reason=refusal.reason, refusal=refusal)
 
 
 def _running() -> Call | Visit:

@@ -149,7 +149,7 @@ class Metered:
         gate = call.gate
         counter = None
         if call.prepared.measured:
-            counter = meters.new(gate.policy.meters[call.route.meter], gate.clock)
+            counter = meters.new(gate.policy.meters[call.route.meter], gate.clock, gate.counters)
         if counter is not None:
             receive = counting(receive, counter) if counter.wants_request else receive
             scope = _without_pathsend(scope)

@@ -152,7 +152,7 @@ def _terms(case: Case, plan: Plan, taken: tuple[Draw, ...], units: int, nanos: i
         key=caller.key.kid if caller.key else "",
         plan=plan.id,
         policy=policy.version,
-        service=policy.service,
+        service=route.service or policy.service,
         route=route.match,
         meter=route.meter,
         currency=policy.currency,

@@ -39,7 +39,8 @@ class Case(NamedTuple):
 
     @property
     def fixed(self) -> bool:
-        return self.policy.meters[self.route.meter].count in FIXED_COUNTS
+        meter = self.policy.meters.get(self.route.meter)
+        return meter is None or meter.count in FIXED_COUNTS
 
     def window(self, every: Every, scope: Scope = "account") -> Window:
         """The window of now; accounts that share a budget share its window too, so that one has no anchor."""

@@ -95,7 +95,7 @@ def compile(routes: Sequence[Route]) -> Callable[[str, str], Route | None]:
         if method == "HEAD":
             method = "GET"
         for wanted, regex, route in rules:
-            if (wanted == "*" or wanted == method) and regex.match(path):
+            if wanted in ("*", method) and regex.match(path):
                 return route
         return None
 

@@ -26,7 +26,6 @@ class Meter:
     path: str = ""
     header: str = ""
     of: Literal["response", "request", "both"] = "response"
-    per_message: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class Cap:
 
     @property
     def name(self) -> str:
-        return f"{self.meter or 'spend'}-{self.every}"
+        return f"{self.meter or 'spend'}-{self.every}{'-soft' if self.soft else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +139,8 @@ class Route:
     hold_for_us: int = 10 * MINUTE_US
     multiplier: tuple[int, int] = (1, 1)
     dimensions: tuple[tuple[str, str], ...] = ()
+    service: str = ""
+    """Who reports the usage, where it is not the policy's own service."""
     shadow: bool = False
     on_upstream_error: OnFailure = "release"
     on_client_error: OnFailure = "charge"

@@ -45,6 +45,7 @@ class Call:
 
     __slots__ = (
         "answer",
+        "at_us",
         "charges",
         "ended",
         "gate",
@@ -80,6 +81,8 @@ class Call:
         self.twin = twin
         self.shadow = shadow
         """Why the call would have been refused, had shadow mode not let it through."""
+        self.at_us = 0
+        """When it happened, where that is not now."""
         self.answer: bytes | None = None
         """What a twin of this call will be answered with."""
         self.ended = False
@@ -97,6 +100,12 @@ class Call:
     def cost(self) -> int:
         """What is set aside; the exact cost where it is known before the call."""
         return self.prepared.offer.cost
+
+    @property
+    def held_nanos(self) -> int:
+        """What is set aside of the account's balance."""
+        position = self.prepared.balance
+        return self.prepared.draws[position].amount if position >= 0 else 0
 
     @property
     def balance(self) -> int | None:
@@ -191,5 +200,6 @@ class Call:
                 self.answer,
             ),
             self.answer,
+            self.at_us,
         )
         self.gate.end(self.op, new_tuple(End, end))

@@ -27,6 +27,8 @@ class End(NamedTuple):
     """The event's fields before the instant."""
     tail: tuple[object, ...]
     answer: bytes | None
+    at_us: int = 0
+    """When it happened, where that is not now."""
 
 
 class Endings:
@@ -62,8 +64,8 @@ class Endings:
         now_us = self._clock()
         # A `UsageEvent` is spelled as the tuple it is: one is made for every call.
         batch = [
-            new_tuple(Settle, (op, amounts, encode((*head, now_us, *tail)), answer))
-            for op, amounts, head, tail, answer in ends
+            new_tuple(Settle, (op, amounts, encode((*head, at_us or now_us, *tail)), answer))
+            for op, amounts, head, tail, answer, at_us in ends
         ]
         self._deliver(batch)
 

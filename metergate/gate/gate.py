@@ -23,6 +23,7 @@ from metergate.gate.members import Member, Members
 from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
 from metergate.gate.watching import Watch
+from metergate.meters import NOBODY, Factory
 from metergate.ports import (
     DENIED,
     FULL,
@@ -70,14 +71,22 @@ class Wish(NamedTuple):
 
 class RequestGate:
     def __init__(
-        self, policy: Policy, store: CounterStore, clock: Clock, peppers: Mapping[int, bytes]
+        self,
+        policy: Policy,
+        store: CounterStore,
+        clock: Clock,
+        peppers: Mapping[int, bytes],
+        watch: Watch | None = None,
+        counters: Mapping[str, Factory] = NOBODY,
     ) -> None:
         self.policy = policy
         self.store = store
         self.clock = clock
         self.members = Members(policy, store, peppers)
         self.routes = Routes(policy)
-        self.watch = Watch(clock)
+        self.watch = watch or Watch(clock)
+        self.counters = counters
+        """Counters of third parties, by the name that `count:` gives them."""
         self._watchers = self.watch.watchers
         self._prefix = f"req_{secrets.token_hex(8)}"
         self._numbers = count(1)
@@ -190,7 +199,8 @@ class RequestGate:
         )
         if isinstance(offered, Refusal):
             return offered
-        measured = self.policy.meters[route.meter].count not in FIXED_COUNTS
+        meter = self.policy.meters.get(route.meter)
+        measured = meter is not None and meter.count not in FIXED_COUNTS
         exact = (wish.units is not None or not measured) and not (plain and route.hold_nanos)
         prepared = Prepared(offered, route, exact=exact, measured=measured)
         if plain:

@@ -94,6 +94,15 @@ class Members:
             return None
         return self._remember(self._by_account, account, told, now_us + FRESH_US)
 
+    async def reporting(self, account: str, kid: str, now_us: int) -> Member | None:
+        """Who reports usage: an account, or one of its keys."""
+        if not kid:
+            looked = self.of_account(account, now_us)
+            return await looked if isinstance(looked, Awaitable) else looked
+        answers = self._store.state((AskKey(kid),))
+        told = (answers if isinstance(answers, Sequence) else await answers)[0]
+        return Member(told, now_us) if isinstance(told, Caller) else None
+
     def reread(self, key: KeyFacts | None, account: str) -> Answers[Told]:
         """Read again what was remembered of a caller."""
         return self._store.state((AskKey(key.kid) if key else AskAccount(account),))

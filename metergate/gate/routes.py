@@ -1,6 +1,7 @@
 """From method and path to the rule of the policy, remembered for the next request like it."""
 
 import dataclasses
+from itertools import count
 from typing import NamedTuple
 
 from metergate.core import match
@@ -8,6 +9,8 @@ from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 
 REMEMBERED = 8192
+
+Dimensions = tuple[tuple[str, str], ...]
 
 
 class Found(NamedTuple):
@@ -28,10 +31,13 @@ class MeteredCall(NamedTuple):
 class Routes:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._indexes = count(len(policy.routes))
+        """Indexes for the rules that are made here and stand in no file."""
         self._match = match.compile(policy.routes)
         self._found: dict[tuple[str, bytes], Found] = {}
         self.metered_calls: dict[tuple[str, bytes], MeteredCall] = {}
         """The requests found a moment ago whose rule wants a key and a hold."""
+        self._reported: dict[tuple[str, str, Dimensions], Route] = {}
         self._metered: dict[tuple[int, str], Route] = {}
 
     def find(self, method: str, raw_path: bytes) -> Found:
@@ -58,11 +64,23 @@ class Routes:
             return Found(None, path, Refusal("route_not_in_policy"))
         return Found(route, path)
 
+    def reported(self, meter: str, service: str, dimensions: Dimensions) -> Route:
+        """The rule of usage that is reported and not seen: no route of the policy, only its price."""
+        found = self._reported.get((meter, service, dimensions))
+        if found is None:
+            if len(self._reported) >= REMEMBERED:
+                self._reported.clear()
+            found = Route(
+                next(self._indexes), "reported", "*", "", meter=meter, service=service, dimensions=dimensions
+            )
+            self._reported[meter, service, dimensions] = found
+        return found
+
     def metered(self, route: Route, meter: str) -> Route:
         """The same rule, counting another meter that is not measured but told."""
         found = self._metered.get((route.index, meter))
         if found is None:
-            index = -1 - len(self._metered)
+            index = next(self._indexes)
             found = dataclasses.replace(route, index=index, meter=meter, hold_nanos=0, hold_units=1)
             self._metered[route.index, meter] = found
         return found

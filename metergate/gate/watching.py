@@ -27,11 +27,6 @@ class Watch:
         self.watchers: list[Callable[[Decision], None]] = []
         self.refused: dict[str, int] = {}
 
-    def take_over(self, other: "Watch") -> None:
-        """Go on with the watchers and the counts of the gate before."""
-        self.watchers.extend(other.watchers)
-        self.refused.update(other.refused)
-
     def admitted(self, member: Member, route: Route, path: str, request_id: str, cost: int) -> None:
         self._tell(member, route, path, request_id, "", cost, shadow=False)
 

@@ -1,0 +1,219 @@
+"""The engine: a policy at work on its foundation, with everything that stands on it."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from metergate import foundation as ground
+from metergate import meters
+from metergate.admin import Hooks, Office, OwnerSocket, Recorded, Recording
+from metergate.api import billing_app
+from metergate.asgi.headers import HeaderReader
+from metergate.asgi.types import ASGIApp, Receive, Scope, Send
+from metergate.config import PolicySource, load, load_adapter
+from metergate.config import settings as environment
+from metergate.config.settings import Settings
+from metergate.core.facts import Caller
+from metergate.core.money import as_json
+from metergate.core.periods import rfc3339
+from metergate.core.policy import Policy
+from metergate.errors import ConfigurationError, InvalidInput
+from metergate.foundation import Foundation
+from metergate.gate import explaining, tracking
+from metergate.gate.gate import RequestGate
+from metergate.gate.watching import Decision, Watch
+from metergate.ports import AskAccount, AskBudget, Clock
+
+log = logging.getLogger("metergate")
+
+
+class Engine:
+    """A policy at work: started once, stopped once, reloaded without a call noticing."""
+
+    def __init__(
+        self, source: PolicySource, settings: Settings | None = None, clock: Clock = ground.now_us
+    ) -> None:
+        self.settings = settings or environment.read(os.environ)
+        self._source = source
+        self._clock = clock
+        self.policy = self._load()
+        self.watch = Watch(clock)
+        self._foundation: Foundation | None = None
+        self._gate: RequestGate | None = None
+        self._gates: list[RequestGate] = []
+        self._socket: OwnerSocket | None = None
+        self._starting = asyncio.Lock()
+
+    def _load(self) -> Policy:
+        if not self._source and not self.settings.policy:
+            raise ConfigurationError("Name a policy file: MeterGate(app, policy=…) or METERGATE_POLICY.")
+        policy = load(self._source or self.settings.policy)
+        return replace(policy, store=self.settings.store or policy.store)
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        return self._gate is not None
+
+    @property
+    def gate(self) -> RequestGate:
+        assert self._gate is not None, "the engine has not been started"
+        return self._gate
+
+    @property
+    def foundation(self) -> Foundation:
+        assert self._foundation is not None, "the engine has not been started"
+        return self._foundation
+
+    async def start(self) -> None:
+        async with self._starting:
+            if self._gate is not None:
+                return
+            counters = _counters(self.policy)
+            self._foundation = await ground.join(self.policy, self.settings, self._clock)
+            self._use(self.policy, counters)
+            self.office = self._make_office(self._foundation)
+            self._billing = self._make_billing()
+            await self._open_socket(self._foundation)
+            self._listen_for_hangup()
+
+    async def stop(self) -> None:
+        async with self._starting:
+            if self._foundation is None:
+                return
+            for gate in self._gates:
+                await gate.endings.done()
+                self._foundation.gates.remove(gate)
+            self._gates.clear()
+            self._gate = None
+            if self._socket is not None:
+                await self._socket.stop()
+                self._foundation.socket_taken = False
+                self._socket = None
+            foundation, self._foundation = self._foundation, None
+            await ground.leave(foundation)
+
+    def reload(self) -> Policy:
+        """Read the policy anew. A file with a mistake raises, and the running policy stays."""
+        policy = self._load()
+        if self._gate is not None:
+            self._use(policy, _counters(policy))
+            self._billing = self._make_billing()
+        self.policy = policy
+        return policy
+
+    def _use(self, policy: Policy, counters: Mapping[str, meters.Factory]) -> None:
+        at_work = self.foundation
+        gate = RequestGate(policy, at_work.store, at_work.clock, at_work.peppers, self.watch, counters)
+        # Gates of earlier policies stay until the calls that they admitted have ended.
+        over = [each for each in self._gates if not each.live]
+        self._gates = [*(each for each in self._gates if each.live), gate]
+        at_work.gates[:] = [*(each for each in at_work.gates if each not in over), gate]
+        self._gate = gate
+
+    def _listen_for_hangup(self) -> None:
+        """SIGHUP reads the policy anew, unless the app has its own use for the signal."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def _hung_up(self) -> None:
+        try:
+            self.reload()
+        except ConfigurationError as error:
+            log.error("The policy was not read anew; the running one stays. %s", error)
+
+    # -- what stands on it ---------------------------------------------------------------------------------
+
+    async def billing(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The customer's endpoints."""
+        await self._billing(scope, receive, send)
+
+    def _make_billing(self) -> ASGIApp:
+        reader = HeaderReader(self.gate.policy.key_headers)
+        return billing_app(
+            self.office.acting_as("customer"),
+            lambda: self.gate,
+            lambda headers, _: reader.read(headers).keys,
+            self.gate.policy.billing,
+        )
+
+    def _make_office(self, at_work: Foundation) -> Office:
+        hooks = Hooks(
+            record=self._record,
+            reload=self._reload,
+            refresh=at_work.worker.flusher.run_dry,
+            held=self._held,
+            granted=at_work.worker.expiry.look_again,
+            worker=lambda: {"ok": not at_work.worker.outage, "detail": at_work.worker.outage},
+            describe=lambda: {"refused": dict(self.watch.refused)},
+            explain=self.explain,
+        )
+        return Office(
+            at_work.ledger, at_work.store, lambda: self.policy, at_work.clock, at_work.peppers, hooks=hooks
+        )
+
+    async def _open_socket(self, at_work: Foundation) -> None:
+        """One engine of a data folder answers for it."""
+        if at_work.socket_taken:
+            return
+        at_work.socket_taken = True
+        self._socket = OwnerSocket(at_work.folder.path, self.office, self._subscribe)
+        await self._socket.start()
+
+    def _subscribe(self, listener: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        def watcher(decision: Decision) -> None:
+            listener(_shown(decision, self.policy.currency))
+
+        self.watch.watchers.append(watcher)
+        return lambda: self.watch.watchers.remove(watcher)
+
+    async def _reload(self) -> None:
+        self.reload()
+
+    async def _record(self, asked: Recording) -> Recorded:
+        return Recorded(*await tracking.record(self.gate, tracking.Report(*asked)))
+
+    def _held(self, account: str) -> int:
+        calls = [call for gate in self._gates for call in gate.live.values()]
+        return sum(call.held_nanos for call in calls if call.member.caller.account.id == account)
+
+    async def explain(self, method: str, path: str, account: str | None) -> list[dict[str, Any]]:
+        """Why a request would be admitted or refused, rule by rule."""
+        gate, now_us = self.gate, self._clock()
+        store = self.foundation.store
+        told = store.state((AskAccount(account),))[0] if account else None
+        caller = told if isinstance(told, Caller) else None
+        if account and caller is None:
+            raise InvalidInput(f"There is no account {account!r}.", reason="unknown_account")
+        found = gate.routes.find(method, path.encode())
+        names: list[str] = []
+        if found.route is not None and found.route.meter and caller is not None:
+            names = explaining.names(gate.policy, found.route, caller, now_us)
+        counted = store.state([AskBudget(name) for name in names])
+        values = {name: value for name, value in zip(names, counted, strict=True) if isinstance(value, int)}
+        return explaining.explain(gate.policy, method, path.encode(), caller, values, now_us)
+
+
+def _counters(policy: Policy) -> Mapping[str, meters.Factory]:
+    """The counters of third parties that the policy's meters name."""
+    others: dict[str, meters.Factory] = {}
+    for meter in policy.meters.values():
+        if meter.count not in meters.COUNTS:
+            others[meter.count] = load_adapter(meter.count, policy.enabled).counter
+        problem = meters.problem(meter, others)
+        if problem:
+            raise ConfigurationError(problem)
+    return others
+
+
+def _shown(decision: Decision, currency: str) -> dict[str, Any]:
+    told = decision._asdict()
+    return {**told, "at": rfc3339(told.pop("at_us")), "cost": as_json(decision.cost, currency)}

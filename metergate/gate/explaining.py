@@ -1,0 +1,127 @@
+"""Why a request would be admitted or refused, rule by rule; with the same functions that decide."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from metergate.core import decide, match
+from metergate.core.budget import COST, KINDS, remaining, take
+from metergate.core.decide import Offer
+from metergate.core.facts import Caller
+from metergate.core.money import plain
+from metergate.core.policy import Policy, Route
+from metergate.core.refusal import REASONS, Refusal
+
+Step = dict[str, Any]
+
+
+def explain(
+    policy: Policy,
+    method: str,
+    raw_path: bytes,
+    caller: Caller | None,
+    values: Mapping[str, int],
+    now_us: int,
+) -> list[Step]:
+    """The steps of the decision in their order; the last one is the verdict."""
+    steps: list[Step] = []
+    path, problem = match.canonical(raw_path)
+    if problem:
+        return [_step("path", ok=False, detail=problem), _verdict("bad_request")]
+    route = _rules(policy, method, path, steps)
+    if route is None:
+        denied = policy.default == "deny"
+        steps.append(_step("default", ok=not denied, detail=policy.default))
+        return [*steps, _verdict("route_not_in_policy" if denied else "")]
+    if route.public:
+        return [*steps, _step("public", ok=True, detail="the route wants no key"), _verdict("")]
+    if caller is None:
+        return [*steps, _step("key", ok=False, detail="no account was given"), _verdict("key_missing")]
+    return steps + _for_caller(policy, route, caller, values, now_us)
+
+
+def _rules(policy: Policy, method: str, path: str, steps: list[Step]) -> Route | None:
+    """Every rule that was tried, up to the one that matched."""
+    for route in policy.routes:
+        matched = match.compile([route])(method, path) is not None
+        steps.append(_step(f"route {route.index + 1}", ok=matched, detail=route.match))
+        if matched:
+            return route
+    return None
+
+
+def _for_caller(
+    policy: Policy, route: Route, caller: Caller, values: Mapping[str, int], now_us: int
+) -> list[Step]:
+    steps: list[Step] = []
+    plan = policy.plan(caller.account.plan)
+    steps.append(_step("account", ok=not caller.account.suspended, detail=caller.account.id, plan=plan.id))
+    refusal = decide.entitled(policy, caller, route)
+    if route.feature:
+        has = route.feature in plan.features
+        steps.append(_step("feature", ok=has, detail=route.feature))
+    if refusal is not None:
+        return [*steps, _verdict(refusal.reason)]
+    if route.free or not route.meter:
+        return [*steps, _step("free", ok=True, detail="the route costs nothing"), _verdict("")]
+    offered = decide.offer(policy, caller, route, values, now_us)
+    if isinstance(offered, Refusal):
+        return [*steps, _step("price", ok=False, detail=route.meter), _verdict(offered.reason)]
+    steps.append(
+        _step(
+            "price",
+            ok=True,
+            detail=route.meter,
+            units=offered.units,
+            cost=plain(offered.cost, policy.currency),
+        )
+    )
+    return steps + _draws(offered, values, now_us)
+
+
+def _draws(offered: Offer, values: Mapping[str, int], now_us: int) -> list[Step]:
+    steps: list[Step] = []
+    reason = ""
+    for position, draw in enumerate(offered.terms.draws):
+        value = values.get(draw.name, 0)
+        fits = take(draw, value, now_us) is not None
+        money = draw.follows == COST
+        steps.append(
+            _step(
+                KINDS[draw.kind],
+                ok=fits,
+                detail=draw.name,
+                amount=plain(draw.amount, offered.terms.currency) if money else draw.amount,
+                left=_left(
+                    plain(remaining(draw, value, now_us)) if money else remaining(draw, value, now_us)
+                ),
+            )
+        )
+        if not fits and not reason:
+            reason = decide.refused(offered, position, value, now_us).reason
+    return [*steps, _verdict(reason)]
+
+
+def _left(left: int | str) -> int | str | None:
+    """What is left, unless the budget has no end."""
+    return None if isinstance(left, int) and left >= 2**60 else left
+
+
+def names(policy: Policy, route: Route, caller: Caller, now_us: int) -> list[str]:
+    """The budgets that a decision about the route would ask."""
+    offered = decide.offer(policy, caller, route, {}, now_us)
+    return (
+        []
+        if isinstance(offered, Refusal)
+        else [draw.name for draw in offered.terms.draws] + [f"credits:{caller.account.id}"]
+    )
+
+
+def _step(rule: str, *, ok: bool, detail: str, **more: object) -> Step:
+    return {"rule": rule, "ok": ok, "detail": detail, **more}
+
+
+def _verdict(reason: str) -> Step:
+    if not reason:
+        return {"rule": "verdict", "ok": True, "detail": "admitted", "status": 200}
+    known = REASONS[reason]
+    return {"rule": "verdict", "ok": False, "detail": known.help, "reason": reason, "status": known.status}
