@@ -19,8 +19,8 @@ FLOORS: Mapping[str, int] = {
     "ledger": 2, "store": 2, "upstream": 2,
     "admin": 3, "billing": 3, "gate": 3, "testing": 3, "worker": 3,
     "api": 4, "asgi": 4, "config": 4,
-    "bootstrap": 5, "cli": 5, "providers": 5,
-    "front door": 6,
+    "foundation": 5, "engine": 6, "bootstrap": 7, "providers": 7, "cli": 8,
+    "front door": 9,
 }  # fmt: skip
 """A room imports itself and the floors below, also inside functions and for type checking."""
 
