@@ -58,8 +58,9 @@ class Engine:
     # -- life ----------------------------------------------------------------------------------------------
 
     @property
-    def running(self) -> bool:
-        return self._gate is not None
+    def serving(self) -> RequestGate | None:
+        """The gate of the running policy; None before the start and after the stop."""
+        return self._gate
 
     @property
     def gate(self) -> RequestGate:
@@ -73,8 +74,9 @@ class Engine:
 
     async def start(self) -> None:
         async with self._starting:
-            if self._gate is not None:
+            if self._gate is not None and self._gate.loop is asyncio.get_running_loop():
                 return
+            self._leave_dead_loop()
             counters = _counters(self.policy)
             self._foundation = await ground.join(self.policy, self.settings, self._clock)
             self._use(self.policy, counters)
@@ -82,6 +84,18 @@ class Engine:
             self._billing = self._make_billing()
             await self._open_socket(self._foundation)
             self._listen_for_hangup()
+
+    def _leave_dead_loop(self) -> None:
+        """Some test clients give every request a loop of its own. What a closed one left is in the journal."""
+        if self._foundation is None or self._gate is None:
+            return
+        if not self._gate.loop.is_closed():
+            raise ConfigurationError(
+                "This MeterGate already serves another event loop; give each loop its own."
+            )
+        ground.abandon(self._foundation)
+        self._foundation, self._gate, self._socket = None, None, None
+        self._gates.clear()
 
     async def stop(self) -> None:
         async with self._starting:
@@ -149,7 +163,7 @@ class Engine:
         hooks = Hooks(
             record=self._record,
             reload=self._reload,
-            refresh=at_work.worker.flusher.run_dry,
+            refresh=self._refresh,
             held=self._held,
             granted=at_work.worker.expiry.look_again,
             worker=lambda: {"ok": not at_work.worker.outage, "detail": at_work.worker.outage},
@@ -177,6 +191,12 @@ class Engine:
 
     async def _reload(self) -> None:
         self.reload()
+
+    async def _refresh(self) -> None:
+        """Bring into the ledger what has ended up to now."""
+        for gate in self._gates:
+            await gate.endings.done()
+        await self.foundation.worker.flusher.run_dry()
 
     async def _record(self, asked: Recording) -> Recorded:
         return Recorded(*await tracking.record(self.gate, tracking.Report(*asked)))

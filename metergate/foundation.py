@@ -37,6 +37,7 @@ class Foundation:
         self.settings = settings
         self.clock = clock
         self.gates: list[RequestGate] = []
+        self.abandoned = False
         self.socket_taken = False
         """Whether an engine answers for the folder already."""
         self.recovered: Left | None = None
@@ -92,6 +93,12 @@ class Foundation:
         if self._scratch is not None:
             self._scratch.cleanup()
 
+    def abandon(self) -> None:
+        """Let go of everything without a loop to wait in."""
+        self.store.close()
+        self.ledger.ledger.close()
+        self.folder.disown()
+
     def _live(self) -> Iterable[Call]:
         return [call for gate in self.gates for call in gate.live.values()]
 
@@ -122,6 +129,9 @@ async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Fou
         return alone
     path = folder_of(settings).path
     known, users = _open.get(path, (None, 0))
+    if known is not None and known.loop.is_closed():
+        abandon(known)
+        known, users = None, 0
     if known is not None and known.loop is not asyncio.get_running_loop():
         raise ConfigurationError(
             f"The data folder {path} is in use by another event loop of this process; give each loop its own "
@@ -143,3 +153,13 @@ async def leave(foundation: Foundation) -> None:
         return
     _open.pop(path, None)
     await foundation.close()
+
+
+def abandon(foundation: Foundation) -> None:
+    """Let go of a foundation whose event loop has been closed under it."""
+    known, _ = _open.get(foundation.folder.path, (None, 0))
+    if known is foundation:
+        del _open[foundation.folder.path]
+    if not foundation.abandoned:
+        foundation.abandoned = True
+        foundation.abandon()

@@ -5,6 +5,7 @@ the app is called. Everything else takes the longer way through `Exchange`. Per-
 and `Exchange`, never on the middleware.
 """
 
+from asyncio import get_running_loop
 from collections.abc import Awaitable
 from typing import Protocol
 from urllib.parse import quote
@@ -32,13 +33,10 @@ class Engine(Protocol):
     """What stands behind the middleware; `bootstrap` puts it together."""
 
     @property
-    def gate(self) -> RequestGate: ...
+    def serving(self) -> RequestGate | None: ...
 
     @property
     def policy(self) -> Policy: ...
-
-    @property
-    def running(self) -> bool: ...
 
     @property
     def billing(self) -> ASGIApp: ...
@@ -61,7 +59,7 @@ class Metered:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            if not self._engine.running or self._gate is not self._engine.gate:
+            if not self._ready():
                 problem = await self._begin()
                 if problem is not None:
                     await self._unavailable(send, problem)
@@ -81,14 +79,21 @@ class Metered:
         else:
             await self.app(scope, receive, send)
 
+    def _ready(self) -> bool:
+        """Whether this middleware serves with the running policy, in the event loop that it began in."""
+        gate = self._gate
+        return gate is not None and gate is self._engine.serving and get_running_loop() is gate.loop
+
     async def _begin(self) -> MetergateError | None:
         """Start what lifespan did not start, and take over a policy that was loaded anew."""
-        if not self._engine.running:
-            try:
-                await self._engine.start()
-            except MetergateError as error:
-                return error
-        gate = self._engine.gate
+        if self._ready():
+            return None
+        try:
+            await self._engine.start()
+        except MetergateError as error:
+            return error
+        gate = self._engine.serving
+        assert gate is not None
         self._gate = gate
         self._reader = HeaderReader(gate.policy.key_headers)
         gate.members.lanes = {name: {} for name in (*self._reader.key_names, *LOOKED_AT)}

@@ -156,7 +156,8 @@ class RequestGate:
         now_us = self.clock()
         prepared = self._prepare(wish, now_us)
         if isinstance(prepared, Refusal):
-            return self._turned_away(wish, prepared)
+            # The facts may be a moment old; nobody is refused by what is no longer true.
+            return self._read_again(wish, tries) if tries == 1 else self._turned_away(wish, prepared)
         caller = wish.member.caller
         op = (
             wish.request_id
@@ -186,6 +187,11 @@ class RequestGate:
             known = member.prepared.get(route.index)
             if known is not None and known.valid_until_us > now_us:
                 return known
+        key = member.caller.key
+        if key is not None and wish.strict:
+            state = decide.key_state(key, now_us)
+            if state is not None:
+                return state
         offered = decide.offer(
             self.policy,
             member.caller,

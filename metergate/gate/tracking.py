@@ -80,7 +80,9 @@ def _replayed(answer: bytes | None) -> Receipt:
 
 
 def _twin(gate: RequestGate, report: Report) -> Twin:
-    said = msgspec.json.encode([report.meter, report.units, report.cost, report.service, report.dimensions])
+    said = msgspec.json.encode(
+        [report.meter, report.units, report.cost, report.at_us, report.service, report.dimensions]
+    )
     id = twin_id(report.account, REPORTED, report.idempotency_key)
     return Twin(id, fingerprint(REPORTED, report.account, said), gate.clock() + KEEP_US)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from metergate.errors import StoreUnavailable
 from metergate.ports import (
     Answers,
     Ask,
@@ -24,51 +25,54 @@ T = TypeVar("T")
 class AwaitingStore:
     """The store inside, asked and answering a turn of the event loop later each, as over a network.
 
-    Between the two, other tasks run: whoever decides from what it read before meets what they have done.
+    Between the two, other tasks run: whoever decides from what it read before meets what they have done. While
+    it is `away` nothing reaches the store inside, and every answer is that it cannot be reached.
     """
 
     def __init__(self, inside: CounterStore) -> None:
         self.inside = inside
+        self.away = False
 
     def hold(self, batch: Sequence[Hold], now_us: int) -> Awaitable[Sequence[Held]]:
-        return _later(lambda: self.inside.hold(batch, now_us))
+        return self._later(lambda: self.inside.hold(batch, now_us))
 
     def dispatch(self, op: str) -> None:
         self.inside.dispatch(op)
 
     def settle(self, batch: Sequence[Settle], now_us: int) -> Awaitable[Sequence[str]]:
-        return _later(lambda: self.inside.settle(batch, now_us))
+        return self._later(lambda: self.inside.settle(batch, now_us))
 
     def release(self, ops: Sequence[str], now_us: int) -> Awaitable[Sequence[str]]:
-        return _later(lambda: self.inside.release(ops, now_us))
+        return self._later(lambda: self.inside.release(ops, now_us))
 
     def renew(self, ops: Sequence[str], expires_at_us: int) -> Awaitable[Sequence[str]]:
-        return _later(lambda: self.inside.renew(ops, expires_at_us))
+        return self._later(lambda: self.inside.renew(ops, expires_at_us))
 
     def expire(self, now_us: int, limit: int) -> Awaitable[Sequence[Expired]]:
-        return _later(lambda: self.inside.expire(now_us, limit))
+        return self._later(lambda: self.inside.expire(now_us, limit))
 
     def drain(self, limit: int) -> Awaitable[Sequence[Entry]]:
-        return _later(lambda: self.inside.drain(limit))
+        return self._later(lambda: self.inside.drain(limit))
 
     def acknowledge(self, ids: Sequence[str]) -> Awaitable[Sequence[str]]:
-        return _later(lambda: self.inside.acknowledge(ids))
+        return self._later(lambda: self.inside.acknowledge(ids))
 
     def sync(self, changes: Sequence[Change], now_us: int) -> Awaitable[Sequence[str]]:
-        return _later(lambda: self.inside.sync(changes, now_us))
+        return self._later(lambda: self.inside.sync(changes, now_us))
 
     def state(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Told]]:
-        return _later(lambda: self.inside.state(asks))
+        return self._later(lambda: self.inside.state(asks))
 
     def health(self) -> StoreHealth:
         return self.inside.health()
 
-
-async def _later(ask: Callable[[], Answers[T]]) -> Sequence[T]:
-    await asyncio.sleep(0)
-    answers = ask()
-    await asyncio.sleep(0)
-    return await answers if isinstance(answers, Awaitable) else answers
+    async def _later(self, ask: Callable[[], Answers[T]]) -> Sequence[T]:
+        await asyncio.sleep(0)
+        if self.away:
+            raise StoreUnavailable("The counter store cannot be reached; start it again.")
+        answers = ask()
+        await asyncio.sleep(0)
+        return await answers if isinstance(answers, Awaitable) else answers
 
 
 def _fits(store: AwaitingStore) -> CounterStore:

@@ -4,9 +4,8 @@ import asyncio
 import base64
 from collections.abc import Sequence
 
-from metergate.core.facts import AccountFacts
 from metergate.core.hold import UsageEvent
-from metergate.ledger import audit, posting
+from metergate.ledger import accounts, audit, posting
 from metergate.ledger.database import Tx
 from metergate.ledger.posting import Posted
 from metergate.ledger.thread import LedgerThread
@@ -42,7 +41,10 @@ class Flusher:
         posted = await self._ledger.write(lambda tx: self._post(tx, entries))
         await answered(self._store.acknowledge([entry.id for entry in entries]))
         if posted.upgrades:
-            changes = [PutAccount(AccountFacts(u.account, u.plan, u.since_us)) for u in posted.upgrades]
+            names = sorted({upgrade.account for upgrade in posted.upgrades})
+            changes = await self._ledger.read(
+                lambda tx: [PutAccount(accounts.known(tx, n).facts) for n in names]
+            )
             await answered(self._store.sync(changes, self._clock()))
         return len(entries)
 
