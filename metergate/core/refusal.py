@@ -199,6 +199,8 @@ def headers(refusal: Refusal, *, top_up_url: str) -> list[tuple[bytes, bytes]]:
     found = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     if refusal.retry_after_us:
         found.append((b"retry-after", b"%d" % retry_after_s(refusal)))
+    if refusal.status == 429:
+        found += _exhausted(refusal)
     if not worth_retrying(refusal):
         found.append((b"x-should-retry", b"false"))
     if refusal.status == 401:
@@ -206,3 +208,13 @@ def headers(refusal: Refusal, *, top_up_url: str) -> list[tuple[bytes, bytes]]:
     if refusal.status == 402 and top_up_url:
         found.append((b"link", f'<{top_up_url}>; rel="payment"'.encode("latin-1", "replace")))
     return found
+
+
+def _exhausted(refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    """The limit that refused, in the form of the IETF draft and in OpenAI's."""
+    left, reset = refusal.available or 0, retry_after_s(refusal)
+    return [
+        (b"ratelimit", f'"{refusal.reason}";r={left};t={reset}'.encode()),
+        (b"x-ratelimit-remaining-requests", b"%d" % left),
+        (b"x-ratelimit-reset-requests", b"%ds" % reset),
+    ]

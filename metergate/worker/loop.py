@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from metergate.errors import StoreUnavailable
@@ -81,29 +81,43 @@ class Worker:
         self._wake.set()
 
     async def run_once(self) -> int:
-        """One round of everything; how many events were moved."""
-        moved = await self.flusher.run_once()
-        now_us = self._clock()
-        if now_us - self._second_us >= SECOND_US:
-            self._second_us = now_us
-            await self._each_second(now_us)
+        """One round of everything; how many entries were moved. What is out of reach does not stop the rest."""
+        problems: list[StoreUnavailable] = []
+        moved = 0
+        due = self._clock() - self._second_us >= SECOND_US
+        if due:
+            self._second_us = self._clock()
+            await self._try(self._look_after_holds, problems)
+            await self._try(self._keep_house, problems)
+        moved = await self._try(self.flusher.run_once, problems)
+        if due:
+            await self._try(self.expiry.run_once, problems)
+        self._tell(problems)
         return moved
 
-    async def _each_second(self, now_us: int) -> None:
+    async def _try(self, task: Callable[[], Awaitable[int]], problems: list[StoreUnavailable]) -> int:
+        try:
+            return await task()
+        except StoreUnavailable as error:
+            problems.append(error)
+            return 0
+
+    async def _look_after_holds(self) -> int:
+        now_us = self._clock()
         if now_us - self._renewed_us >= RENEW_EVERY_US:
             self._renewed_us = now_us
             await self._renew(now_us)
-        await self.reaper.run_once()
-        await self.expiry.run_once()
-        if self._housekeeping is not None:
-            await self._keep_house(self._housekeeping)
+        return await self.reaper.run_once()
 
-    async def _keep_house(self, housekeeping: Housekeeping) -> None:
+    async def _keep_house(self) -> int:
+        if self._housekeeping is None:
+            return 0
         try:
-            housekeeping.prepare()
-            await asyncio.to_thread(housekeeping.sync_to_disk)
+            self._housekeeping.prepare()
+            await asyncio.to_thread(self._housekeeping.sync_to_disk)
         except OSError as error:
             raise StoreUnavailable(f"The data folder cannot be written: {error.strerror}.") from error
+        return 0
 
     async def _renew(self, now_us: int) -> None:
         """Calls that are still running keep their holds."""
@@ -115,12 +129,7 @@ class Worker:
 
     async def _run(self) -> None:
         while True:
-            try:
-                moved = await self.run_once()
-                self._recovered()
-            except StoreUnavailable as error:
-                self._failed(error)
-                moved = 0
+            moved = await self.run_once()
             if moved < self.flusher.batch:
                 await self._pause(OUTAGE_PAUSE_S if self.outage else PAUSE_S)
 
@@ -129,12 +138,10 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
 
-    def _failed(self, error: StoreUnavailable) -> None:
-        if not self.outage:
-            log.warning("Usage waits for the ledger: %s", error)
-        self.outage = str(error)
-
-    def _recovered(self) -> None:
-        if self.outage:
-            log.warning("The ledger takes usage again.")
-            self.outage = ""
+    def _tell(self, problems: list[StoreUnavailable]) -> None:
+        """One line when an outage begins, one when it is over."""
+        if problems and not self.outage:
+            log.warning("The worker cannot do its work and tries again: %s", problems[0])
+        if self.outage and not problems:
+            log.warning("The worker does its work again.")
+        self.outage = str(problems[0]) if problems else ""
