@@ -63,7 +63,7 @@ class Cap:
 
     @property
     def name(self) -> str:
-        return f"{self.meter or 'spend'}-{self.every}{'-soft' if self.soft else ''}"
+        return f"{self.meter or 'spend'}-{self.every}"
 
 
 @dataclass(frozen=True, slots=True)

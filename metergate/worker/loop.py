@@ -81,9 +81,8 @@ class Worker:
         self._wake.set()
 
     async def run_once(self) -> int:
-        """One round of everything; how many entries were moved. What is out of reach does not stop the rest."""
-        problems: list[StoreUnavailable] = []
-        moved = 0
+        """One round; how many entries were moved. What is out of reach does not stop the rest."""
+        problems: list[Exception] = []
         due = self._clock() - self._second_us >= SECOND_US
         if due:
             self._second_us = self._clock()
@@ -95,12 +94,15 @@ class Worker:
         self._tell(problems)
         return moved
 
-    async def _try(self, task: Callable[[], Awaitable[int]], problems: list[StoreUnavailable]) -> int:
+    async def _try(self, task: Callable[[], Awaitable[int]], problems: list[Exception]) -> int:
         try:
             return await task()
         except StoreUnavailable as error:
             problems.append(error)
-            return 0
+        except Exception as error:  # a mistake in one task must not silence the others for ever
+            log.exception("A task of the worker failed and is tried again.")
+            problems.append(error)
+        return 0
 
     async def _look_after_holds(self) -> int:
         now_us = self._clock()
@@ -138,7 +140,7 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
 
-    def _tell(self, problems: list[StoreUnavailable]) -> None:
+    def _tell(self, problems: list[Exception]) -> None:
         """One line when an outage begins, one when it is over."""
         if problems and not self.outage:
             log.warning("The worker cannot do its work and tries again: %s", problems[0])

@@ -132,7 +132,16 @@ def test_a_quota_names_units_and_the_instant_of_its_reset() -> None:
 def test_headers_say_whether_time_or_money_helps(refusal: Refusal, expected: dict[str, str]) -> None:
     found = {name.decode(): value.decode() for name, value in headers(refusal, top_up_url=PAY)}
     always = {"content-type": "application/problem+json", "cache-control": "no-store"}
-    assert found == always | expected
+    limits = {name for name in found if "ratelimit" in name}
+    assert {name: found[name] for name in found if name not in limits} == always | expected
+    assert bool(limits) == (refusal.status == 429)
+
+
+def test_a_limit_that_refuses_says_what_is_left_and_when_it_is_whole_again() -> None:
+    found = dict(headers(Refusal("rate_limited", available=0, retry_after_us=3 * SECOND), top_up_url=""))
+    assert found[b"ratelimit"] == b'"rate_limited";r=0;t=3'
+    assert found[b"x-ratelimit-remaining-requests"] == b"0"
+    assert found[b"x-ratelimit-reset-requests"] == b"3s"
 
 
 def test_without_a_place_to_pay_there_is_no_link() -> None:
