@@ -25,8 +25,8 @@ T = TypeVar("T")
 class AwaitingStore:
     """The store inside, asked and answering a turn of the event loop later each, as over a network.
 
-    Between the two, other tasks run: whoever decides from what it read before meets what they have done. While
-    it is `away` nothing reaches the store inside, and every answer is that it cannot be reached.
+    Between the two, other tasks run: whoever decides from what it read before meets what they have done.
+    While it is `away` nothing reaches the store inside, and every answer is that it cannot be reached.
     """
 
     def __init__(self, inside: CounterStore) -> None:
