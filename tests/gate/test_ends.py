@@ -1,19 +1,25 @@
 """How calls end: settled or released, once, and what the event says of them."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from metergate.core.facts import AccountFacts
 from metergate.core.hold import UsageEvent
+from metergate.core.idempotency import Twin
 from metergate.core.policy import Included, Plan
 from metergate.core.price import PerUnit, PriceRule, Rate
 from metergate.core.refusal import Refusal
-from metergate.gate.call import Call
+from metergate.errors import StoreUnavailable
+from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Admitted
-from metergate.ports import Expired
+from metergate.ports import Expired, Held, Hold, PutAccount, PutKey, Settle
+from metergate.store.embedded import EmbeddedStore
 from metergate.testing.conformance import answered
 from metergate.testing.stores import AwaitingStore
-from tests.gate.house import House, a_house, a_policy, a_route, at, soon
+from tests.gate.house import House, a_house, a_policy, a_route, at, key_facts, soon
 
 ROWS = a_route(meter="rows", hold_units=3)
 
@@ -131,32 +137,81 @@ async def test_calls_that_end_together_reach_the_store_together(later: bool) -> 
     assert [event.op for event in await house.events()] == [call.op for call in calls]
 
 
-async def test_an_end_that_the_store_did_not_hear_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def turns(count: int) -> None:
+    """Let everybody else have so many turns of the event loop."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Unreachable(EmbeddedStore):
+    """A store that answers at once, also that it cannot be reached."""
+
+    away = False
+
+    def hold(self, batch: Sequence[Hold], now_us: int) -> Sequence[Held]:
+        self._reach()
+        return super().hold(batch, now_us)
+
+    def settle(self, batch: Sequence[Settle], now_us: int) -> Sequence[str]:
+        self._reach()
+        return super().settle(batch, now_us)
+
+    def _reach(self) -> None:
+        if self.away:
+            raise StoreUnavailable("Away.")
+
+
+async def a_shaky_house(*, later: bool) -> tuple[House, Unreachable | AwaitingStore]:
+    house = await a_house(a_policy(), later=later)
+    if isinstance(house.store, AwaitingStore):
+        return house, house.store
+    store = Unreachable(None)
+    house = House(a_policy(), store)
+    await house.tell(PutAccount(AccountFacts("acct", "p"), 100), PutKey(key_facts()))
+    return house, store
+
+
+@both
+async def test_an_end_that_the_store_did_not_hear_is_told_again(
+    monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
     monkeypatch.setattr("metergate.gate.endings.AGAIN_S", 0)
-    house = await a_house(a_policy(), later=True)
-    assert isinstance(house.store, AwaitingStore)
+    house, store = await a_shaky_house(later=later)
     call = await house.call()
-    house.store.away = True
+    store.away = True
     call.settle()
-    done = house.gate.endings.done()
-    house.gate.loop.call_later(0.01, setattr, house.store, "away", False)
-    await done
+    await turns(10)
+    store.away = False
+    await turns(10)
     assert [event.op for event in await house.events()] == [call.op]
     assert await house.budget() == 99
 
 
-async def test_when_the_store_is_away_nobody_is_let_in_and_nothing_is_free() -> None:
-    house = await a_house(a_policy(), later=True)
+@both
+async def test_when_the_store_is_away_nobody_is_let_in_and_nothing_is_free(later: bool) -> None:
+    house, store = await a_shaky_house(later=later)
     member = await house.member()
-    assert isinstance(house.store, AwaitingStore)
-    house.store.away = True
-    for _ in range(2):
-        refused = await house.admit(member)
+    assert await house.reason(member) == ""
+    store.away = True
+    for twin in (None, Twin("t", "same", house.clock() + 1)):
+        refused = await house.admit(member, twin=twin)
         assert isinstance(refused, Refusal)
         assert (refused.reason, refused.status, refused.retry_after_us) == ("store_unavailable", 503, 10**6)
-    house.store.away = False
+    store.away = False
     assert await house.reason(member) == ""
+    assert await house.budget() == 98
+
+
+async def test_a_release_that_the_store_did_not_hear_is_left_to_the_reaper() -> None:
+    house, store = await a_shaky_house(later=True)
+    call = await house.call()
+    store.away = True
+    call.release()
+    await house.gate.endings.done()
+    store.away = False
     assert await house.budget() == 99
+    house.clock.advance(seconds=3600)
+    assert [each.op for each in await answered(house.store.expire(house.clock(), 9))] == [call.op]
 
 
 @both
@@ -174,7 +229,7 @@ async def test_the_reaper_hears_which_calls_had_reached_the_app(later: bool) -> 
     ]
 
 
-async def charge(call: Call, meter: str, units: int) -> Admitted:
+async def charge(call: Call | Visit, meter: str, units: int) -> Admitted:
     return await soon(call.gate.charge(call, meter, units))
 
 
@@ -235,3 +290,26 @@ async def test_what_a_measured_call_used_is_tallied_for_the_next(on_exceed: str,
     assert await house.budget(call.prepared.draws[0].name) == 11
     assert await house.budget() == 93
     assert await house.reason() == ("quota_exceeded" if on_exceed == "block" else "")
+
+
+@both
+async def test_what_the_app_charges_inside_a_free_request_ends_with_it(later: bool) -> None:
+    house = await a_house(a_policy(), later=later)
+    member = await house.member()
+    visits = [Visit(house.gate, member, house.route, "/free", house.gate.request_id()) for _ in range(2)]
+    for visit in visits:
+        assert isinstance(await charge(visit, "images", 1), Call)
+    visits[0].settle()
+    visits[1].release()
+    event, balance = await ended(house)
+    assert (event.request_id, event.path, event.cost, balance) == (visits[0].request_id, "/free", 5, 95)
+
+
+@pytest.mark.parametrize(("shadow", "expected"), [(False, "feature_not_in_plan"), (True, "")])
+async def test_a_route_that_costs_nothing_asks_for_the_entitlement_alone(shadow: bool, expected: str) -> None:
+    house = await a_house(a_policy(a_route(feature="chat", free=True), shadow=shadow), balance=0)
+    member = await house.member()
+    refusal = house.gate.entitled(member, house.route, "/", "req")
+    assert (refusal.reason if refusal else "") == expected
+    assert house.gate.watch.refused == {"feature_not_in_plan": 1}
+    assert house.gate.entitled(member, a_route(free=True), "/", "req") is None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from metergate.core.facts import AccountFacts
 from metergate.core.idempotency import KEEP_US, Twin
 from metergate.core.policy import Included, Plan
 from metergate.core.refusal import Refusal
@@ -9,6 +10,7 @@ from metergate.errors import InvalidInput, MetergateError, PaymentRequired, Usag
 from metergate.gate import tracking
 from metergate.gate.gate import Replay
 from metergate.gate.tracking import Report
+from metergate.ports import PutAccount
 from metergate.testing.clock import START_US
 from tests.gate.house import House, a_house, a_policy
 
@@ -94,6 +96,20 @@ async def test_a_report_may_know_its_cost_its_instant_and_its_service(later: boo
     assert (receipt.cost, receipt.balance) == (33, 67)
     event = (await house.events())[0]
     assert (event.cost, event.at_us, event.terms.service, event.terms.key) == (33, START_US - 5, "search", "")
+
+
+async def test_a_report_may_come_from_a_key(later: bool) -> None:
+    house = await a_house(a_policy(), later=later)
+    member = await house.member()
+    assert member.caller.key is not None
+    await tracking.record(house.gate, a_report(kid=member.caller.key.kid))
+    assert (await house.events())[0].terms.key == member.caller.key.kid
+
+
+async def test_a_suspended_account_fails_every_check(later: bool) -> None:
+    house = await a_house(a_policy(), later=later)
+    await house.tell(PutAccount(AccountFacts("acct", "p", suspended=True)))
+    assert (await tracking.check(house.gate, "acct", "calls")).reason == "account_suspended"
 
 
 async def test_usage_that_has_happened_is_counted_also_where_there_is_nothing_left(later: bool) -> None:

@@ -1,0 +1,92 @@
+"""What `explain` says is what the next call hears."""
+
+import pytest
+
+from metergate.core.facts import AccountFacts, Caller
+from metergate.core.policy import Cap, Concurrency, Included, Limit, Plan, Policy
+from metergate.gate.explaining import Step, explain, names
+from metergate.ports import AskBudget, PutAccount
+from metergate.testing.conformance import answered
+from tests.gate.house import House, a_house, a_policy, a_route, at
+
+POLICIES = {
+    "": a_policy(),
+    "insufficient_credits": a_policy(prices={"calls": at(1000)}),
+    "quota_exceeded": a_policy(plan=Plan("p", included={"calls": Included(0)})),
+    "rate_limited": a_policy(limits=(Limit(1, "day", 0),)),
+    "too_many_open": a_policy(concurrency=(Concurrency(0),)),
+    "cap_reached": a_policy(caps=(Cap("day", spend=0),)),
+    "feature_not_in_plan": a_policy(a_route(feature="chat")),
+    "no_price": a_policy(prices={}),
+}
+
+
+async def explained(
+    house: House, method: str = "GET", path: bytes = b"/", *, anybody: bool = True
+) -> list[Step]:
+    policy, now_us = house.gate.policy, house.clock()
+    caller = (await house.member()).caller if anybody else None
+    asked = names(policy, house.route, caller, now_us) if caller else []
+    told = await answered(house.store.state([AskBudget(name) for name in asked]))
+    values = {name: value for name, value in zip(asked, told, strict=True) if isinstance(value, int)}
+    return explain(policy, method, path, caller, values, now_us)
+
+
+@pytest.mark.parametrize("reason", POLICIES)
+async def test_the_verdict_is_that_of_the_gate(reason: str) -> None:
+    house = await a_house(POLICIES[reason])
+    verdict = (await explained(house))[-1]
+    assert (verdict["ok"], verdict.get("reason", "")) == (not reason, reason)
+    assert await house.reason() == reason
+
+
+async def test_of_a_suspended_account_nothing_more_is_asked() -> None:
+    house = await a_house(a_policy())
+    await house.tell(PutAccount(AccountFacts("acct", "p", suspended=True)))
+    steps = await explained(house)
+    assert [(step["rule"], step["ok"]) for step in steps] == [
+        ("route 1", True),
+        ("account", False),
+        ("verdict", False),
+    ]
+
+
+async def test_every_budget_is_shown_with_what_is_taken_and_what_is_left() -> None:
+    plan = Plan(
+        "p", included={"calls": Included(5)}, on_exceed="overage", caps=(Cap("day", spend=0, soft=True),)
+    )
+    house = await a_house(a_policy(plan=plan, limits=(Limit(2, "day", 2),)))
+    for _ in range(2):
+        await house.reason()
+    steps = {step["rule"]: step for step in await explained(house)}
+    assert steps["price"]["units"] == 1
+    assert (steps["rate"]["ok"], steps["rate"]["left"]) == (False, 0)
+    assert steps["verdict"]["status"] == 429
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "rules"),
+    [
+        ("GET", b"/a", ["route 1", "account", "feature", "free", "verdict"]),
+        ("GET", b"/b", ["route 1", "route 2", "public", "verdict"]),
+        ("POST", b"/c", ["route 1", "route 2", "default", "verdict"]),
+        ("GET", b"//a", ["path", "verdict"]),
+    ],
+)
+async def test_the_rules_are_shown_in_the_order_in_which_they_are_asked(
+    method: str, path: bytes, rules: list[str]
+) -> None:
+    routes = (a_route("GET /a", free=True, feature="chat"), a_route("GET /b", public=True, meter=""))
+    policy: Policy = a_policy(*routes, plan=Plan("p", features=frozenset({"chat"})))
+    assert [step["rule"] for step in await explained(await a_house(policy), method, path)] == rules
+
+
+async def test_without_an_account_a_key_is_asked_for() -> None:
+    verdict = (await explained(await a_house(a_policy()), anybody=False))[-1]
+    assert (verdict["reason"], verdict["status"]) == ("key_missing", 401)
+
+
+def test_what_is_refused_before_budgets_asks_none() -> None:
+    policy = a_policy(a_route(feature="chat"))
+    caller = Caller(AccountFacts("acct", "p"), None, 1)
+    assert names(policy, policy.routes[0], caller, 10**15) == []
