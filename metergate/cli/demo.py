@@ -1,0 +1,160 @@
+"""The demo: a paid API on this machine, played over real HTTP from the first call to the ledger."""
+
+import asyncio
+import http.client
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import click
+
+from metergate.bootstrap import MeterGate, admin_app
+from metergate.cli import serving, show
+from metergate.cli.demo_app import app
+from metergate.config.secret_files import admin_token
+from metergate.config.settings import Settings
+
+POLICY = Path(__file__).with_name("demo.yaml")
+ACCOUNT = "acme"
+CREDITS = "1.00"
+TOP_UP = "0.50"
+PAID_CALLS = 4
+CHAT = "/v1/chat/completions"
+QUESTION = {"model": "demo", "messages": [{"role": "user", "content": "What is a 402?"}]}
+
+
+class Reply(NamedTuple):
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+class Side:
+    """A server as its clients see it."""
+
+    def __init__(self, url: str, secret: str) -> None:
+        self.url = url
+        self._secret = secret
+
+    async def ask(self, method: str, path: str, body: object = None) -> Reply:
+        return await asyncio.to_thread(self._ask, method, path, body)
+
+    def _ask(self, method: str, path: str, body: object) -> Reply:
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        headers = {"authorization": f"Bearer {self._secret}", "content-type": "application/json"}
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            told = json.loads(answer.read() or b"null")
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Reply(answer.status, told, found)
+        finally:
+            connection.close()
+
+
+class Checks:
+    """What the demo promises, and whether it was so."""
+
+    def __init__(self) -> None:
+        self.broken: list[str] = []
+
+    def __call__(self, promise: str, *, kept: bool) -> None:
+        if not kept:
+            self.broken.append(promise)
+
+
+async def play(*, script: bool, port: int, admin_port: int) -> bool:
+    """Play it; whether everything was as promised. Without `script` it then stays up for a person."""
+    with tempfile.TemporaryDirectory(prefix="metergate-demo-") as folder:
+        settings = Settings(data=Path(folder))
+        gate = MeterGate(app, POLICY, settings=settings)
+        token = admin_token(settings, Path(folder))
+        servers = [
+            serving.server(gate, serving.bound("127.0.0.1", 0 if script else port)),
+            serving.server(admin_app(POLICY, settings=settings), serving.bound("127.0.0.1", 0 if script else admin_port)),
+        ]
+        async with serving.running(servers) as ended:
+            admin = Side(servers[1].url, token)
+            made = await _open_account(admin)
+            customer = Side(servers[0].url, made["key"])
+            _introduce(customer.url, admin.url, made["key"], token, folder)
+            checks = Checks()
+            await _story(customer, admin, checks)
+            for promise in checks.broken:
+                click.echo(f"NOT AS PROMISED: {promise}", err=True)
+            if not script:
+                click.echo("\nIt stays up for you: try the lines above. Ctrl-C ends it and removes its data.")
+                await ended.wait()
+    return not checks.broken
+
+
+async def _open_account(admin: Side) -> dict[str, Any]:
+    await admin.ask("POST", "/admin/v1/accounts", {"id": ACCOUNT})
+    await admin.ask("POST", "/admin/v1/grants", {"account": ACCOUNT, "amount": CREDITS, "id": "first"})
+    made: dict[str, Any] = (await admin.ask("POST", "/admin/v1/keys", {"account": ACCOUNT})).body
+    return made
+
+
+def _introduce(url: str, admin: str, key: str, token: str, folder: str) -> None:
+    click.echo(f"""\
+The paid API   {url}
+The admin side {admin}
+A key          {key}   (account {ACCOUNT}, {CREDITS} USD)
+The policy     {POLICY}
+The data       {folder}
+
+curl -X POST {url}{CHAT} -H 'Authorization: Bearer {key}'
+curl -N {url}/v1/stream -H 'x-api-key: {key}'
+curl {url}/billing/v1/credits -H 'Authorization: Bearer {key}'
+curl {admin}/admin/v1/grants -H 'Authorization: Bearer {token}' -H 'content-type: application/json' -d '{{"account": "{ACCOUNT}", "amount": "5.00"}}'
+""")
+
+
+async def _story(customer: Side, admin: Side, checks: Checks) -> None:
+    for number in range(PAID_CALLS):
+        checks(f"call {number + 1} is served", kept=await _call(customer) == 200)
+    refusal = await customer.ask("POST", CHAT, QUESTION)
+    _tell("POST", CHAT, refusal, refusal.body.get("detail", ""))
+    show.as_json(refusal.body)
+    checks("the call after the last credit is refused with 402", kept=refusal.status == 402)
+    reason = refusal.body.get("reason")
+    checks("the refusal names its reason", kept=reason == "insufficient_credits")
+
+    click.echo(f"\nThe operator grants {TOP_UP} USD.")
+    top_up = {"account": ACCOUNT, "amount": TOP_UP, "id": "top-up"}
+    granted = await admin.ask("POST", "/admin/v1/grants", top_up)
+    _tell("POST", "/admin/v1/grants", granted, "")
+    checks("the top-up is taken", kept=granted.status == 201)
+    checks("the next call is served", kept=await _call(customer) == 200)
+    await _books(customer, admin, checks)
+
+
+async def _call(customer: Side) -> int:
+    reply = await customer.ask("POST", CHAT, QUESTION)
+    _tell("POST", CHAT, reply, f"{reply.body['usage']['total_tokens']} tokens" if reply.status == 200 else "")
+    return reply.status
+
+
+async def _books(customer: Side, admin: Side, checks: Checks) -> None:
+    ledger = (await admin.ask("GET", f"/admin/v1/ledger?account={ACCOUNT}")).body
+    click.echo("\nThe ledger, the newest first:")
+    show.ledger(ledger)
+    sums = [sum(entry["amount"]["nanos"] for entry in each["entries"]) for each in ledger["data"]]
+    checks("every transaction sums to zero", kept=bool(sums) and not any(sums))
+
+    usage = (await admin.ask("GET", f"/admin/v1/usage?account={ACCOUNT}")).body["data"]
+    checks("every served call is one usage row", kept=len(usage) == PAID_CALLS + 1)
+    credits = (await customer.ask("GET", "/billing/v1/credits")).body
+    click.echo(f"\n{len(usage)} calls were charged, and {show.cell(credits['balance'])} is left.")
+    checks("0.25 USD is left", kept=credits["balance"]["nanos"] == 250_000_000)
+
+    verified = (await admin.ask("GET", "/admin/v1/verify")).body
+    show.verified(verified)
+    checks("the ledger verifies", kept=verified["ok"])
+
+
+def _tell(method: str, path: str, reply: Reply, more: str) -> None:
+    click.echo(f"{reply.status}  {method} {path}  {more}".rstrip())

@@ -1,0 +1,43 @@
+"""The command `metergate`, put together from its tables."""
+
+import click
+
+from metergate.cli import files, live, office
+from metergate.cli.frame import Listing, Root
+
+SUBJECTS = {
+    "accounts": "Who pays.",
+    "keys": "What callers present.",
+    "credits": "What accounts can spend.",
+    "plans": "What the policy offers.",
+    "subscriptions": "Who is on which plan.",
+    "usage": "What was counted.",
+    "policy": "The policy that is at work.",
+}
+
+
+def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        files.version(False)
+        ctx.exit()
+
+
+def _assembled() -> Root:
+    root = Root(
+        "metergate",
+        help="Makes every call to an API paid for. Begin with: metergate demo",
+        params=[click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version)],
+    )
+    groups = {
+        name: click.Group(name, help=help) if name == "policy" else Listing(name, help=help)
+        for name, help in SUBJECTS.items()
+    }
+    for group in groups.values():
+        root.add_command(group)
+    for words, command in {**office.commands(), **files.COMMANDS, **live.COMMANDS}.items():
+        subject, _, rest = words.partition(" ")
+        (groups[subject] if rest else root).add_command(command)
+    return root
+
+
+main = _assembled()

@@ -1,0 +1,89 @@
+"""uvicorn as commands use it: on sockets of ours, ended by Ctrl-C or SIGTERM, silent while all is well."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from metergate.asgi.types import ASGIApp
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that waits for callers; port 0 takes a free one."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise click.ClickException(
+            f"{host}:{port} cannot be used ({error.strerror}); choose another port."
+        ) from error
+
+
+class Server:
+    """An app on a socket."""
+
+    def __init__(self, inner: "uvicorn.Server", taken: socket.socket) -> None:
+        self.inner = inner
+        self._socket = taken
+        host, port = taken.getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def run(self) -> None:
+        await self.inner.serve([self._socket])
+
+    def stop(self) -> None:
+        self.inner.should_exit = True
+
+
+def server(app: "ASGIApp", taken: socket.socket) -> Server:
+    try:
+        import uvicorn
+    except ModuleNotFoundError:
+        raise click.ClickException(
+            "Serving needs uvicorn: pip install 'metergate[server]'"
+        ) from None
+
+    class Quiet(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Several servers share one loop, so the loop hears the signals, and not each of them."""
+            yield
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5
+    )
+    return Server(Quiet(config), taken)
+
+
+async def serve(servers: Sequence[Server]) -> None:
+    """Serve until a signal comes."""
+    async with running(servers) as ended:
+        await ended.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(servers: Sequence[Server]) -> Any:
+    """The servers, up; the event is set when a signal asks for the end."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, ended.set)
+    tasks = [asyncio.create_task(each.run()) for each in servers]
+    for task in tasks:
+        task.add_done_callback(lambda _: ended.set())
+    try:
+        while not all(each.inner.started for each in servers) and not ended.is_set():
+            await asyncio.sleep(0.01)
+        if any(task.done() for task in tasks):
+            raise click.ClickException("The server did not start; its message stands above.")
+        yield ended
+    finally:
+        for each in servers:
+            each.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
