@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from metergate.core.draws import FIXED_COUNTS
 from metergate.core.money import MoneyError, units
 from metergate.core.refusal import Refusal
-from metergate.errors import InvalidInput, MetergateError, as_exception
+from metergate.errors import InvalidInput, MetergateError, StoreUnavailable, as_exception
 from metergate.gate.call import Call, Visit
 
 running: ContextVar[Call | Visit | None] = ContextVar("metergate_running", default=None)
@@ -93,17 +93,28 @@ async def _charge(call: Call | Visit, meter: str, amount: int) -> None:
     charged = call.gate.charge(call, meter, wanted)
     found = charged if isinstance(charged, Call | Refusal) else await charged
     if isinstance(found, Refusal):
-        raise as_exception(found)
-    found.dispatched()
-    if isinstance(call, Call) and call.ended:
+        raise _refused(call, found)
+    try:
+        found.dispatched()
+    except StoreUnavailable:
+        found.release()
+        raise
+    if call.ended:
         found.settle()
 
 
 def _require(call: Call | Visit, feature: str) -> None:
     policy = call.gate.policy
     plan = policy.plan(call.member.caller.account.plan)
-    if feature not in plan.features and not policy.shadow:
-        raise as_exception(Refusal("feature_not_in_plan", f"The plan does not contain {feature!r}."))
+    if feature not in plan.features and not call.gate.shadows(call.route):
+        missing = f"The plan does not contain {feature!r}; choose a plan that does."
+        raise _refused(call, Refusal("feature_not_in_plan", missing, scope="plan"))
+
+
+def _refused(call: Call | Visit, refusal: Refusal) -> MetergateError:
+    """The exception for the app. Whoever lets it through has the caller answered with the refusal."""
+    call.refused = refusal
+    return as_exception(refusal)
 
 
 current = Current()

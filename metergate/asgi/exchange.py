@@ -4,21 +4,21 @@ The rule, then the key, then what the rule wants: nothing, an entitlement, or a 
 answered here, and the app is not called.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from metergate.asgi import idempotent
 from metergate.asgi.current import running
 from metergate.asgi.headers import Seen
 from metergate.asgi.http import Keeper
-from metergate.asgi.refuse import send_refusal
+from metergate.asgi.refuse import Withheld, answer_inside, send_refusal, told_inside, withheld
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
 from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Admitted, Replay, RequestGate
-from metergate.gate.members import Member
-from metergate.gate.routes import Found
+from metergate.gate.members import REMEMBERED, Member
+from metergate.gate.routes import NOWHERE, Found
 
 
 class Run(Protocol):
@@ -54,13 +54,18 @@ class Exchange:
         self.request_id = gate.request_id()
 
     async def serve(self) -> None:
-        refusal, route = self.found.refusal, self.found.route
+        route = self.found.route
+        refusal = await outside(self.gate, self.found, self.seen.keys, self.request_id)
         if refusal is not None:
             await self.refuse(refusal)
         elif route is None or route.public:
-            await self.app(self.scope, self.receive, self.send)
+            await self._pass()
         else:
             await self._for_member(route)
+
+    async def _pass(self) -> None:
+        """Let the app answer somebody who need not be known."""
+        await self.app(self.scope, self.receive, naming(self.send, self.request_id))
 
     async def refuse(self, refusal: Refusal) -> None:
         await send_refusal(
@@ -73,6 +78,8 @@ class Exchange:
             await self.run(self.scope, self.receive, self.send, admitted)
         elif isinstance(admitted, Replay):
             await idempotent.replay(self, admitted.answer)
+        elif self.found.route is not None and self.gate.shadows(self.found.route):
+            await self.app(self.scope, self.receive, self.send)  # not even counting was possible
         else:
             await self.refuse(admitted)
 
@@ -82,7 +89,7 @@ class Exchange:
             return
         if route.free or not route.meter:
             await self._free(member, route)
-        elif self.seen.idempotency:
+        elif self.seen.idempotency and not self.gate.shadows(route):
             await idempotent.serve(self, member, route)
         else:
             asked = self.gate.admit(member, route, self.found.path, self.request_id)
@@ -100,7 +107,7 @@ class Exchange:
             None, route, self.found.path, self.request_id, member.reason, shadow=shadow
         )
         if shadow:
-            await self.app(self.scope, self.receive, self.send)
+            await self._pass()
         else:
             await self.refuse(member)
         return None
@@ -110,6 +117,8 @@ class Exchange:
         header = self.seen.key_header
         lane = self.gate.members.lanes.get(header[0]) if header else None
         if lane is not None and header:
+            if len(lane) >= REMEMBERED:  # one key can be spelled in many ways
+                lane.clear()
             lane[header[1]] = member
 
     async def _free(self, member: Member, route: Route) -> None:
@@ -119,18 +128,62 @@ class Exchange:
             await self.refuse(refusal)
             return
         visit = Visit(self.gate, member, route, self.found.path, self.request_id)
+        answer = _VisitAnswer(visit, naming(self.send, self.request_id))
         token = running.set(visit)
         try:
-            await self.app(self.scope, self.receive, _naming(self.send, self.request_id))
-        except BaseException:
+            await self.app(self.scope, self.receive, answer)
+            await answer.let_go()
+        except Exception as error:
+            refusal = told_inside(error)
+            if refusal is None or answer.begun:
+                visit.release()
+                await answer.let_go()
+                raise
             visit.release()
-            raise
+            await answer_inside(self.send, self.scope, refusal, visit)
         finally:
             running.reset(token)
             visit.settle()
 
 
-def _naming(send: Send, request_id: str) -> Send:
+class _VisitAnswer:
+    """The `send` of a request without a hold."""
+
+    def __init__(self, visit: Visit, send: Send) -> None:
+        self._visit = visit
+        self._send = send
+        self.begun = False
+        """Whether the caller has seen a part of it."""
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self._send = withheld(self._visit, message["status"], self._send)
+        self.begun = not isinstance(self._send, Withheld)
+        return self._send(message)
+
+    async def let_go(self) -> None:
+        if isinstance(self._send, Withheld):
+            await self._send.let_go()
+
+
+async def outside(gate: RequestGate, found: Found, keys: Sequence[str], request_id: str) -> Refusal | None:
+    """Why a request that cannot be read, or that no rule names, is refused: for its key, before its path."""
+    refusal = found.refusal
+    if refusal is None:
+        return None
+    if refusal.reason == "route_not_in_policy":
+        looked = gate.members.find_key(keys, gate.clock())
+        member = await looked if isinstance(looked, Awaitable) else looked
+        if isinstance(member, Refusal):
+            refusal = member
+        elif member.caller.account.suspended:
+            refusal = Refusal("account_suspended", scope="account")
+    shadow = gate.policy.shadow
+    gate.watch.turned_away(None, NOWHERE, found.path, request_id, refusal.reason, shadow=shadow)
+    return None if shadow else refusal
+
+
+def naming(send: Send, request_id: str) -> Send:
     """A `send` that adds the request's id to the answer."""
     header = (b"metergate-request-id", request_id.encode())
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Protocol
 
 from metergate.asgi import shown
+from metergate.asgi.refuse import Withheld, told_inside, withheld
 from metergate.asgi.types import Message, Receive, Send
+from metergate.core.refusal import Refusal
 from metergate.gate.call import Call
 from metergate.meters import Counter
 
@@ -52,6 +54,8 @@ class Answer:
     def _start(self, message: Message) -> Message:
         self.started = True
         self.status = message["status"]
+        if self.status >= 500:
+            self.send = withheld(self.call, self.status, self.send)
         headers = message.get("headers", ())
         if self.counter is not None:
             self.counter.start(self.status, headers)
@@ -63,6 +67,8 @@ class Answer:
 
     def _end(self) -> None:
         """The app has said its last byte: what the call used is known."""
+        if self.status >= 500 and isinstance(self.send, Withheld):
+            return
         self.ended = True
         call = self.call
         if self.keeper is not None:
@@ -83,6 +89,22 @@ class Answer:
             self.call.end_unmeasured(self.call.prepared.route.on_missing_usage, "missing")
         else:
             self.call.settle(units)
+
+    async def let_go(self) -> None:
+        """The app's own 500 is the answer after all."""
+        if isinstance(self.send, Withheld):
+            kept, self.send = self.send, self.send.send
+            self._end()
+            await kept.let_go()
+
+    def refused(self, error: Exception) -> Refusal | None:
+        """The refusal that the app let through before its first byte, to answer with; nothing is charged."""
+        refusal = told_inside(error)
+        if refusal is None or self.ended or (self.started and not isinstance(self.send, Withheld)):
+            return None
+        self.ended = True
+        self.call.release()
+        return refusal
 
     def failed(self) -> None:
         """The app raised. What it had not begun to answer is an upstream error, the rest is cut off."""

@@ -32,6 +32,8 @@ async def serve(exchange: "Exchange", member: Member, route: Route) -> None:
         return
     body = await read_body(exchange.receive)
     if body is None:
+        return
+    if len(body) > BODY_MAX:
         await exchange.refuse(Refusal("body_too_large"))
         return
     path = exchange.found.path
@@ -56,19 +58,16 @@ def _one_key(seen: Seen) -> str | Refusal:
 
 
 async def read_body(receive: Receive) -> bytes | None:
-    """The whole body; None when it is larger than an idempotent call may send."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
+    """The body, or more of it than an idempotent call may send; None when the client left before its end."""
+    body = bytearray()
+    more = True
+    while more and len(body) <= BODY_MAX:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(chunks)
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > BODY_MAX:
             return None
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
 
 
 class Rereading:

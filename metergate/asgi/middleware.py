@@ -5,6 +5,7 @@ the app is called. Everything else takes the longer way through `Exchange`. Per-
 and `Exchange`, never on the middleware.
 """
 
+import secrets
 from asyncio import get_running_loop
 from collections.abc import Awaitable
 from typing import Protocol
@@ -13,11 +14,11 @@ from urllib.parse import quote
 from metergate import meters
 from metergate.asgi import websocket
 from metergate.asgi.current import running
-from metergate.asgi.exchange import Exchange
-from metergate.asgi.headers import LOOKED_AT, OWN, HeaderReader, is_preflight, without_own
+from metergate.asgi.exchange import Exchange, naming
+from metergate.asgi.headers import LOOKED_AT, HeaderReader, is_preflight, without_own
 from metergate.asgi.http import Answer, Keeper, counting
 from metergate.asgi.lifespan import with_lifespan
-from metergate.asgi.refuse import send_refusal
+from metergate.asgi.refuse import answer_inside, send_refusal
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
@@ -27,6 +28,7 @@ from metergate.gate.gate import Admitted, RequestGate
 from metergate.gate.members import Member
 
 PATHSEND = "http.response.pathsend"
+OWN_IN_ANY_SPELLING = b"metergate"
 
 
 class Engine(Protocol):
@@ -119,7 +121,7 @@ class Metered:
                 if known is None or member is not None:
                     return None
                 member = known
-            elif name[:10] == OWN:
+            elif name[:9] == OWN_IN_ANY_SPELLING:
                 return None
         if member is None or member.fresh_until_us <= gate.clock():
             return None
@@ -133,13 +135,13 @@ class Metered:
         if raw_path.startswith(self._billing_path):
             await self._engine.billing(scope, receive, send)
             return
-        if is_preflight(method, headers):
-            await self.app(scope, receive, send)
-            return
         gate = self._serving()
         seen = self._reader.read(headers)
         if seen.forged:
             scope = {**scope, "headers": without_own(headers)}
+        if is_preflight(method, headers):
+            await self.app(scope, receive, naming(send, gate.request_id()))
+            return
         found = gate.routes.find(method, raw_path)
         exchange = Exchange(self.app, gate, self._run, found, seen, scope, receive, send)
         if admitted is None:
@@ -163,22 +165,29 @@ class Metered:
             gate.store.dispatch(call.op)
         except StoreUnavailable as error:
             call.release()
-            await self._unavailable(send, error)
+            await self._unavailable(send, error, call.request_id)
             return
         token = running.set(call)
         try:
             await self.app(scope, receive, answer)
-        except Exception:
-            answer.failed()
-            raise
+            if answer.status >= 500:
+                await answer.let_go()
+        except Exception as error:
+            refusal = answer.refused(error)
+            if refusal is None:
+                await answer.let_go()
+                answer.failed()
+                raise
+            await answer_inside(send, scope, refusal, call)
         finally:
             running.reset(token)
             if not answer.ended:
                 answer.cut()
 
-    async def _unavailable(self, send: Send, problem: MetergateError) -> None:
+    async def _unavailable(self, send: Send, problem: MetergateError, request_id: str = "") -> None:
         refusal = Refusal("store_unavailable", str(problem), retry_after_us=5 * 10**6)
-        await send_refusal(send, refusal, self._engine.policy, "", anthropic=False)
+        id = request_id or f"req_{secrets.token_hex(12)}"
+        await send_refusal(send, refusal, self._engine.policy, id, anthropic=False)
 
 
 def _without_pathsend(scope: Scope) -> Scope:

@@ -2,9 +2,12 @@
 
 import msgspec
 
-from metergate.asgi.types import Headers, Send
+from metergate.asgi.headers import ANTHROPIC
+from metergate.asgi.types import Headers, Message, Scope, Send
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal, body, headers
+from metergate.errors import MetergateError
+from metergate.gate.call import Call, Visit
 
 
 def answer(
@@ -32,3 +35,37 @@ async def send_refusal(
     status, found, payload = answer(refusal, policy, request_id, anthropic=anthropic)
     await send({"type": f"{prefix}.response.start", "status": status, "headers": found})
     await send({"type": f"{prefix}.response.body", "body": payload})
+
+
+async def answer_inside(send: Send, scope: Scope, refusal: Refusal, call: Call | Visit) -> None:
+    """Answer for an app that let the refusal of a charge, or of a feature, pass through."""
+    anthropic = any(name == ANTHROPIC for name, _ in scope["headers"])
+    await send_refusal(send, refusal, call.gate.policy, call.request_id, anthropic=anthropic)
+
+
+def told_inside(error: Exception) -> Refusal | None:
+    """The refusal that an exception of the app is about."""
+    return error.refusal if isinstance(error, MetergateError) else None
+
+
+class Withheld:
+    """A `send` that keeps a 500 back until it is known whether a refusal inside the call is behind it.
+
+    Frameworks turn an exception that nobody handles into a 500 of theirs before they let it through.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self._messages: list[Message] = []
+
+    async def __call__(self, message: Message) -> None:
+        self._messages.append(message)
+
+    async def let_go(self) -> None:
+        for message in self._messages:
+            await self.send(message)
+
+
+def withheld(call: Call | Visit, status: int, send: Send) -> Send:
+    """Where an answer of that status goes."""
+    return Withheld(send) if status >= 500 and hasattr(call, "refused") else send

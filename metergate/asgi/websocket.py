@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from urllib.parse import quote
 
 from metergate.asgi.current import running
+from metergate.asgi.exchange import outside
 from metergate.asgi.headers import HeaderReader, without_own
 from metergate.asgi.refuse import answer
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,8 +28,9 @@ async def serve(
     raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
     found = gate.routes.find("GET", raw_path)
     request_id = gate.request_id()
-    if found.refusal is not None:
-        await _turn_away(scope, receive, send, gate, found.refusal, request_id, anthropic=seen.anthropic)
+    refusal = await outside(gate, found, seen.keys, request_id)
+    if refusal is not None:
+        await _turn_away(scope, receive, send, gate, refusal, request_id, anthropic=seen.anthropic)
         return
     route = found.route
     if route is None or route.public:

@@ -21,7 +21,9 @@ Dimensions = tuple[tuple[str, str], ...]
 class Visit:
     """A request that passes without a hold of its own. What the app charges inside it ends with it."""
 
-    __slots__ = ("charges", "gate", "member", "path", "request_id", "route")
+    __slots__ = ("charges", "ended", "gate", "member", "path", "refused", "request_id", "route")
+    refused: Refusal
+    """What the app was told inside it, if it was."""
 
     def __init__(self, gate: "RequestGate", member: Member, route: Route, path: str, request_id: str) -> None:
         self.gate = gate
@@ -29,13 +31,16 @@ class Visit:
         self.route = route
         self.path = path
         self.request_id = request_id
+        self.ended = False
         self.charges: list[Call] = []
 
     def settle(self) -> None:
+        self.ended = True
         for charge in self.charges:
             charge.settle()
 
     def release(self) -> None:
+        self.ended = True
         for charge in self.charges:
             charge.release()
 
@@ -53,11 +58,14 @@ class Call:
         "op",
         "path",
         "prepared",
+        "refused",
         "request_id",
         "shadow",
         "twin",
         "values",
     )
+    refused: Refusal
+    """What the app was told inside the call, if it was; no call pays for a field that hardly one has."""
 
     def __init__(
         self,
@@ -126,6 +134,9 @@ class Call:
     ) -> None:
         """End the call with what it used; None is what was expected."""
         if self.ended:
+            return
+        if self.shadow is not None:
+            self.settle_cost(units or 0, 0, measured)
             return
         self.ended = True
         prepared = self.prepared
@@ -196,7 +207,7 @@ class Call:
                 measured if self.shadow is None else "shadow",
                 amounts,
                 prepared.raw,
-                twin and (twin.id, twin.fingerprint, twin.until_us),
+                twin and twin.fields,
                 self.answer,
             ),
             self.answer,

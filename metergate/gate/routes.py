@@ -12,6 +12,9 @@ REMEMBERED = 8192
 
 Dimensions = tuple[tuple[str, str], ...]
 
+NOWHERE = Route(-1, "", "*", "")
+"""What stands in the place of a rule where no rule names the request."""
+
 
 class Found(NamedTuple):
     """What a method and a path lead to."""
