@@ -86,7 +86,7 @@ class Engine:
             self._listen_for_hangup()
 
     def _leave_dead_loop(self) -> None:
-        """Some test clients give every request a loop of its own. What a closed one left is in the journal."""
+        """Some test clients give each request a loop of its own; what a closed one left is in the journal."""
         if self._foundation is None or self._gate is None:
             return
         if not self._gate.loop.is_closed():

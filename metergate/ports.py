@@ -70,6 +70,7 @@ class Expired(NamedTuple):
     request_id: str
     dispatched: bool
     terms: bytes
+    twin: Twin | None = None
 
 
 class Entry(NamedTuple):

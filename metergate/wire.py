@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from metergate.core.hold import Terms, UsageEvent
+from metergate.core.hold import Terms, TwinFields, UsageEvent
 
 TERMS_REMEMBERED = 4096
 
@@ -30,14 +30,14 @@ class _Event(NamedTuple):
     measured: str
     amounts: tuple[int, ...]
     terms: msgspec.Raw
-    twin: tuple[str, str, int] | None = None
+    twin: TwinFields | None = None
     answer: bytes | None = None
 
 
 _terms = msgspec.msgpack.Decoder(Terms)
 _event = msgspec.msgpack.Decoder(_Event)
 _events = msgspec.msgpack.Decoder(list[_Event])
-_hold = msgspec.msgpack.Decoder(tuple[str, str, Terms])
+_hold = msgspec.msgpack.Decoder(tuple[str, str, Terms, TwinFields | None])
 _remembered: dict[bytes, Terms] = {}
 
 encode = msgspec.msgpack.Encoder().encode
@@ -91,9 +91,9 @@ def _whole(event: _Event) -> UsageEvent:
     return tuple.__new__(UsageEvent, fields)  # a third of the price of UsageEvent(…), paid for every call
 
 
-def encode_hold(op: str, request_id: str, terms: bytes) -> bytes:
-    return encode((op, request_id, msgspec.Raw(terms)))
+def encode_hold(op: str, request_id: str, terms: bytes, twin: TwinFields | None) -> bytes:
+    return encode((op, request_id, msgspec.Raw(terms), twin))
 
 
-def decode_hold(data: bytes) -> tuple[str, str, Terms]:
+def decode_hold(data: bytes) -> tuple[str, str, Terms, TwinFields | None]:
     return _hold.decode(data)

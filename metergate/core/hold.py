@@ -64,6 +64,10 @@ class Terms(NamedTuple):
     upgraded_from: str = ""
 
 
+TwinFields = tuple[str, str, int]
+"""Id, fingerprint and end of a twin, as events carry them."""
+
+
 class UsageEvent(NamedTuple):
     """The fact that a settle leaves behind: one row of usage, and what each budget was charged."""
 
@@ -77,12 +81,14 @@ class UsageEvent(NamedTuple):
     measured: str
     amounts: tuple[int, ...]
     terms: Terms
-    twin: tuple[str, str, int] | None = None
+    twin: TwinFields | None = None
     answer: bytes | None = None
 
 
-def unknown_outcome(op: str, request_id: str, terms: Terms, at_us: int) -> UsageEvent:
-    """The event of a dispatched call whose end nobody saw."""
+def unknown_outcome(
+    op: str, request_id: str, terms: Terms, twin: TwinFields | None, at_us: int
+) -> UsageEvent:
+    """The event of a dispatched call whose end nobody saw. Its twins hear that it was done."""
     units, cost = terms.unknown_units, terms.unknown_cost
     amounts = actual_amounts(terms.draws, units, cost)
-    return UsageEvent(op, request_id, at_us, "", units, (), cost, "unknown", amounts, terms)
+    return UsageEvent(op, request_id, at_us, "", units, (), cost, "unknown", amounts, terms, twin)

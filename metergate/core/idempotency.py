@@ -22,6 +22,11 @@ class Twin:
     fingerprint: str
     until_us: int
 
+    @property
+    def fields(self) -> tuple[str, str, int]:
+        """As events carry it."""
+        return self.id, self.fingerprint, self.until_us
+
 
 def twin_id(account: str, route: str, key: str) -> str:
     """The identity that twins share; no other (account, route, key) has it."""

@@ -230,9 +230,9 @@ class RequestGate:
     ) -> Admitted:
         try:
             held = (await answers)[0]
+            admitted = self._judge(wish, prepared, op, held, tries)
         except StoreUnavailable:
-            return self._turned_away(wish, UNAVAILABLE)
-        admitted = self._judge(wish, prepared, op, held, tries)
+            admitted = self._turned_away(wish, UNAVAILABLE)
         return await admitted if isinstance(admitted, Awaitable) else admitted
 
     def _judge(
@@ -298,13 +298,12 @@ class RequestGate:
         member = wish.member
         if not isinstance(told, Caller):
             return self._turned_away(wish, UNAVAILABLE)
-        if told.key is not None:
-            state = decide.key_state(told.key, self.clock())
-            if state is not None:
-                member.fresh_until_us = 0
-                return self._turned_away(wish, state)
         member.caller = told
         member.prepared.clear()
+        state = decide.key_state(told.key, self.clock()) if told.key is not None else None
+        if state is not None:
+            member.fresh_until_us = 0
+            return self._turned_away(wish, state)
         return self._try(wish, tries + 1)
 
     # -- refusals ------------------------------------------------------------------------------------------
@@ -321,7 +320,7 @@ class RequestGate:
     def shadows(self, route: Route) -> bool:
         return self.policy.shadow or route.shadow
 
-    def _turned_away(self, wish: Wish, refusal: Refusal) -> Admitted:
+    def _turned_away(self, wish: Wish, refusal: Refusal) -> Admitted | Awaitable[Admitted]:
         shadow = wish.strict and self.shadows(wish.route)
         self.watch.turned_away(
             wish.member, wish.route, wish.path, wish.request_id, refusal.reason, shadow=shadow
@@ -330,9 +329,12 @@ class RequestGate:
             return refusal
         # The call goes on and leaves a row that costs nothing and says that it would have been refused.
         passed = self._try(wish._replace(strict=False, units=0, cost=0, twin=None), TRIES)
-        if isinstance(passed, Call):
-            passed.shadow = refusal
-        return refusal if isinstance(passed, Awaitable) else passed
+        if isinstance(passed, Awaitable):
+            return self._passed_later(passed, refusal)
+        return _shadowed(passed, refusal)
+
+    async def _passed_later(self, passed: Awaitable[Admitted], refusal: Refusal) -> Admitted:
+        return _shadowed(await passed, refusal)
 
     # -- ends ----------------------------------------------------------------------------------------------
 
@@ -343,3 +345,9 @@ class RequestGate:
     def release(self, op: str) -> None:
         self.live.pop(op, None)
         self.endings.release(op)
+
+
+def _shadowed(admitted: Admitted, refusal: Refusal) -> Admitted:
+    if isinstance(admitted, Call):
+        admitted.shadow = refusal
+    return admitted

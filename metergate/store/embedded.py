@@ -215,7 +215,8 @@ class EmbeddedStore:
         for each in expired:
             each.expires_at_us = now_us + REAPER_LEASE_US
         return [
-            Expired(e.hold.op, e.hold.request_id, e.position != UNDISPATCHED, e.hold.terms) for e in expired
+            Expired(e.hold.op, e.hold.request_id, e.position != UNDISPATCHED, e.hold.terms, e.hold.twin)
+            for e in expired
         ]
 
     # -- the outbox ----------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class EmbeddedStore:
     def _carry(self, opened: _Open) -> bool:
         """Tell once more of a dispatched call, further on. Where there is no room it stays where it was."""
         hold = opened.hold
-        position = self._try_write(records.DISPATCHED, encode_hold(hold.op, hold.request_id, hold.terms))
+        position = self._try_write(records.DISPATCHED, _told(hold))
         if position is None:
             return False
         opened.position = position
@@ -366,7 +367,7 @@ class EmbeddedStore:
         if self._unwritten:
             raise StoreUnavailable("The journal cannot be written; make room in the data folder.")
         try:
-            return journal.append(records.DISPATCHED, encode_hold(hold.op, hold.request_id, hold.terms))
+            return journal.append(records.DISPATCHED, _told(hold))
         except OSError as error:
             raise StoreUnavailable(
                 f"The journal cannot grow ({error.strerror}); make room in the data folder."
@@ -391,6 +392,11 @@ class EmbeddedStore:
             return self._journal.append(kind, payload) if self._journal is not None else None
         except OSError:
             return None
+
+
+def _told(hold: Hold) -> bytes:
+    """What the journal has to know of a call that is about to reach the app."""
+    return encode_hold(hold.op, hold.request_id, hold.terms, hold.twin.fields if hold.twin else None)
 
 
 def _fits(store: EmbeddedStore) -> CounterStore:

@@ -25,5 +25,7 @@ class Reaper:
         return len(expired)
 
     def _unknown(self, expired: Expired, now_us: int) -> Settle:
-        event = unknown_outcome(expired.op, expired.request_id, decode_terms(expired.terms), now_us)
+        twin = expired.twin.fields if expired.twin else None
+        terms = decode_terms(expired.terms)
+        event = unknown_outcome(expired.op, expired.request_id, terms, twin, now_us)
         return Settle(expired.op, event.amounts, encode_event(event))

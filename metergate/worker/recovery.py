@@ -5,19 +5,20 @@ end is settled by `on_unknown_outcome`; a hold whose call was never dispatched d
 then are balances, keys and windows read, so that nothing is counted twice and nothing is forgotten.
 """
 
+import base64
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from metergate.core.hold import Terms, UsageEvent, unknown_outcome
-from metergate.ledger import accounts, balances, keys, posting, twins
+from metergate.core.hold import Terms, TwinFields, UsageEvent, unknown_outcome
+from metergate.ledger import accounts, audit, balances, keys, posting, twins
 from metergate.ledger.database import Tx
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Change, Clock, CounterStore, PutAccount, PutBudget, PutKey, PutTwin
 from metergate.store import journal
 from metergate.store.journal import Record
-from metergate.wire import decode_events, decode_hold
+from metergate.wire import Unreadable, decode_events, decode_hold
 from metergate.worker.flusher import answered
 
 BATCH = 5000
@@ -29,27 +30,28 @@ class Left(NamedTuple):
     events: list[UsageEvent]
     unknown: int
     """How many of the events are of calls whose end nobody saw."""
+    unreadable: list[bytes]
 
 
 def left_behind(records: Iterable[Record], now_us: int) -> Left:
     """The events of a journal, and those of the calls that it saw begin and not end."""
     events: list[UsageEvent] = []
-    running: dict[str, tuple[str, Terms]] = {}
+    unreadable: list[bytes] = []
+    running: dict[str, tuple[str, Terms, TwinFields | None]] = {}
     for record in records:
-        if record.kind == journal.DISPATCHED:
-            op, request_id, terms = decode_hold(record.payload)
-            running[op] = (request_id, terms)
-        elif record.kind == journal.SETTLED:
-            events += decode_events(record.payload)
-        else:
-            running.pop(record.payload.decode(), None)
+        try:
+            if record.kind == journal.DISPATCHED:
+                op, request_id, terms, twin = decode_hold(record.payload)
+                running[op] = (request_id, terms, twin)
+            elif record.kind == journal.SETTLED:
+                events += decode_events(record.payload)
+            else:
+                running.pop(record.payload.decode(), None)
+        except (Unreadable, UnicodeDecodeError):
+            unreadable.append(record.payload)
     ended = {event.op for event in events}
-    unknown = [
-        unknown_outcome(op, request_id, terms, now_us)
-        for op, (request_id, terms) in running.items()
-        if op not in ended
-    ]
-    return Left(events + unknown, len(unknown))
+    unknown = [unknown_outcome(op, *fixed, now_us) for op, fixed in running.items() if op not in ended]
+    return Left(events + unknown, len(unknown), unreadable)
 
 
 async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Left:
@@ -57,7 +59,16 @@ async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Left:
     left = await ledger.run(lambda: left_behind(journal.read(folder), clock()))
     for start in range(0, len(left.events), BATCH):
         await ledger.write(partial(posting.post, events=left.events[start : start + BATCH]))
+    if left.unreadable:
+        await ledger.write(partial(_set_aside, records=left.unreadable, now_us=clock()))
     return left
+
+
+def _set_aside(tx: Tx, records: Sequence[bytes], now_us: int) -> None:
+    """A record that nobody can read must not stop the start, nor be lost."""
+    for record in records:
+        kept = {"record": base64.b64encode(record).decode()}
+        audit.note(tx, now_us, "worker", "journal.unreadable", "journal", kept)
 
 
 async def load(store: CounterStore, ledger: LedgerThread, clock: Clock) -> None:

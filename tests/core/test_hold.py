@@ -49,6 +49,6 @@ def test_a_call_whose_end_nobody_saw_costs_what_its_terms_say() -> None:
         Draw(BALANCE, "credits:a", 500, 0, 0, 0, COST),
     )
     terms = Terms("a", "k", "p", "v", "", "GET /", "calls", "USD", draws, unknown_units=2, unknown_cost=70)
-    assert unknown_outcome("op", "req", terms, 9) == UsageEvent(
-        "op", "req", 9, "", 2, (), 70, "unknown", (1, 2, 70), terms
+    assert unknown_outcome("op", "req", terms, ("twin", "print", 5), 9) == UsageEvent(
+        "op", "req", 9, "", 2, (), 70, "unknown", (1, 2, 70), terms, ("twin", "print", 5)
     )

@@ -52,7 +52,6 @@ async def test_the_handle_of_a_key_is_not_its_secret(later: bool) -> None:
     assert reason(await house.shown(KEY)) == "key_invalid"
 
 
-@pytest.mark.xfail(reason="The look-up fails instead of refusing.", raises=ValueError, strict=True)
 async def test_a_key_under_a_pepper_that_is_not_there_is_not_genuine(later: bool) -> None:
     house = await a_house(a_policy(), later=later)
     await house.tell(PutKey(key_facts(pepper=2)))

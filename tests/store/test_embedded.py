@@ -104,7 +104,7 @@ def test_the_journal_tells_of_every_call_that_reached_the_app_and_of_every_end(t
         (SETTLED, "recorded"),
         (RELEASED, "b"),
     ]
-    assert decode_hold(next(read(tmp_path)).payload) == ("a", "req-a", FACTS)
+    assert decode_hold(next(read(tmp_path)).payload) == ("a", "req-a", FACTS, None)
 
 
 def test_a_segment_stays_while_one_of_its_events_waits_for_the_ledger(tmp_path: Path) -> None:
