@@ -1,4 +1,4 @@
-"""The command line: what operators type. Its modules are light; what a command needs is loaded when it runs."""
+"""The command line: what operators type. What a command needs is loaded when it runs."""
 
 from metergate.cli.root import main
 

@@ -44,7 +44,7 @@ async def do(policy: str, verb: str, params: dict[str, object]) -> dict[str, Any
 
 
 def answer(verb: str, shown: Show, no: str, policy: str, as_json: bool, given: dict[str, object]) -> int:
-    """Do what was typed, and show what came of it. `no` names the member that is false when the answer is no."""
+    """Do what was typed and show it. `no` names the member that is false when the answer is no."""
     params = {name: value for name, value in given.items() if value is not None and value != ()}
     told = asyncio.run(do(policy, verb, params))
     if as_json:

@@ -74,7 +74,9 @@ async def play(*, script: bool, port: int, admin_port: int) -> bool:
         token = admin_token(settings, Path(folder))
         servers = [
             serving.server(gate, serving.bound("127.0.0.1", 0 if script else port)),
-            serving.server(admin_app(POLICY, settings=settings), serving.bound("127.0.0.1", 0 if script else admin_port)),
+            serving.server(
+                admin_app(POLICY, settings=settings), serving.bound("127.0.0.1", 0 if script else admin_port)
+            ),
         ]
         async with serving.running(servers) as ended:
             admin = Side(servers[1].url, token)
@@ -99,6 +101,8 @@ async def _open_account(admin: Side) -> dict[str, Any]:
 
 
 def _introduce(url: str, admin: str, key: str, token: str, folder: str) -> None:
+    bearer = "-H 'Authorization: Bearer"
+    top_up = json.dumps({"account": ACCOUNT, "amount": "5.00"})
     click.echo(f"""\
 The paid API   {url}
 The admin side {admin}
@@ -106,10 +110,10 @@ A key          {key}   (account {ACCOUNT}, {CREDITS} USD)
 The policy     {POLICY}
 The data       {folder}
 
-curl -X POST {url}{CHAT} -H 'Authorization: Bearer {key}'
-curl -N {url}/v1/stream -H 'x-api-key: {key}'
-curl {url}/billing/v1/credits -H 'Authorization: Bearer {key}'
-curl {admin}/admin/v1/grants -H 'Authorization: Bearer {token}' -H 'content-type: application/json' -d '{{"account": "{ACCOUNT}", "amount": "5.00"}}'
+curl -X POST {url}{CHAT} {bearer} {key}'
+curl -N {url}/v1/stream {bearer} {key}'
+curl {url}/billing/v1/credits {bearer} {key}'
+curl {admin}/admin/v1/grants {bearer} {token}' -H 'Content-Type: application/json' -d '{top_up}'
 """)
 
 

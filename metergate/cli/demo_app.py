@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from metergate.asgi.types import Receive, Scope, Send
 
 Reply = Callable[[Send], Awaitable[None]]
-WORDS = "Every call is paid for before it is served .".split()
+WORDS = ["Every", "call", "is", "paid", "for", "before", "it", "is", "served."]
 TOKENS = 25
 
 

@@ -65,7 +65,9 @@ def _policy(name: str, found: list[Finding]) -> Policy | None:
 
 def _folder(path: Path) -> Iterator[Finding]:
     if not path.exists():
-        yield Finding(os.access(_nearest(path), os.W_OK), f"The data folder {path} is made at the first start.")
+        yield Finding(
+            os.access(_nearest(path), os.W_OK), f"The data folder {path} is made at the first start."
+        )
         return
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         yield Finding(False, f"Make the data folder {path} readable and writable for this user.")

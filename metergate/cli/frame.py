@@ -5,7 +5,7 @@ Exit codes: 0 it was done, 1 no, 2 the command was not understood.
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -49,7 +49,7 @@ class Listing(click.Group):
         return super().parse_args(ctx, args)
 
 
-def fail(sentence: str, code: int = 1) -> None:
+def fail(sentence: str, code: int = 1) -> NoReturn:
     click.echo(f"metergate: {sentence}", err=True)
     sys.exit(code)
 

@@ -13,20 +13,23 @@ from metergate.cli import asking, frame, show
 def admin(file: str, host: str, port: int) -> None:
     import os
 
+    from metergate import config
     from metergate.bootstrap import admin_app
     from metergate.cli import serving
     from metergate.config import settings
     from metergate.foundation import folder_of
 
     given = settings.read(os.environ)
-    server = serving.server(admin_app(frame.policy_of(file), settings=given), serving.bound(host, port))
+    policy = frame.policy_of(file)
+    config.load(policy)  # whatever is wrong with it is said before anybody calls
+    server = serving.server(admin_app(policy, settings=given), serving.bound(host, port))
     kept = folder_of(given).path / "admin-token"
     token = "METERGATE_ADMIN_TOKEN" if given.admin_token else f"in {kept}"
     click.echo(f"The admin side is at {server.url}; its token is {token}. Ctrl-C ends it.", err=True)
     asyncio.run(serving.serve([server]))
 
 
-def tail(policy: str, count: int | None, as_json: bool) -> None:
+def tail(count: int | None, as_json: bool) -> None:
     asyncio.run(_tail(count, as_json))
 
 
@@ -46,7 +49,13 @@ async def _tail(count: int | None, as_json: bool) -> None:
 
 
 def export(
-    policy: str, account: str | None, since: str | None, until: str | None, format: str, output: str, as_json: bool
+    policy: str,
+    account: str | None,
+    since: str | None,
+    until: str | None,
+    format: str,
+    output: str,
+    as_json: bool,
 ) -> None:
     from metergate.cli.export import export as write
 
@@ -64,7 +73,9 @@ def demo(script: bool, port: int, admin_port: int) -> None:
 
 
 def _port(name: str, default: int) -> click.Option:
-    return click.Option([name], default=default, type=click.IntRange(0, 65535), show_default=True, metavar="PORT")
+    return click.Option(
+        [name], default=default, type=click.IntRange(0, 65535), show_default=True, metavar="PORT"
+    )
 
 
 def _option(name: str, help: str, metavar: str = "TIME") -> click.Option:
@@ -87,7 +98,6 @@ COMMANDS = {
         tail,
         "Show the decisions of the running service as they are made.",
         [
-            frame.policy_option(),
             click.Option(["--count"], type=click.IntRange(1), metavar="N", help="End after so many."),
         ],
     ),

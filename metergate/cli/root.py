@@ -26,7 +26,9 @@ def _assembled() -> Root:
     root = Root(
         "metergate",
         help="Makes every call to an API paid for. Begin with: metergate demo",
-        params=[click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version)],
+        params=[
+            click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version)
+        ],
     )
     groups = {
         name: click.Group(name, help=help) if name == "policy" else Listing(name, help=help)

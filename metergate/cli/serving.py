@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,28 +28,33 @@ def bound(host: str, port: int) -> socket.socket:
 class Server:
     """An app on a socket."""
 
-    def __init__(self, inner: "uvicorn.Server", taken: socket.socket) -> None:
+    def __init__(self, inner: "uvicorn.Server", taken: socket.socket, up: asyncio.Event) -> None:
         self.inner = inner
+        self.up = up
         self._socket = taken
         host, port = taken.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def run(self) -> None:
-        await self.inner.serve([self._socket])
-
-    def stop(self) -> None:
-        self.inner.should_exit = True
+        try:
+            await self.inner.serve([self._socket])
+        finally:
+            self.up.set()  # a server that ended before it was up is not waited for
 
 
 def server(app: "ASGIApp", taken: socket.socket) -> Server:
     try:
         import uvicorn
     except ModuleNotFoundError:
-        raise click.ClickException(
-            "Serving needs uvicorn: pip install 'metergate[server]'"
-        ) from None
+        raise click.ClickException("Serving needs uvicorn: pip install 'metergate[server]'") from None
+
+    up = asyncio.Event()
 
     class Quiet(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            up.set()
+
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             """Several servers share one loop, so the loop hears the signals, and not each of them."""
@@ -58,7 +63,7 @@ def server(app: "ASGIApp", taken: socket.socket) -> Server:
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5
     )
-    return Server(Quiet(config), taken)
+    return Server(Quiet(config), taken, up)
 
 
 async def serve(servers: Sequence[Server]) -> None:
@@ -68,7 +73,7 @@ async def serve(servers: Sequence[Server]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(servers: Sequence[Server]) -> Any:
+async def running(servers: Sequence[Server]) -> AsyncIterator[asyncio.Event]:
     """The servers, up; the event is set when a signal asks for the end."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -78,12 +83,12 @@ async def running(servers: Sequence[Server]) -> Any:
     for task in tasks:
         task.add_done_callback(lambda _: ended.set())
     try:
-        while not all(each.inner.started for each in servers) and not ended.is_set():
-            await asyncio.sleep(0.01)
-        if any(task.done() for task in tasks):
+        for each in servers:
+            await each.up.wait()
+        if not all(each.inner.started for each in servers):
             raise click.ClickException("The server did not start; its message stands above.")
         yield ended
     finally:
         for each in servers:
-            each.stop()
+            each.inner.should_exit = True
         await asyncio.gather(*tasks, return_exceptions=True)

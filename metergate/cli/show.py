@@ -22,9 +22,10 @@ def cell(value: object) -> str:
             return ""
         case bool():
             return "yes" if value else "no"
+        case {"amount": amount, "currency": currency, "every": every}:
+            return f"{amount} {currency} a {every}"
         case {"amount": amount, "currency": currency}:
-            every = value.get("every")
-            return f"{amount} {currency}" + (f" a {every}" if every else "")
+            return f"{amount} {currency}"
         case {"units": units, "every": every}:
             return f"{units} a {every}"
         case {"rate": rate, "per": per}:
