@@ -165,7 +165,9 @@ LINES: Mapping[str, Line] = MappingProxyType(
             (arg("a", "account", required=False), *PERIOD),
             show.rows("meter", "calls", "units", "cost"),
         ),
-        "usage request": Line("usage.show", "What one request was charged for.", (arg("request", "id"),)),
+        "usage request": Line(
+            "usage.show", "What one request was charged for.", (arg("request", "id"), ACCOUNT)
+        ),
         "usage record": Line(
             "usage.record",
             "Count usage of account A that happened elsewhere.",

@@ -1,0 +1,78 @@
+"""Commands about the policy file and the machine."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from metergate.config import locate
+from tests.cli.conftest import Shell
+
+
+@pytest.mark.parametrize("name", locate.templates())
+def test_init_writes_a_policy_that_works(shell: Shell, name: str) -> None:
+    """With its schema beside it, for editors."""
+    shell.ok(f"init new/mine.yaml --template {name}")
+    assert Path("new/mine.yaml").read_bytes() == locate.template(name).read_bytes()
+    assert json.loads(Path("new/policy-v1.schema.json").read_text())
+    assert "fine" in shell.ok("check new/mine.yaml")
+
+
+def test_init_never_overwrites(shell: Shell) -> None:
+    """What is there stays as it is."""
+    before = (shell.folder / "policy.yaml").read_text()
+    assert "already" in shell.no("init policy.yaml")
+    assert (shell.folder / "policy.yaml").read_text() == before
+    assert "tiers" in shell.no("init other.yaml --template nonsense")
+
+
+def test_check_says_everything_that_is_wrong_at_once(shell: Shell) -> None:
+    """A line a problem, as editors and CIs read it."""
+    Path("bad.yaml").write_text("metergate: 1\nmeter: {}\nprices:\n  a: {price: 0.5}\n")
+    done = shell.run("check bad.yaml")
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("bad.yaml:2:1: ")
+    assert any(line.startswith("bad.yaml:4:") for line in lines)
+    told = json.loads(shell.run("check bad.yaml --json").stdout)
+    assert not told["ok"]
+    assert told["problems"][0]["line"] == 2
+    assert "no such file" in shell.run("check missing.yaml").stdout
+
+
+def test_doctor_has_a_sentence_for_everything(shell: Shell) -> None:
+    """It finds nothing wrong with a healthy folder, and names what is wrong with another."""
+    shell.ok("accounts create acme")
+    told = shell.json("doctor")
+    assert told["ok"]
+    assert any("SQLite" in each["sentence"] for each in told["findings"])
+
+    (shell.folder / "metergate-data" / "pepper").chmod(0o644)
+    sick = shell.run("doctor", METERGATE_POLICI="x")
+    assert sick.exit_code == 1
+    problems = [line for line in sick.stdout.splitlines() if line.startswith("no")]
+    assert any("METERGATE_POLICY" in line for line in problems)
+    assert any("chmod 600" in line for line in problems)
+
+
+def test_doctor_changes_nothing(shell: Shell) -> None:
+    """Looking does not make the folder."""
+    shell.ok("doctor")
+    assert not (shell.folder / "metergate-data").exists()
+
+
+def test_migrate_makes_the_tables_once(shell: Shell) -> None:
+    """Doing it again is harmless."""
+    first = shell.json("migrate")
+    assert first["before"] == ""
+    again = shell.json("migrate")
+    assert again["before"] == again["after"] == first["after"]
+    with sqlite3.connect(shell.folder / "metergate-data" / "ledger.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM accounts").fetchone() == (0,)
+
+
+def test_version_names_what_is_at_work(shell: Shell) -> None:
+    """For people who report a problem."""
+    assert shell.ok("version") == shell.ok("--version")
+    assert set(shell.json("version")) == {"metergate", "python", "sqlite"}
