@@ -1,0 +1,78 @@
+"""`make bench`: what metering costs, as ratios of one machine's figures to its own."""
+
+import argparse
+import sys
+
+from benchmarks import cores, inside, load, rounds
+from benchmarks.inside import Inside
+from benchmarks.rounds import Outcome
+
+GOALS = {"raw": 0.55, "fastapi": 0.87}
+TITLES = {"raw": "Raw ASGI app", "fastapi": "FastAPI app"}
+INCLUDED = """\
+Metered means everything: the key, a hold on the balance, the dispatch and the usage event in the journal,
+the settle, the headers metergate-request-id, -cost and -balance, and the flush of every event into the
+SQLite ledger. Ratios are bare over metered CPU time per call of the server's process with all its threads
+(kernel included), taken within each round of interleaved slices; the range is that of the rounds.
+All books were proven right."""
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    asked.add_argument("--rounds", type=int, default=9, help="interleaved rounds of one second per server")
+    asked.add_argument("--quick", action="store_true", help="two rounds, to see that everything works")
+    wanted = asked.parse_args()
+    cores.pin(cores.CLIENT)
+    count = 2 if wanted.quick else wanted.rounds
+    found = rounds.measure(tuple(GOALS), count, 1.0, _say)
+    _say("inside the process")
+    within = inside.measure(2 if wanted.quick else 5)
+    _say("")
+    print(
+        f"{load.CONNECTIONS} connections, {count} rounds of one second, uvicorn with one worker.\n{INCLUDED}"
+    )
+    for each in found:
+        _print(each)
+    _print_inside(within)
+
+
+def _say(text: str) -> None:
+    """Progress, for a person who waits."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _print(found: Outcome) -> None:
+    bare, metered = found.cpu_us("bare"), found.cpu_us("metered")
+    ratios, again = found.ratios("metered"), found.ratios("bare again")
+    ratio, goal = _median(ratios), GOALS[found.kind]
+    added = found.thinking_us["metered"] - found.thinking_us["bare"]
+    memory = found.memory_mb
+    print(f"\n{TITLES[found.kind]}, bare and metered")
+    print(f"  CPU per call            {bare:.1f} us and {metered:.1f} us: {metered - bare:.1f} us added")
+    print(f"  ratio of CPU            {ratio:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+    print(f"  goal {goal}               {_verdict(found, ratio >= goal)}")
+    print(f"  the bare app twice      {_median(again):.3f} ({again[0]:.3f} to {again[-1]:.3f})")
+    print(f"  ratio of throughput     {found.rps_ratio():.3f}")
+    print(f"  p50 with think time     {found.thinking_us['bare']:.0f} us, {added:+.0f} us metered")
+    print(f"  memory after the load   {memory['bare']:.0f} MB and {memory['metered']:.0f} MB")
+
+
+def _verdict(found: Outcome, reached: bool) -> str:
+    if found.doubt:
+        return f"no verdict, {found.doubt}"
+    return "reached" if reached else "missed"
+
+
+def _median(values: list[float]) -> float:
+    return values[len(values) // 2]
+
+
+def _print_inside(within: Inside) -> None:
+    print("\nInside one process, without sockets")
+    print(f"  an admitted call        {within.added_us:.1f} us added to an app of {within.bare_us:.1f} us")
+    print(f"  the flush of an event   {within.flush_us:.1f} us; a bare bulk insert {within.insert_us:.1f} us")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The apps under test, bare and metered, as processes: `python -m benchmarks.apps raw 9000 [data folder]`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from benchmarks import cores
+from metergate.asgi.types import ASGIApp, Receive, Scope, Send
+from metergate.bootstrap import MeterGate
+from metergate.config.settings import Settings
+
+PRICE_NANOS = 2000
+POLICY = {
+    "metergate": 1,
+    "meters": {"requests": {"count": "calls"}},
+    "prices": {"requests": {"price": "0.000002"}},
+    "routes": [{"match": "* /**", "meter": "requests"}],
+}
+HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"23")]
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    """The least that an ASGI app can do."""
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    await send({"type": "http.response.body", "body": b"hello hello hello hello"})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    kind = ""
+    while kind != "lifespan.shutdown":
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+
+
+def raw(data: Path | None) -> ASGIApp:
+    return MeterGate(hello, POLICY, settings=Settings(data=data)) if data else hello
+
+
+def fastapi(data: Path | None) -> ASGIApp:
+    app = FastAPI()
+
+    @app.get("/hello")
+    async def hello() -> dict[str, str]:
+        return {"hello": "hello"}
+
+    if data:
+        app.add_middleware(MeterGate, policy=POLICY, settings=Settings(data=data))
+    return app
+
+
+KINDS: dict[str, Callable[[Path | None], ASGIApp]] = {"raw": raw, "fastapi": fastapi}
+
+
+def main(kind: str, port: str, data: str = "") -> None:
+    cores.pin(cores.SERVER)
+    app = KINDS[kind](Path(data) if data else None)
+    uvicorn.run(app, port=int(port), access_log=False, log_level="warning")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
