@@ -1,7 +1,7 @@
-"""Usage-based billing: several services report what their users used, and the bill says what each meter came to.
+"""Usage-based billing: several services report what their users used; the bill adds up each meter.
 
-The services send batches to `POST /admin/v1/usage`. A batch that is sent again, because nobody knows whether the
-first one arrived, is counted once.
+The services send batches to `POST /admin/v1/usage`. A batch that is sent again, because nobody knows whether
+the first one arrived, is counted once.
 """
 
 import asyncio
