@@ -1,0 +1,108 @@
+"""The README, tried as a new user would: its files, its commands, its answers."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.docs.documents import Block, of
+from tests.house.rules import ROOT
+
+APP, HANDLER, WITHOUT_HTTP = of("python", "README.md")
+[POLICY] = of("yaml", "README.md")
+SET_UP, SERVE, CALL = of("sh", "README.md")
+[REFUSAL] = of("json", "README.md")
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """A shell in which `metergate` and `uvicorn` can be typed."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("metergate", "uvicorn"):
+        (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n')
+        (commands / name).chmod(0o755)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("METERGATE_")}
+    return clean | {"PATH": f"{commands}:{clean['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+def typed(script: str, folder: Path, environ: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextmanager
+def served(folder: Path, environ: dict[str, str]) -> Iterator[str]:
+    """The app of the README, up; the answer is its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = SERVE.text.replace("8000", port).split()
+    server = subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        while "Application startup complete" not in (line := server.stderr.readline()):
+            assert line, "The app did not start."
+        yield port
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+def test_the_first_five_minutes(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Two files, an account, a key, two paid calls, a 402, and books that add up."""
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "app.py").write_text(APP.text)
+    (folder / "policy.yaml").write_text(POLICY.text)
+
+    key = re.search(r"mg_live_\w+", typed(SET_UP.text, folder, environ))
+    assert key
+    with served(folder, environ) as port:
+        said = typed(CALL.text.replace("8000", port), folder, environ | {"KEY": key[0]})
+        health = typed(f"curl -s http://127.0.0.1:{port}/health", folder, environ)
+        typed("metergate credits grant acme 5.00", folder, environ | {"METERGATE_POLICY": "policy.yaml"})
+        again = typed(CALL.text.replace("8000", port), folder, environ | {"KEY": key[0]})
+    assert re.findall(r"HTTP/1.1 (\d+)", said) == ["200", "200", "402"]
+    for header in ("metergate-request-id", "metergate-cost: 0.01", "metergate-balance: 0.01"):
+        assert header in said
+    assert re.search(r"requests +2 +2 +0.02 USD", said)
+    assert said.endswith("Every balance follows from the entries.\n")
+    assert json.loads(health) == {"state": "fine"}
+    assert again.count("HTTP/1.1 200") == 3
+
+    told = json.JSONDecoder().raw_decode(said, said.index('{"type":'))[0]
+    shown = json.loads(REFUSAL.text)
+    assert {**told, "request_id": shown["request_id"]} == shown
+    assert list(told) == list(shown)
+
+
+@pytest.mark.parametrize("block", [HANDLER, WITHOUT_HTTP], ids=lambda block: block.place)
+def test_the_code_runs(block: Block, tmp_path: Path, environ: dict[str, str]) -> None:
+    """As a file of its own."""
+    (tmp_path / "code.py").write_text(block.text)
+    typed(f'"{sys.executable}" -W error code.py', tmp_path, environ)
+
+
+def test_the_two_commands_are_targets_of_make() -> None:
+    """`make demo` and `make test`."""
+    makefile = (ROOT / "Makefile").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for target in ("demo", "test", "bench"):
+        assert f"make {target}" in readme
+        assert f"\n{target}:" in makefile
