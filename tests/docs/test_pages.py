@@ -14,7 +14,7 @@ from metergate.cli import main
 from metergate.config.settings import DOCUMENTED
 from metergate.core.refusal import REASONS
 from tests.docs.documents import FOLDERS, of
-from tests.house.rules import ROOT
+from tests.house.rules import FLOORS, ROOT
 
 EVERYWHERE = {"--json", "--policy", "--help"}
 
@@ -91,3 +91,13 @@ def test_the_store_page_runs_the_contract(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert re.search(r"[1-9]\d+ passed", done.stdout)
+
+
+def test_the_architecture_shows_every_room_on_its_floor() -> None:
+    """The tree of ARCHITECTURE.md is the tree that the house rules guard."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    shown = {
+        name: int(floor) for name, floor in re.findall(r"^      (\w+)\S*\s+floor (\d)", text, re.MULTILINE)
+    }
+    there = {path.stem for path in (ROOT / "metergate").iterdir() if not path.name.startswith(("_", "py."))}
+    assert shown == {room: floor for room, floor in FLOORS.items() if room in there}
