@@ -100,9 +100,9 @@ def versions() -> Versions:
     import platform
     import sqlite3
 
-    import metergate
-
-    return Versions(metergate.__version__, platform.python_version(), sqlite3.sqlite_version)
+    # The front door is a floor above, and always there when one of its rooms is.
+    own = str(vars(sys.modules["metergate"])["__version__"])
+    return Versions(own, platform.python_version(), sqlite3.sqlite_version)
 
 
 def version(as_json: bool) -> None:
