@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from metergate.config import secret_files
 from metergate.config.plugins import adapter_of_store, load_adapter
@@ -119,6 +120,12 @@ def _refuse_other_stores(policy: Policy) -> None:
 
 
 _open: dict[Path, tuple[Foundation, int]] = {}
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _turn() -> asyncio.Lock:
+    """Those who come and go at the same moment do so one after the other."""
+    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Foundation:
@@ -127,7 +134,11 @@ async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Fou
         alone = Foundation(policy, settings, clock)
         await alone.open()
         return alone
-    path = folder_of(settings).path
+    async with _turn():
+        return await _join(folder_of(settings).path, policy, settings, clock)
+
+
+async def _join(path: Path, policy: Policy, settings: Settings, clock: Clock) -> Foundation:
     known, users = _open.get(path, (None, 0))
     if known is not None and known.loop.is_closed():
         abandon(known)
@@ -147,12 +158,13 @@ async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Fou
 async def leave(foundation: Foundation) -> None:
     """Stop using a foundation; the last one closes it."""
     path = foundation.folder.path
-    known, users = _open.get(path, (None, 1))
-    if known is foundation and users > 1:
-        _open[path] = (foundation, users - 1)
-        return
-    _open.pop(path, None)
-    await foundation.close()
+    async with _turn():
+        known, users = _open.get(path, (None, 1))
+        if known is foundation and users > 1:
+            _open[path] = (foundation, users - 1)
+            return
+        _open.pop(path, None)
+        await foundation.close()
 
 
 def abandon(foundation: Foundation) -> None:
