@@ -117,7 +117,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
                 arg("a", "account"),
                 arg("amount"),
                 EXPIRES,
-                switch("promotional", "A present, spent before what was bought."),
+                switch("promotional", "A present, and not bought."),
                 opt("id", "A name of yours; the same id again gives nothing more.", metavar="ID"),
                 opt("memo", "What it is for."),
             ),
