@@ -53,7 +53,9 @@ def _versions() -> Iterator[Finding]:
 
 def _policy(name: str, found: list[Finding]) -> Policy | None:
     if not name:
-        found.append(Finding(False, "No policy is named: use --policy FILE or METERGATE_POLICY."))
+        found.append(
+            Finding(True, "No policy is named; --policy FILE or METERGATE_POLICY looks it over too.")
+        )
         return None
     problems = config.check(name)
     found += [Finding(problem.warning, str(problem)) for problem in problems]

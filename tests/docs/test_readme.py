@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def served(folder: Path, environ: dict[str, str]) -> Iterator[str]:
         server.communicate(timeout=20)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="The README calls with curl.")
 def test_the_first_five_minutes(tmp_path: Path, environ: dict[str, str]) -> None:
     """Two files, an account, a key, two paid calls, a 402, and books that add up."""
     folder = tmp_path / "app"
