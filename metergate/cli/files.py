@@ -34,8 +34,8 @@ def check(file: str, as_json: bool) -> None:
         if ok:
             policy = config.load(file)
             click.echo(
-                f"{file}: fine. {len(policy.routes)} routes, {len(policy.meters)} meters, "
-                f"{len(policy.plans)} plans; version {policy.version}."
+                f"{file}: fine. Routes: {len(policy.routes)}, meters: {len(policy.meters)}, "
+                f"plans: {len(policy.plans)}; version {policy.version}."
             )
     if not ok:
         click.get_current_context().exit(1)

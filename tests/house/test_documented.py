@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import click
-from metergate.cli import main
 
+from metergate.cli import main
 from metergate.core.refusal import REASONS
 from tests.house import rules
 

@@ -1,9 +1,9 @@
 """The policies that ship work as they are."""
 
 import pytest
-from metergate.config import schema
 
 from metergate import config
+from metergate.config import schema
 from tests.house.rules import ROOT
 
 POLICIES = ROOT / "policies"
