@@ -25,7 +25,7 @@ Row = sa.Row[*tuple[Any, ...]]
 Rows = sa.CursorResult[*tuple[Any, ...]]
 Select = sa.Select[*tuple[Any, ...]]
 
-WAIT_S: Final = 30
+WAIT_S: Final = 2
 _CLAIM: Final = 0x6D657467  # "metg": the class of the advisory lock; the object is the organisation
 _MIGRATION: Final = 0x6D65746D
 
