@@ -1,0 +1,80 @@
+"""Events move from the outbox into the ledger once, whatever happens in between."""
+
+from pathlib import Path
+
+import pytest
+
+from metergate.core.hold import Terms
+from metergate.ledger import accounts, audit
+from metergate.ledger.errors import LedgerUnavailable
+from metergate.ports import AskAccount, Settle
+from metergate.worker.flusher import Flusher
+from tests.worker.house import TERMS, House, a_house
+
+
+async def test_what_was_settled_is_in_the_ledger_and_leaves_the_outbox(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        for op in ("a", "b", "c"):
+            house.hold(op)
+        house.settle("a", "b")
+        house.settle("c")
+        flusher = Flusher(house.store, house.ledger, house.clock)
+        assert await flusher.run_dry() == 2
+        assert sorted(row.id for row in await house.rows()) == ["a", "b", "c"]
+        assert house.store.drain(10) == []
+
+
+async def test_a_commit_whose_acknowledgement_was_lost_is_repeated_without_effect(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        house.hold("a")
+        house.settle("a")
+        entries = house.store.drain(10)
+        flusher = Flusher(house.store, house.ledger, house.clock)
+        await house.ledger.write(lambda tx: flusher._post(tx, entries))
+        assert house.store.drain(10) == entries
+        await flusher.run_dry()
+        assert [row.cost for row in await house.rows()] == [10]
+
+
+async def test_while_the_ledger_is_away_nothing_leaves_the_outbox(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        house.hold("a")
+        house.settle("a")
+        flusher = Flusher(house.store, _Away(house), house.clock)  # type: ignore[arg-type]  # a broken thread
+        with pytest.raises(LedgerUnavailable):
+            await flusher.run_once()
+        assert len(house.store.drain(10)) == 1
+
+
+class _Away:
+    def __init__(self, house: House) -> None:
+        self.ledger = house.ledger
+
+    async def write(self, _work: object) -> object:
+        raise LedgerUnavailable("away")
+
+
+async def test_an_event_that_nobody_can_read_is_kept_and_blocks_nobody(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        house.hold("broken")
+        house.hold("fine")
+        house.store.settle((Settle("broken", None, b"\xc1nonsense"),), house.clock())
+        house.settle("fine")
+        await Flusher(house.store, house.ledger, house.clock).run_dry()
+        assert [row.id for row in await house.rows()] == ["fine"]
+        [kept] = await house.ledger.read(audit.page)
+        assert kept.action == "usage.unreadable"
+        assert house.store.drain(10) == []
+
+
+async def test_an_account_that_outgrew_its_plan_is_on_the_next_one_for_the_store_too(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        await house.ledger.write(lambda tx: accounts.assign_plan(tx, "acct", "small", 1, "test"))
+        terms: Terms = TERMS._replace(plan="large", upgraded_from="small")
+        house.hold("a")
+        house.settle("a", terms=terms)
+        await Flusher(house.store, house.ledger, house.clock).run_dry()
+        told = house.store.state((AskAccount("acct"),))[0]
+        assert told is not None and not isinstance(told, int)
+        assert told.account.plan == "large"
+        assert told.generation == 2

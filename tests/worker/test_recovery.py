@@ -1,0 +1,49 @@
+"""A new process takes over what the journal of the last one says."""
+
+from pathlib import Path
+
+from metergate.core.idempotency import Twin
+from metergate.ledger import audit, twins
+from metergate.store import journal
+from metergate.store.embedded import EmbeddedStore
+from metergate.store.journal import Journal
+from metergate.worker.recovery import load, recover
+from tests.worker.house import a_house
+
+
+async def test_ends_and_calls_without_end_come_into_the_ledger_once(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        for op in ("settled", "released", "running"):
+            house.hold(op)
+        house.hold("held", dispatch=False)
+        house.settle("settled")
+        house.store.release(("released",), house.clock())
+        for _ in range(2):  # a recovery that is killed is done again
+            left = await recover(tmp_path / "journal", house.ledger, house.clock)
+            assert (len(left.events), left.unknown) == (2, 1)
+        rows = {row.id: row for row in await house.rows()}
+        assert {id: row.measured for id, row in rows.items()} == {"settled": "measured", "running": "unknown"}
+        fresh = EmbeddedStore(None)
+        await load(fresh, house.ledger, house.clock)
+        house.store.close()
+        house.store = fresh
+        assert house.balance() == 980
+
+
+async def test_a_twin_of_a_killed_call_hears_that_it_was_done(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        house.hold("a", twin=Twin("twin", "print", house.clock() + 10**9))
+        await recover(tmp_path / "journal", house.ledger, house.clock)
+        [known] = await house.ledger.read(lambda tx: list(twins.live(tx, house.clock())))
+        assert (known.twin.id, known.twin.fingerprint, known.op, known.answer) == ("twin", "print", "a", None)
+
+
+async def test_a_record_that_nobody_can_read_is_set_aside(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        other = Journal(tmp_path / "other")
+        other.append(journal.SETTLED, b"\xc1")
+        other.close()
+        left = await recover(tmp_path / "other", house.ledger, house.clock)
+        assert left.unreadable == [b"\xc1"]
+        [kept] = await house.ledger.read(audit.page)
+        assert kept.action == "journal.unreadable"
