@@ -37,7 +37,8 @@ class Answer:
     def __call__(self, message: Message) -> Awaitable[None]:
         kind = message["type"]
         if kind == "http.response.start":
-            return self.send(self._start(message))
+            started = self._start(message)
+            return self.send(started)
         if self.keeper is not None:
             self.keeper.see(message)
         if kind == "http.response.body":

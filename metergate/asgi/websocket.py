@@ -188,7 +188,8 @@ class _Socket:
             self._call.release()
         elif self._count in ("messages", "seconds"):
             used = self._used if self._count == "messages" else max(1, self._seconds())
-            self._settle_stretches(used)
+            # What was refused did not reach the app and is not paid for.
+            self._settle_stretches(used if self._refused is None else min(used, self._held))
         else:
             self._call.settle()
 
