@@ -62,7 +62,8 @@ class Foundation:
 
     async def _open(self) -> None:
         self.peppers: Mapping[int, bytes] = secret_files.peppers(self.settings, self.folder.path)
-        self.ledger = LedgerThread(Ledger.open(ledger_url(self._policy, self.settings, self.folder)))
+        url = ledger_url(self._policy, self.settings, self.folder)
+        self.ledger = LedgerThread(Ledger.open(url, durable=self._policy.fsync != "no"))
         await self.ledger.run(self._ready)
         self.recovered = await recover(self.folder.journal, self.ledger, self.clock)
         journal = self._journal()
@@ -84,7 +85,7 @@ class Foundation:
     def _journal(self) -> Journal | None:
         if self._scratch is not None:
             return None
-        return Journal(self.folder.journal, always_sync=self._policy.fsync == "always")
+        return Journal(self.folder.journal, fsync=self._policy.fsync)
 
     async def close(self) -> None:
         await self.worker.stop()

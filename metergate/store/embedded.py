@@ -4,7 +4,6 @@ Nothing here waits: a verdict is there at once. A step is written to the journal
 so that whatever a killed process has answered can be read again. One process owns the journal's folder.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
@@ -39,14 +38,13 @@ from metergate.ports import (
 )
 from metergate.store import journal as records
 from metergate.store.journal import Journal, segment_of
+from metergate.store.outbox import Outbox
 from metergate.store.twins import Twins
-from metergate.wire import count_events, encode_hold, join_events
+from metergate.wire import encode_hold
 
 ENDED_KEPT = 16_384
 """How many ended operations answer a repetition; after that the ledger's unique id is the guard."""
 CARRIED_AT_ONCE = 1024
-EVENTS_AT_ONCE = 64
-"""An entry of the outbox, and a record of the journal, hold at most this many events."""
 REAPER_LEASE_US = 30 * 10**6
 LATE_US = 3600 * 10**6
 """A window's counter outlives its window by this much, for calls that settle late."""
@@ -84,15 +82,9 @@ class EmbeddedStore:
         self._open: dict[str, _Open] = {}
         self._ended: dict[str, bytes | Held] = {}
         self._ended_before: dict[str, bytes | Held] = {}
-        self._outbox: dict[int, bytes] = {}
-        self._order: deque[int] = deque()
-        """The outbox's positions, oldest first; a dictionary finds its first slowly after many deletions."""
+        self._outbox = Outbox(journal)
         self._adjusted: dict[str, int] = {}
         self._twins = Twins()
-        self._waiting = 0
-        """Events in the outbox."""
-        self._unwritten = 0
-        self._unjournalled = 0
 
     # -- calls ---------------------------------------------------------------------------------------------
 
@@ -134,7 +126,7 @@ class EmbeddedStore:
         if self._generations.get(hold.account) != hold.generation:
             return _STALE
         known = self._twins.verdict(hold.twin, now_us) if hold.twin is not None else None
-        if known is None and self._waiting >= self._backlog:
+        if known is None and self._outbox.waiting >= self._backlog:
             return Held(FULL)
         return known
 
@@ -159,7 +151,7 @@ class EmbeddedStore:
         events: list[bytes] = []
         answers = [self._settle(each, events) for each in batch]
         if events:
-            self._put_out(events)
+            self._outbox.put(events)
         return answers
 
     def _settle(self, settle: Settle, events: list[bytes]) -> str:
@@ -222,27 +214,12 @@ class EmbeddedStore:
     # -- the outbox ----------------------------------------------------------------------------------------
 
     def drain(self, limit: int) -> Sequence[Entry]:
-        outbox = self._outbox
-        return [
-            Entry(str(position), outbox[position])
-            for position in islice(self._order, limit)
-            if position in outbox
-        ]
+        return self._outbox.drain(limit)
 
     def acknowledge(self, ids: Sequence[str]) -> Sequence[str]:
-        outbox, order = self._outbox, self._order
-        answers = [self._acknowledge(int(id)) for id in ids]
-        while order and order[0] not in outbox:
-            order.popleft()
+        answers = self._outbox.acknowledge(ids)
         self._trim()
         return answers
-
-    def _acknowledge(self, position: int) -> str:
-        events = self._outbox.pop(position, None)
-        if events is None:
-            return UNKNOWN
-        self._waiting -= count_events(events)
-        return DONE
 
     def _trim(self) -> None:
         """Carry the oldest open holds into the current segment and drop the segments nobody needs."""
@@ -253,9 +230,7 @@ class EmbeddedStore:
         for opened in dispatched[:CARRIED_AT_ONCE]:
             if segment_of(opened.position) >= journal.segment - 1 or not self._carry(opened):
                 break
-        needed = [opened.position for opened in dispatched]
-        # Events that could not be journalled have negative positions; those behind them need their segments.
-        needed += islice((position for position in self._order if position >= 0), 1)
+        needed = [opened.position for opened in dispatched] + self._outbox.first_journalled()
         journal.keep_from(min(needed, default=journal.position))
 
     def _carry(self, opened: _Open) -> bool:
@@ -320,7 +295,7 @@ class EmbeddedStore:
         """Make sure that the next journal segment has room on the disk; OSError when it has not."""
         if self._journal is not None:
             self._journal.prepare()
-            self._unwritten = 0
+            self._outbox.unwritten = 0
 
     def sync_to_disk(self) -> None:
         """Bring the journal to the disk, for the day the power fails."""
@@ -333,7 +308,7 @@ class EmbeddedStore:
 
     def health(self) -> StoreHealth:
         name = "embedded" if self._journal is not None else "memory"
-        return StoreHealth(name, self._unwritten == 0, self._waiting, len(self._open))
+        return StoreHealth(name, self._outbox.unwritten == 0, self._outbox.waiting, len(self._open))
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -364,7 +339,7 @@ class EmbeddedStore:
         journal = self._journal
         if journal is None:
             return 0
-        if self._unwritten:
+        if self._outbox.unwritten:
             raise StoreUnavailable("The journal cannot be written; make room in the data folder.")
         try:
             return journal.append(records.DISPATCHED, _told(hold))
@@ -372,20 +347,6 @@ class EmbeddedStore:
             raise StoreUnavailable(
                 f"The journal cannot grow ({error.strerror}); make room in the data folder."
             ) from error
-
-    def _put_out(self, events: list[bytes]) -> None:
-        """Write events to the journal and put them into the outbox, in entries of a bounded size."""
-        for start in range(0, len(events), EVENTS_AT_ONCE):
-            joined = join_events(events[start : start + EVENTS_AT_ONCE])
-            position = self._try_write(records.SETTLED, joined)
-            if position is None:
-                # Usage that happened is never refused: it waits in memory until the ledger has it.
-                self._unwritten += self._journal is not None
-                self._unjournalled -= 1
-                position = self._unjournalled
-            self._outbox[position] = joined
-            self._order.append(position)
-            self._waiting += len(events[start : start + EVENTS_AT_ONCE])
 
     def _try_write(self, kind: int, payload: bytes) -> int | None:
         try:

@@ -17,12 +17,15 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from zlib import crc32
 
 MAGIC = b"MGJ1\n\0\0\0"
 HEADER = struct.Struct("<IIBxxx")
 SEGMENT_BYTES = 16 * 1024 * 1024
+
+Fsync = Literal["always", "everysec", "no"]
+"""When records are brought to the disk: before the call goes on, by `sync`, or when the kernel likes."""
 
 DISPATCHED, SETTLED, RELEASED = 1, 2, 3
 """A call is about to reach the app, with its terms; usage events; a call that ended without any."""
@@ -63,12 +66,13 @@ class Journal:
     """Appends records; positions grow, and say in their upper half in which segment a record lies."""
 
     def __init__(
-        self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, always_sync: bool = False
+        self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, fsync: Fsync = "everysec"
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._size = segment_bytes
-        self._always = always_sync
+        self._always = fsync == "always"
+        self._never = fsync == "no"
         self._segments: dict[int, _Segment] = {}
         numbers = segment_numbers(folder)
         self._old = numbers
@@ -127,6 +131,8 @@ class Journal:
 
     def sync(self) -> None:
         """Bring to the disk what the kernel still holds; may run beside appends, in a thread."""
+        if self._never:
+            return
         for segment in list(self._segments.values())[-2:]:
             try:
                 os.fdatasync(segment.descriptor)

@@ -28,6 +28,7 @@ from metergate.ports import (
 from metergate.store import embedded
 from metergate.store.embedded import EmbeddedStore
 from metergate.store.journal import DISPATCHED, RELEASED, SETTLED, Journal, read, segment_numbers
+from metergate.store.outbox import EVENTS_AT_ONCE
 from metergate.store.twins import Twins
 from metergate.testing.clock import START_US
 from metergate.testing.conformance.bench import an_event
@@ -208,18 +209,16 @@ def test_a_full_disk_does_not_keep_the_ledger_from_taking_events(tmp_path: Path)
     assert settle(store, "long") == [DONE]
 
 
-def test_many_ends_are_kept_in_entries_of_a_bounded_size(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(embedded, "EVENTS_AT_ONCE", 4)
+def test_many_ends_are_kept_in_entries_of_a_bounded_size(tmp_path: Path) -> None:
     store = opened(tmp_path)
-    ops = [str(n) for n in range(10)]
+    ops = [str(n) for n in range(2 * EVENTS_AT_ONCE + 3)]
     for op in ops:
         hold(store, op)
     settle(store, *ops, size=10)
-    assert [len(decode_events(entry.events)) for entry in store.drain(10)] == [4, 4, 2]
+    entries = [len(decode_events(entry.events)) for entry in store.drain(10)]
+    assert entries == [EVENTS_AT_ONCE, EVENTS_AT_ONCE, 3]
     assert waiting(store) == ops
-    assert store.health().backlog == 10
+    assert store.health().backlog == len(ops)
 
 
 def test_a_store_without_a_journal_writes_nothing(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_closing_leaves_no_empty_segment_behind(tmp_path: Path) -> None:
 
 
 def test_with_fsync_always_every_record_goes_to_the_disk(tmp_path: Path) -> None:
-    written = Journal(tmp_path, segment_bytes=ROOM, always_sync=True)
+    written = Journal(tmp_path, segment_bytes=ROOM, fsync="always")
     written.append(SETTLED, b"x")
     assert [record.payload for record in read(tmp_path)] == [b"x"]
 
