@@ -210,7 +210,7 @@ def test_a_full_disk_does_not_keep_the_ledger_from_taking_events(tmp_path: Path)
 
 
 def test_many_ends_are_kept_in_entries_of_a_bounded_size(tmp_path: Path) -> None:
-    store = opened(tmp_path)
+    store = opened(tmp_path, room=65536)
     ops = [str(n) for n in range(2 * EVENTS_AT_ONCE + 3)]
     for op in ops:
         hold(store, op)
