@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Awaitable
 from urllib.parse import quote
 
+from starlette.websockets import WebSocketDisconnect
+
 from metergate.asgi.current import running
 from metergate.asgi.exchange import outside
 from metergate.asgi.headers import HeaderReader, without_own
 from metergate.asgi.refuse import answer
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from metergate.core.refusal import Refusal
+from metergate.errors import MetergateError, StoreUnavailable
 from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Replay, RequestGate
-from metergate.gate.members import Member
 
 PAYMENT_REQUIRED = 4402
 POLICY_VIOLATION = 1008
@@ -47,28 +49,29 @@ async def serve(
         return
     if route.free or not route.meter:
         refusal = gate.entitled(member, route, found.path, request_id)
-        visit = Visit(gate, member, route, found.path, request_id)
         if refusal is None:
-            await _free(app, scope, receive, send, visit)
+            await _Talk(Visit(gate, member, route, found.path, request_id), receive, send).run(app, scope)
             return
     else:
         asked = gate.admit(member, route, found.path, request_id)
         admitted = await asked if isinstance(asked, Awaitable) else asked
-        if isinstance(admitted, Call):
-            await _Socket(admitted, member, receive, send).run(app, scope)
-            return
         assert not isinstance(admitted, Replay)
-        refusal = admitted
+        refusal = _dispatched(admitted) if isinstance(admitted, Call) else admitted
+        if isinstance(admitted, Call) and refusal is None:
+            await _Socket(admitted, receive, send).run(app, scope)
+            return
+    assert refusal is not None
     await _turn_away(scope, receive, send, gate, refusal, request_id, anthropic=seen.anthropic)
 
 
-async def _free(app: ASGIApp, scope: Scope, receive: Receive, send: Send, visit: Visit) -> None:
-    token = running.set(visit)
+def _dispatched(call: Call) -> Refusal | None:
+    """Remember that the call goes on; a call that cannot be remembered is not begun."""
     try:
-        await app(scope, receive, send)
-    finally:
-        running.reset(token)
-        visit.settle()
+        call.dispatched()
+    except StoreUnavailable as error:
+        call.release()
+        return Refusal("store_unavailable", str(error))
+    return None
 
 
 async def _turn_away(
@@ -92,56 +95,93 @@ async def _turn_away(
 
 
 def _close_code(refusal: Refusal) -> int:
-    return PAYMENT_REQUIRED if refusal.status == 402 else POLICY_VIOLATION
+    return {402: PAYMENT_REQUIRED, 503: TRY_AGAIN_LATER}.get(refusal.status, POLICY_VIOLATION)
 
 
-class _Socket:
-    """One metered socket. Its first hold covers a stretch of units; each further stretch is a charge."""
+class _Gone(OSError):
+    """The app goes on sending to a socket that the gate has closed."""
 
-    def __init__(self, call: Call, member: Member, receive: Receive, send: Send) -> None:
-        self._call = call
+
+class _Talk:
+    """One socket of a known caller, until either side or the gate closes it."""
+
+    def __init__(self, call: Call | Visit, receive: Receive, send: Send) -> None:
+        self._running = call
         self._receive = receive
         self._send = send
-        self._loop = asyncio.get_running_loop()
-        self._count = call.gate.policy.meters[call.route.meter].count
-        self._stretch = max(1, call.prepared.offer.units)
-        self._held = self._stretch
-        self._used = 0
-        self._began_us = call.gate.clock()
         self._accepted = False
         self._closed = False
         self._refused: Refusal | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        self._call.dispatched()
-        token = running.set(self._call)
+        token = running.set(self._running)
         try:
             await app(scope, self._received, self._sent)
+        except (OSError, WebSocketDisconnect):
+            if self._refused is None:
+                raise
+        except MetergateError as error:
+            if error.refusal is None:
+                raise
+            self._refused = error.refusal
+            await self._close()
         finally:
             running.reset(token)
             self._end()
 
     async def _received(self) -> Message:
         message = await self._receive()
+        self._closed = self._closed or message["type"] == "websocket.disconnect"
+        return message
+
+    async def _sent(self, message: Message) -> None:
+        if self._refused is not None and self._closed:
+            raise _Gone("The socket was closed because the account cannot pay for more of it.")
+        if message["type"] == "websocket.accept":
+            self._accepted = True
+        elif message["type"] in ("websocket.close", "websocket.http.response.start"):
+            self._closed = True
+        await self._send(message)
+
+    async def _close(self) -> None:
+        assert self._refused is not None
+        if not self._closed:
+            self._closed = True
+            code, reason = _close_code(self._refused), self._refused.reason
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def _end(self) -> None:
+        self._running.settle()
+
+
+class _Socket(_Talk):
+    """One metered socket. Its first hold covers a stretch of units; each further stretch is a charge."""
+
+    def __init__(self, call: Call, receive: Receive, send: Send) -> None:
+        super().__init__(call, receive, send)
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._count = call.gate.policy.meters[call.route.meter].count
+        self._stretch = max(1, call.prepared.offer.units)
+        self._held = self._stretch
+        self._used = 0
+        self._began_us = call.gate.clock()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def _received(self) -> Message:
+        message = await super()._received()
         if message["type"] == "websocket.receive":
             if self._count == "messages":
                 await self._use(self._used + 1)
             if self._refused is not None:
                 await self._close()
                 return {"type": "websocket.disconnect", "code": _close_code(self._refused)}
-        elif message["type"] == "websocket.disconnect":
-            self._closed = True
         return message
 
     async def _sent(self, message: Message) -> None:
-        if message["type"] == "websocket.accept":
-            self._accepted = True
-            if self._count == "seconds":
-                self._tick()
-        elif message["type"] == "websocket.close":
-            self._closed = True
-        await self._send(message)
+        await super()._sent(message)
+        if message["type"] == "websocket.accept" and self._count == "seconds":
+            self._tick()
 
     async def _use(self, used: int) -> None:
         """Count up to `used` units; what the holds do not cover is held now, or the socket is refused."""
@@ -149,15 +189,14 @@ class _Socket:
         while used > self._held and self._refused is None:
             asked = self._call.gate.charge(self._call, self._call.route.meter, self._stretch)
             charged = await asked if isinstance(asked, Awaitable) else asked
-            if isinstance(charged, Refusal):
-                self._refused = charged
-            else:
-                charged.dispatched()
+            self._refused = charged if isinstance(charged, Refusal) else _dispatched(charged)
+            if self._refused is None:
                 self._held += self._stretch
 
     def _tick(self) -> None:
         """Look again when the held seconds are over."""
-        self._timer = self._loop.call_later(self._held - self._seconds(), self._on_tick)
+        passed = (self._call.gate.clock() - self._began_us) / 10**6
+        self._timer = self._loop.call_later(self._held - passed, self._on_tick)
 
     def _on_tick(self) -> None:
         self._loop.create_task(self._second_passed())
@@ -170,13 +209,6 @@ class _Socket:
             self._tick()
         else:
             await self._close()
-
-    async def _close(self) -> None:
-        assert self._refused is not None
-        if not self._closed:
-            self._closed = True
-            code, reason = _close_code(self._refused), self._refused.reason
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def _seconds(self) -> int:
         return -(-(self._call.gate.clock() - self._began_us) // 10**6)
