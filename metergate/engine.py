@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from metergate import foundation as ground
 from metergate import meters
@@ -30,6 +31,9 @@ from metergate.gate.watching import Decision, Watch
 from metergate.ports import AskAccount, AskBudget, Clock
 
 log = logging.getLogger("metergate")
+
+_listening: WeakKeyDictionary[asyncio.AbstractEventLoop, set[Callable[[], None]]] = WeakKeyDictionary()
+"""Who reads its policy anew when the process gets a SIGHUP: every engine of the loop that hears it."""
 
 
 class Engine:
@@ -77,13 +81,20 @@ class Engine:
             if self._gate is not None and self._gate.loop is asyncio.get_running_loop():
                 return
             self._leave_dead_loop()
-            counters = _counters(self.policy)
-            self._foundation = await ground.join(self.policy, self.settings, self._clock)
-            self._use(self.policy, counters)
-            self.office = self._make_office(self._foundation)
-            self._billing = self._make_billing()
-            await self._open_socket(self._foundation)
-            self._listen_for_hangup()
+            try:
+                await self._start()
+            except BaseException:
+                await self._stop()  # half an engine would serve half of the promises
+                raise
+
+    async def _start(self) -> None:
+        counters = _counters(self.policy)
+        self._foundation = await ground.join(self.policy, self.settings, self._clock)
+        self._use(self.policy, counters)
+        self.office = self._make_office(self._foundation)
+        self._billing = self._make_billing()
+        await self._open_socket(self._foundation)
+        self._listen_for_hangup()
 
     def _leave_dead_loop(self) -> None:
         """Some test clients give each request a loop of its own; what a closed one left is in the journal."""
@@ -93,25 +104,30 @@ class Engine:
             raise ConfigurationError(
                 "This MeterGate already serves another event loop; give each loop its own."
             )
+        _listening.pop(self._gate.loop, None)
         ground.abandon(self._foundation)
         self._foundation, self._gate, self._socket = None, None, None
         self._gates.clear()
 
     async def stop(self) -> None:
         async with self._starting:
-            if self._foundation is None:
-                return
-            for gate in self._gates:
-                await gate.endings.done()
-                self._foundation.gates.remove(gate)
-            self._gates.clear()
-            self._gate = None
-            if self._socket is not None:
-                await self._socket.stop()
-                self._foundation.socket_taken = False
-                self._socket = None
-            foundation, self._foundation = self._foundation, None
-            await ground.leave(foundation)
+            await self._stop()
+
+    async def _stop(self) -> None:
+        if self._foundation is None:
+            return
+        self._ignore_hangup()
+        for gate in self._gates:
+            await gate.endings.done()
+            self._foundation.gates.remove(gate)
+        self._gates.clear()
+        self._gate = None
+        if self._socket is not None:
+            await self._socket.stop()
+            self._foundation.socket_taken = False
+            self._socket = None
+        foundation, self._foundation = self._foundation, None
+        await ground.leave(foundation)
 
     def reload(self) -> Policy:
         """Read the policy anew. A file with a mistake raises, and the running policy stays."""
@@ -135,8 +151,19 @@ class Engine:
         """SIGHUP reads the policy anew, unless the app has its own use for the signal."""
         if threading.current_thread() is not threading.main_thread():
             return
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up)
+        loop = asyncio.get_running_loop()
+        listening = _listening.setdefault(loop, set())
+        if listening or signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            listening.add(self._hung_up)
+            loop.add_signal_handler(signal.SIGHUP, _tell, listening)
+
+    def _ignore_hangup(self) -> None:
+        loop = asyncio.get_running_loop()
+        listening = _listening.get(loop, set())
+        if self._hung_up in listening:
+            listening.remove(self._hung_up)
+            if not listening:
+                loop.remove_signal_handler(signal.SIGHUP)
 
     def _hung_up(self) -> None:
         try:
@@ -220,6 +247,11 @@ class Engine:
         counted = store.state([AskBudget(name) for name in names])
         values = {name: value for name, value in zip(names, counted, strict=True) if isinstance(value, int)}
         return explaining.explain(gate.policy, method, path.encode(), caller, values, now_us)
+
+
+def _tell(listening: set[Callable[[], None]]) -> None:
+    for each in tuple(listening):
+        each()
 
 
 def _counters(policy: Policy) -> Mapping[str, meters.Factory]:
