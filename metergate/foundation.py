@@ -50,7 +50,6 @@ class Foundation:
 
     async def open(self) -> None:
         """Own the folder, take over what a dead process left, and begin the worker's rounds."""
-        _refuse_other_stores(self._policy)
         self.folder.own()
         try:
             await self._open()
@@ -131,6 +130,7 @@ def _turn() -> asyncio.Lock:
 
 async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Foundation:
     """The foundation of a place, opened by whoever comes first."""
+    _refuse_other_stores(policy)
     if policy.store == "memory":
         alone = Foundation(policy, settings, clock)
         await alone.open()
