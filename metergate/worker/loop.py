@@ -106,9 +106,10 @@ class Worker:
 
     async def _look_after_holds(self) -> int:
         now_us = self._clock()
-        if now_us - self._renewed_us >= RENEW_EVERY_US:
+        everybody = now_us - self._renewed_us >= RENEW_EVERY_US
+        if everybody:
             self._renewed_us = now_us
-            await self._renew(now_us)
+        await self._renew(now_us, everybody=everybody)
         return await self.reaper.run_once()
 
     async def _keep_house(self) -> int:
@@ -121,11 +122,12 @@ class Worker:
             raise StoreUnavailable(f"The data folder cannot be written: {error.strerror}.") from error
         return 0
 
-    async def _renew(self, now_us: int) -> None:
-        """Calls that are still running keep their holds."""
+    async def _renew(self, now_us: int, *, everybody: bool) -> None:
+        """Calls that are still running keep their holds; short ones cannot wait for their turn."""
         by_time: dict[int, list[str]] = {}
         for call in self._live():
-            by_time.setdefault(call.hold_for_us, []).append(call.op)
+            if everybody or call.hold_for_us < 2 * RENEW_EVERY_US:
+                by_time.setdefault(call.hold_for_us, []).append(call.op)
         for hold_for_us, ops in by_time.items():
             await answered(self._store.renew(ops, now_us + hold_for_us))
 
