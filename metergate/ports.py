@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from metergate.core.budget import Draw
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.core.idempotency import Twin
+from metergate.wire import Event
 
 Clock = Callable[[], int]
 """Microseconds since the epoch, UTC."""
@@ -45,6 +46,8 @@ class Hold(NamedTuple):
     terms: bytes
     request_id: str
     twin: Twin | None = None
+    dispatched: bool = False
+    """Whether the call goes on as soon as it is granted, so that it is told of its `dispatch` already."""
 
 
 class Held(NamedTuple):
@@ -60,7 +63,7 @@ class Settle(NamedTuple):
     op: str
     amounts: tuple[int, ...] | None
     """What each draw really came to; None when all came to what was held and no slot is to be freed."""
-    event: bytes
+    event: Event
     answer: bytes | None = None
     """What a later twin of the call is answered with."""
 
@@ -146,7 +149,8 @@ class StoreHealth(NamedTuple):
 
 
 class CounterStore(Protocol):
-    def hold(self, batch: Sequence[Hold], now_us: int) -> Answers[Held]: ...
+    def hold(self, batch: Sequence[Hold], now_us: int) -> Answers[Held]:
+        """Raises StoreUnavailable when what was granted cannot be remembered."""
 
     def dispatch(self, op: str) -> None:
         """Remember that the call is about to reach the app or the upstream. Never waits.

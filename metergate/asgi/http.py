@@ -34,7 +34,8 @@ class Answer:
         self.started = False
         self.ended = False
 
-    def __call__(self, message: Message) -> Awaitable[None]:
+    def said(self, message: Message) -> Awaitable[None]:
+        """What the app is given as its `send`."""
         kind = message["type"]
         if kind == "http.response.start":
             started = self._start(message)
@@ -68,6 +69,10 @@ class Answer:
 
     def _end(self) -> None:
         """The app has said its last byte: what the call used is known."""
+        if self.status < 400 and self.counter is None and self.keeper is None:
+            self.ended = True
+            self.call.settle()
+            return
         if self.status >= 500 and isinstance(self.send, Withheld):
             return
         self.ended = True

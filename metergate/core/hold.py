@@ -68,6 +68,17 @@ TwinFields = tuple[str, str, int]
 """Id, fingerprint and end of a twin, as events carry them."""
 
 
+class Outcome(NamedTuple):
+    """What a call came to, as far as many calls have it in common."""
+
+    units: int
+    dimensions: tuple[tuple[str, str], ...]
+    cost: int
+    measured: str
+    amounts: tuple[int, ...]
+    terms: Terms
+
+
 class UsageEvent(NamedTuple):
     """The fact that a settle leaves behind: one row of usage, and what each budget was charged."""
 
@@ -75,14 +86,33 @@ class UsageEvent(NamedTuple):
     request_id: str
     at_us: int
     path: str
-    units: int
-    dimensions: tuple[tuple[str, str], ...]
-    cost: int
-    measured: str
-    amounts: tuple[int, ...]
-    terms: Terms
+    outcome: Outcome
     twin: TwinFields | None = None
     answer: bytes | None = None
+
+    @property
+    def units(self) -> int:
+        return self.outcome.units
+
+    @property
+    def dimensions(self) -> tuple[tuple[str, str], ...]:
+        return self.outcome.dimensions
+
+    @property
+    def cost(self) -> int:
+        return self.outcome.cost
+
+    @property
+    def measured(self) -> str:
+        return self.outcome.measured
+
+    @property
+    def amounts(self) -> tuple[int, ...]:
+        return self.outcome.amounts
+
+    @property
+    def terms(self) -> Terms:
+        return self.outcome.terms
 
 
 def unknown_outcome(
@@ -91,4 +121,4 @@ def unknown_outcome(
     """The event of a dispatched call whose end nobody saw. Its twins hear that it was done."""
     units, cost = terms.unknown_units, terms.unknown_cost
     amounts = actual_amounts(terms.draws, units, cost)
-    return UsageEvent(op, request_id, at_us, "", units, (), cost, "unknown", amounts, terms, twin)
+    return UsageEvent(op, request_id, at_us, "", Outcome(units, (), cost, "unknown", amounts, terms), twin)

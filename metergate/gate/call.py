@@ -1,16 +1,18 @@
 """An admitted call, from its hold to its end."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from metergate.core import decide
 from metergate.core.budget import actual_amounts
+from metergate.core.hold import Outcome
 from metergate.core.idempotency import Twin
 from metergate.core.money import MoneyError
 from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
-from metergate.gate.endings import End, new_tuple
 from metergate.gate.members import Member
 from metergate.gate.prepared import Prepared
+from metergate.wire import encode_outcome
 
 if TYPE_CHECKING:
     from metergate.gate.gate import RequestGate
@@ -32,7 +34,7 @@ class Visit:
         self.path = path
         self.request_id = request_id
         self.ended = False
-        self.charges: list[Call] = []
+        self.charges: Sequence[Call] = ()
 
     def settle(self) -> None:
         self.ended = True
@@ -61,6 +63,7 @@ class Call:
         "refused",
         "request_id",
         "shadow",
+        "told",
         "twin",
         "values",
     )
@@ -78,6 +81,8 @@ class Call:
         values: tuple[int, ...],
         twin: Twin | None = None,
         shadow: Refusal | None = None,
+        *,
+        told: bool = False,
     ) -> None:
         self.gate = gate
         self.member = member
@@ -94,7 +99,9 @@ class Call:
         self.answer: bytes | None = None
         """What a twin of this call will be answered with."""
         self.ended = False
-        self.charges: list[Call] = []
+        self.told = told
+        """Whether the store knows already that the call goes on."""
+        self.charges: Sequence[Call] = ()
 
     @property
     def route(self) -> Route:
@@ -123,7 +130,9 @@ class Call:
 
     def dispatched(self) -> None:
         """The call is about to reach the app or the upstream."""
-        self.gate.store.dispatch(self.op)
+        if not self.told:
+            self.gate.store.dispatch(self.op)
+            self.told = True
 
     def settle(
         self,
@@ -140,6 +149,21 @@ class Call:
             return
         self.ended = True
         prepared = self.prepared
+        if (
+            units is None
+            and prepared.expected
+            and measured == "measured"
+            and not dimensions
+            and not self.shadow
+        ):
+            self._tell(prepared.as_held, prepared.expected)
+        else:
+            self._settle_as(units, measured, dimensions)
+        for charge in self.charges:
+            charge.settle()
+
+    def _settle_as(self, units: int | None, measured: str, dimensions: Dimensions) -> None:
+        prepared = self.prepared
         offer = prepared.offer
         counted = offer.units if units is None else units
         if prepared.exact and counted == offer.units:
@@ -150,8 +174,6 @@ class Call:
             except MoneyError:  # a count beyond all money is nonsense: the hold is what is known
                 counted, cost, amounts = offer.units, offer.cost, prepared.amounts
         self._post(counted, cost, amounts, measured, dimensions)
-        for charge in self.charges:
-            charge.settle()
 
     def settle_cost(self, units: int, cost: int, measured: str) -> None:
         """End the call with a cost that is known already."""
@@ -194,23 +216,21 @@ class Call:
         dimensions: Dimensions,
     ) -> None:
         prepared = self.prepared
-        twin = self.twin
-        end = (
+        shown = measured if self.shadow is None else "shadow"
+        kinds = dimensions or prepared.route.dimensions
+        outcome = encode_outcome(Outcome(units, kinds, cost, shown, amounts, prepared.raw))
+        self._tell(prepared.as_held if amounts is prepared.amounts else amounts, outcome)
+
+    def _tell(self, amounts: tuple[int, ...] | None, outcome: bytes) -> None:
+        gate, twin = self.gate, self.twin
+        gate.live.pop(self.op, None)
+        gate.endings.settle(
             self.op,
-            prepared.as_held if amounts is prepared.amounts else amounts,
-            (self.op, self.request_id),
-            (
-                self.path,
-                units,
-                dimensions or prepared.route.dimensions,
-                cost,
-                measured if self.shadow is None else "shadow",
-                amounts,
-                prepared.raw,
-                twin and twin.fields,
-                self.answer,
-            ),
-            self.answer,
+            amounts,
+            self.request_id,
             self.at_us,
+            self.path,
+            outcome,
+            twin.fields if twin else None,
+            self.answer,
         )
-        self.gate.end(self.op, new_tuple(End, end))

@@ -7,28 +7,16 @@ has the call's dispatch in the journal, and the call ends by the policy's `on_un
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import NamedTuple
 
+from metergate.core.hold import TwinFields
 from metergate.errors import StoreUnavailable
 from metergate.ports import Clock, CounterStore, Settle
-from metergate.wire import encode
 
 AGAIN_S = 0.2
+AT_ONCE = 16
+"""More ends than this are not gathered: what they keep alive pushes the app's objects out of the caches."""
 new_tuple = tuple.__new__
 """`new_tuple(T, (…))` makes a NamedTuple at a third of the price of `T(…)`."""
-
-
-class End(NamedTuple):
-    """What a settled call came to."""
-
-    op: str
-    amounts: tuple[int, ...] | None
-    head: tuple[object, ...]
-    """The event's fields before the instant."""
-    tail: tuple[object, ...]
-    answer: bytes | None
-    at_us: int = 0
-    """When it happened, where that is not now."""
 
 
 class Endings:
@@ -36,14 +24,31 @@ class Endings:
         self._store = store
         self._clock = clock
         self._loop = loop
-        self._ends: list[End] = []
+        self._ends: list[Settle] = []
+        self._now_us = 0
+        """When the first of the gathered ends came: one look at the clock serves a turn of the event loop."""
         self._releases: list[str] = []
         self._following: set[asyncio.Future[None]] = set()
 
-    def settle(self, end: End) -> None:
+    def settle(
+        self,
+        op: str,
+        amounts: tuple[int, ...] | None,
+        request_id: str,
+        at_us: int,
+        path: str,
+        outcome: bytes,
+        twin: TwinFields | None,
+        answer: bytes | None,
+    ) -> None:
+        """Note the end of a call; `at_us` is when it happened, where that is not now."""
         if not self._ends:
+            self._now_us = self._clock()
             self._loop.call_soon(self._send_ends)
-        self._ends.append(end)
+        event = (op, request_id, at_us or self._now_us, path, outcome, twin, answer)
+        self._ends.append(new_tuple(Settle, (op, amounts, event, answer)))
+        if len(self._ends) >= AT_ONCE:
+            self._send_ends()
 
     def release(self, op: str) -> None:
         if not self._releases:
@@ -59,15 +64,8 @@ class Endings:
 
     def _send_ends(self) -> None:
         ends, self._ends = self._ends, []
-        if not ends:
-            return
-        now_us = self._clock()
-        # A `UsageEvent` is spelled as the tuple it is: one is made for every call.
-        batch = [
-            new_tuple(Settle, (op, amounts, encode((*head, at_us or now_us, *tail)), answer))
-            for op, amounts, head, tail, answer, at_us in ends
-        ]
-        self._deliver(batch)
+        if ends:
+            self._deliver(ends)
 
     def _deliver(self, batch: Sequence[Settle]) -> None:
         try:

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from itertools import count
+from threading import get_ident
 from typing import NamedTuple
 
 from metergate.core import decide
@@ -18,7 +19,7 @@ from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
 from metergate.gate.call import Call, Visit
-from metergate.gate.endings import End, Endings, new_tuple
+from metergate.gate.endings import Endings, new_tuple
 from metergate.gate.members import Member, Members
 from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
@@ -91,6 +92,7 @@ class RequestGate:
         self._prefix = f"req_{secrets.token_hex(8)}"
         self._numbers = count(1)
         self.loop = asyncio.get_running_loop()
+        self.thread = get_ident()
         self.live: dict[str, Call] = {}
         """Calls of this process that have not ended; the worker renews the holds of the long ones."""
         self.endings = Endings(store, clock, self.loop)
@@ -104,27 +106,32 @@ class RequestGate:
         self, member: Member, route: Route, path: str, request_id: str, twin: Twin | None = None
     ) -> Admitted | Awaitable[Admitted]:
         """Hold what a call may cost, or say why not."""
-        now_us = self.clock()
+        return self._try(self._plain(member, route, path, request_id, twin), 1)
+
+    def admit_at_once(
+        self, member: Member, route: Route, path: str, now_us: int
+    ) -> Admitted | Awaitable[Admitted] | None:
+        """The same for a call like one that was admitted a moment ago, and that goes on as soon as it may.
+
+        None where nothing is prepared. Most calls come this way, so it is one piece that makes few objects.
+        """
         prepared = member.prepared.get(route.index)
-        if prepared is None or prepared.valid_until_us <= now_us or twin is not None:
-            return self._try(self._plain(member, route, path, request_id, twin), 1)
-        caller = member.caller
+        if prepared is None or prepared.valid_until_us <= now_us:
+            return None
+        op = f"{self._prefix}{next(self._numbers):08x}"
         expires_at_us = now_us + route.hold_for_us
-        fields = (request_id, prepared.account, caller.generation, prepared.draws, expires_at_us)
-        hold = new_tuple(Hold, (*fields, prepared.terms, request_id, None))
+        fields = (op, prepared.account, member.caller.generation, prepared.draws, expires_at_us)
+        hold = new_tuple(Hold, (*fields, prepared.terms, op, None, True))
         try:
             answers = self.store.hold((hold,), now_us)
         except StoreUnavailable:
-            return self._turned_away(self._plain(member, route, path, request_id, twin), UNAVAILABLE)
+            return self._turned_away(self._plain(member, route, path, op, None), UNAVAILABLE)
         if type(answers) is list and answers[0].status == GRANTED:
             if self._watchers:
-                self.watch.admitted(member, route, path, request_id, prepared.offer.cost)
-            call = Call(self, member, prepared, request_id, request_id, path, answers[0].values)
-            self.live[request_id] = call
+                self.watch.admitted(member, route, path, op, prepared.offer.cost)
+            self.live[op] = call = Call(self, member, prepared, op, op, path, answers[0].values, told=True)
             return call
-        return self._answer(
-            self._plain(member, route, path, request_id, twin), prepared, request_id, answers, 1
-        )
+        return self._answer(self._plain(member, route, path, op, None), prepared, op, answers, 1)
 
     def _plain(self, member: Member, route: Route, path: str, request_id: str, twin: Twin | None) -> Wish:
         """A call as requests make them: the units that the route expects, at the price of the policy."""
@@ -263,7 +270,7 @@ class RequestGate:
         call = Call(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
         self.live[op] = call
         if wish.parent is not None:
-            wish.parent.charges.append(call)
+            wish.parent.charges = (*wish.parent.charges, call)
         return call
 
     def _denied(
@@ -337,10 +344,6 @@ class RequestGate:
         return _shadowed(await passed, refusal)
 
     # -- ends ----------------------------------------------------------------------------------------------
-
-    def end(self, op: str, end: End) -> None:
-        self.live.pop(op, None)
-        self.endings.settle(end)
 
     def release(self, op: str) -> None:
         self.live.pop(op, None)

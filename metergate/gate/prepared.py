@@ -2,9 +2,9 @@
 
 from metergate.core.budget import BALANCE, QUOTA, RATE, SLOTS, UNBOUNDED, UNITS, actual_amounts
 from metergate.core.decide import Offer
-from metergate.core.hold import Terms
+from metergate.core.hold import Outcome, Terms
 from metergate.core.policy import Route
-from metergate.wire import encode_terms, raw_terms
+from metergate.wire import encode_outcome, encode_terms, raw_terms
 
 
 class Prepared:
@@ -16,6 +16,7 @@ class Prepared:
         "cost_header",
         "draws",
         "exact",
+        "expected",
         "limited",
         "measured",
         "offer",
@@ -47,5 +48,8 @@ class Prepared:
             for draw in self.draws
         )
         """Whether there is a rate or a quota to tell the caller about."""
+        outcome = Outcome(offer.units, route.dimensions, offer.cost, "measured", self.amounts, self.raw)
+        self.expected = encode_outcome(outcome) if exact else b""
+        """What an ordinary call comes to, ready for its event; empty where that is known only at its end."""
         self.cost_header: tuple[bytes, bytes] | None = None
         """What the shell says of the cost, once it has said it."""

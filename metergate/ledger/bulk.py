@@ -9,11 +9,15 @@ Names of tables and columns come from `tables`, never from outside; values are a
 import json
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from metergate.ledger.database import Rows, Tx
+
+FEWEST_ALIKE: Final = 8
+MOST_ALIKE: Final = 256
 
 
 def insert(
@@ -26,6 +30,29 @@ def insert(
     if tx.sqlite:
         return tx.sql(text, rows).rowcount
     return tx.sql(text, tuple(map(list, zip(*rows, strict=True)))).rowcount
+
+
+def insert_alike(
+    tx: Tx,
+    table: sa.Table,
+    columns: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    end: tuple[Any, ...],
+    then: str,
+) -> int:
+    """Insert rows into SQLite that all end with the same values, and say how many were written."""
+    # Row after row, the driver lets go of the interpreter and asks for it back, which costs more than the row
+    # when another thread is busy. Few statements of a fixed size are prepared once, and give it back once.
+    start = written = 0
+    while len(rows) - start >= FEWEST_ALIKE:
+        size = MOST_ALIKE
+        while size > len(rows) - start:
+            size //= 2
+        text = _alike(table, tuple(columns), len(rows[0]), size) + " " + then
+        own = chain.from_iterable(rows[start : start + size])
+        written += tx.sql(text, (*end, *own)).rowcount
+        start += size
+    return written + insert(tx, table, columns, [(*row, *end) for row in rows[start:]], then)
 
 
 def replace(tx: Tx, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -42,6 +69,17 @@ def among(tx: Tx, column: str, values: Sequence[str], parameters: Sequence[Any],
         fragment = f"{column} IN (SELECT value FROM json_each(?))"
         return tx.sql(text.format(among=fragment, _="?"), (*parameters, json.dumps(list(values))))
     return tx.sql(text.format(among=f"{column} = ANY(%s::text[])", _="%s"), (*parameters, list(values)))
+
+
+@cache
+def _alike(table: sa.Table, columns: tuple[str, ...], own: int, size: int) -> str:
+    names = ", ".join(f'"{name}"' for name in columns)
+    firsts = ", ".join(f"column{number}" for number in range(1, own + 1))
+    ends = ", ".join("?" for _ in columns[own:])
+    row = f"({', '.join('?' for _ in range(own))})"
+    values = ", ".join([row] * size)
+    # WHERE keeps SQLite from reading an ON CONFLICT behind this as the ON of a join.
+    return f"INSERT INTO {table.name} ({names}) SELECT {firsts}, {ends} FROM (VALUES {values}) WHERE true"
 
 
 @cache

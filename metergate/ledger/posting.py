@@ -5,13 +5,13 @@ of an account become one ledger transaction and every usage row names the transa
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from metergate.core.budget import QUOTA
+from metergate.core.budget import QUOTA, Draw
 from metergate.core.hold import Terms, UsageEvent
 from metergate.ledger import accounts, bulk, tables
 from metergate.ledger.database import Tx
@@ -33,7 +33,7 @@ class Posted(NamedTuple):
     upgrades: list[Upgrade]
 
 
-# What is an event's own, then what it shares with every event of the same terms.
+# What is an event's own, what it shares with events of the same outcome, and with those of the same terms.
 COLUMNS: Final = (
     "id",
     "request_id",
@@ -55,6 +55,8 @@ COLUMNS: Final = (
     "currency",
     "transaction",
 )
+OWN: Final = 4
+"""So many columns differ from call to call."""
 NAMES: Final = ", ".join(f'"{name}"' for name in COLUMNS)
 # A batch whose rows are partly there already goes through a table of its own, which tells the new ones.
 _STAGE: Final = "CREATE TEMPORARY TABLE batch (LIKE usage INCLUDING DEFAULTS) ON COMMIT DROP"
@@ -63,7 +65,7 @@ WITH new AS (INSERT INTO usage ({NAMES}) SELECT {NAMES} FROM batch ON CONFLICT D
 SELECT id FROM batch WHERE id NOT IN (SELECT id FROM new)
 """  # noqa: S608 - the names of our own columns
 _encode = msgspec.json.encode
-_op, _at, _cost = attrgetter("op"), attrgetter("at_us"), attrgetter("cost")
+_op, _at, _cost = attrgetter("op"), attrgetter("at_us"), attrgetter("outcome.cost")
 
 
 def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:
@@ -71,92 +73,104 @@ def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:
     batch = list({event.op: event for event in events}.values())
     if not batch:
         return Posted(0, 0, [])
-    terms = {id(event.terms): event.terms for event in batch}.values()
-    standings = hold_still(tx, {(one.account, one.currency) for one in terms})
+    outcomes = {id(event.outcome): event.outcome for event in batch}.values()
+    standings = hold_still(tx, {(one.terms.account, one.terms.currency) for one in outcomes})
     seqs = dict(zip(standings, reserve(tx, len(standings)), strict=True))
     work = _Work(tx.org, batch, seqs)
-    known = _insert(tx, work.rows)
+    known = _insert(tx, work)
+    new = [event for event in batch if event.op not in known] if known else batch
     if known:
-        work = _Work(tx.org, [event for event in batch if event.op not in known], seqs)
+        work = _Work(tx.org, new, seqs)
     _charge(tx, work.charged, seqs, standings)
     _count(tx, work.totals)
     _remember(tx, work.special)
-    new = len(work.rows)
-    return Posted(new, len(events) - new, _upgrade(tx, work.special))
+    return Posted(len(new), len(events) - len(new), _upgrade(tx, work.special))
 
 
 class _Shared(NamedTuple):
     """What a batch works out once for all events of the same terms."""
 
-    charged: tuple[Any, ...]
-    """The end of a row that costs something."""
-    free: tuple[Any, ...]
-    quotas: tuple[tuple[int, str, str, list[int]], ...]
-    """Per window: the place among the amounts, the text of the budget around its amount, and the total."""
-    charges: list[UsageEvent]
+    purse: Purse
+    fixed: tuple[Any, ...]
+    quotas: tuple[tuple[int, Draw], ...]
+    """The draws on windows, and their places among the amounts."""
+
+
+class _Lot(NamedTuple):
+    """The events of a batch that came to the same: only the beginnings of their rows differ."""
+
+    end: tuple[Any, ...]
+    events: list[UsageEvent]
 
 
 class _Work:
     """What a batch comes to, gathered in one pass, since this is the ledger's only loop over every call."""
 
     def __init__(self, org: int, events: Sequence[UsageEvent], seqs: Mapping[Purse, int]) -> None:
-        self.rows: list[tuple[Any, ...]] = []
+        self.lots: list[_Lot] = []
         self.charged: dict[Purse, list[UsageEvent]] = {}
         self.totals: dict[str, list[int]] = {}
         """Budget name -> what the window was really charged, and until when it lasts."""
         self.special: list[UsageEvent] = []
         """Events with a twin or an upgrade."""
-        shared: dict[int, _Shared] = {}
+        self._shared: dict[int, _Shared] = {}
+        lots: dict[int, tuple[list[UsageEvent], ...]] = {}
         for event in events:
-            op, request_id, at_us, path, units, dimensions, cost, measured, amounts, terms, twin, _ = event
-            # Terms that were read once are one object, and comparing objects is cheaper than comparing terms.
-            if id(terms) not in shared:
-                shared[id(terms)] = self._share(org, terms, seqs)
-            charged, free, quotas, charges = shared[id(terms)]
-            budgets = []
-            for place, before, behind, total in quotas:
-                if amounts[place]:
-                    total[0] += amounts[place]
-                    budgets.append(f"{before}{amounts[place]}{behind}")
-            if cost:
-                charges.append(event)
-            if twin or terms.upgraded_from:
-                self.special.append(event)
-            kinds = _encode(dict(dimensions)).decode() if dimensions else "{}"
-            own = (op, request_id, at_us, path, units, kinds, cost, measured, f"[{','.join(budgets)}]")
-            self.rows.append(own + (charged if cost else free))
+            # Outcomes that were read from the same bytes are one object, and objects are cheap to compare.
+            for_whom = lots.get(id(event.outcome))
+            if for_whom is None:
+                for_whom = lots[id(event.outcome)] = self._lists(event)
+            for each in for_whom:
+                each.append(event)
+        for own, *_ in lots.values():
+            self._add(org, own, seqs)
 
-    def _share(self, org: int, terms: Terms, seqs: Mapping[Purse, int]) -> _Shared:
-        purse = (terms.account, terms.currency)
-        fixed = (org, *terms[: Terms._fields.index("draws")])
-        quotas = tuple(
-            (
-                place,
-                f"[{_encode(draw.name).decode()},",
-                f",{draw.until_us}]",
-                self.totals.setdefault(draw.name, [0, draw.until_us]),
-            )
-            for place, draw in enumerate(terms.draws)
-            if draw.kind == QUOTA
-        )
-        charges = self.charged.setdefault(purse, [])
-        return _Shared((*fixed, seqs[purse]), (*fixed, None), quotas, charges)
+    def _lists(self, event: UsageEvent) -> tuple[list[UsageEvent], ...]:
+        """Where the events of an outcome are gathered: its lot, and what their purse has to pay."""
+        terms = event.outcome.terms
+        if not event.outcome.cost:
+            return ([],)
+        return [], self.charged.setdefault((terms.account, terms.currency), [])
+
+    def _add(self, org: int, events: list[UsageEvent], seqs: Mapping[Purse, int]) -> None:
+        units, dimensions, cost, measured, amounts, terms = events[0].outcome
+        shared = self._shared.get(id(terms))
+        if shared is None:
+            shared = self._shared[id(terms)] = _share(org, terms)
+        budgets = [(draw.name, amounts[at], draw.until_us) for at, draw in shared.quotas if amounts[at]]
+        for name, amount, until_us in budgets:
+            self.totals.setdefault(name, [0, until_us])[0] += amount * len(events)
+        kinds = _encode(dict(dimensions)).decode()
+        own = (units, kinds, cost, measured, _encode(budgets).decode())
+        self.lots.append(_Lot((*own, *shared.fixed, seqs[shared.purse] if cost else None), events))
+        self.special += [event for event in events if event.twin or terms.upgraded_from]
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        return ((*event[:OWN], *lot.end) for lot in self.lots for event in lot.events)
 
 
-def _insert(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
+def _share(org: int, terms: Terms) -> _Shared:
+    quotas = tuple([(at, draw) for at, draw in enumerate(terms.draws) if draw.kind == QUOTA])
+    return _Shared((terms.account, terms.currency), (org, *terms[: Terms._fields.index("draws")]), quotas)
+
+
+def _insert(tx: Tx, work: _Work) -> set[str]:
     """Insert the rows that are new, and answer with the ids of the ones that are not."""
-    if tx.sqlite:
-        return _insert_sqlite(tx, rows)
-    return _insert_postgres(tx, rows)
+    return _insert_sqlite(tx, work.lots) if tx.sqlite else _insert_postgres(tx, list(work.rows()))
 
 
-def _insert_sqlite(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
+def _insert_sqlite(tx: Tx, lots: list[_Lot]) -> set[str]:
     last = tx.sql("SELECT coalesce(max(seq), 0) FROM usage").scalar_one()
-    if bulk.insert(tx, tables.usage, COLUMNS, rows, "ON CONFLICT DO NOTHING") == len(rows):
+    written = 0
+    for end, events in lots:
+        own = [event[:OWN] for event in events]
+        written += bulk.insert_alike(tx, tables.usage, COLUMNS, own, end, "ON CONFLICT DO NOTHING")
+    ids = [event.op for lot in lots for event in lot.events]
+    if written == len(ids):
         return set()
     # Whoever writes to SQLite writes alone, so the rows after the last one are this batch's.
     new = set(tx.sql("SELECT id FROM usage WHERE seq > ? AND org = ?", (last, tx.org)).scalars())
-    return {row[0] for row in rows} - new
+    return set(ids) - new
 
 
 def _insert_postgres(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:

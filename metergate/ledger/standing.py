@@ -16,7 +16,7 @@ from metergate.ledger.database import Tx
 from metergate.ledger.transactions import BREAKAGE, CREDITS, DEBT, FUNDING, REVENUE, Line
 
 _at: Final = attrgetter("at_us")
-_cost: Final = attrgetter("cost")
+_cost: Final = attrgetter("outcome.cost")
 _COLUMNS: Final = ("org", "account", "currency", "balance", "debt")
 
 Purse = tuple[str, str]

@@ -38,9 +38,9 @@ from metergate.ports import (
 )
 from metergate.store import journal as records
 from metergate.store.journal import Journal, segment_of
-from metergate.store.outbox import Outbox
+from metergate.store.outbox import EVENTS_AT_ONCE, Outbox
 from metergate.store.twins import Twins
-from metergate.wire import encode_hold
+from metergate.wire import Event, decode_events, encode_event, encode_hold
 
 ENDED_KEPT = 16_384
 """How many ended operations answer a repetition; after that the ledger's unique id is the guard."""
@@ -62,11 +62,11 @@ class _Open:
 
     __slots__ = ("expires_at_us", "hold", "position", "values")
 
-    def __init__(self, hold: Hold, values: tuple[int, ...], expires_at_us: int) -> None:
+    def __init__(self, hold: Hold, values: tuple[int, ...], expires_at_us: int, position: int) -> None:
         self.hold = hold
         self.values = values
         self.expires_at_us = expires_at_us
-        self.position = UNDISPATCHED
+        self.position = position
         """Where the journal tells that the call was dispatched."""
 
 
@@ -81,6 +81,7 @@ class EmbeddedStore:
         self._generations: dict[str, int] = {}
         self._open: dict[str, _Open] = {}
         self._ended: dict[str, bytes | Held] = {}
+        """How operations ended: the joined events among which a settle's is, nothing for a release."""
         self._ended_before: dict[str, bytes | Held] = {}
         self._outbox = Outbox(journal)
         self._adjusted: dict[str, int] = {}
@@ -97,7 +98,7 @@ class EmbeddedStore:
         refused = self._unfit(hold, now_us)
         if refused is not None:
             return refused
-        op, _, _, draws, expires_at_us, _, _, twin = hold
+        op, _, _, draws, expires_at_us, _, _, twin, dispatched = hold
         budgets = self._budgets
         values: list[int] = []
         for draw in draws:
@@ -109,11 +110,13 @@ class EmbeddedStore:
                 return denied
             values.append(taken)
         granted = tuple(values)
+        # The journal comes first: where it cannot be written, nothing has changed.
+        position = self._write_dispatch(hold) if dispatched else UNDISPATCHED
         for draw, taken in zip(draws, granted):  # noqa: B905  both come from the draws
             if draw.until_us and draw.name not in budgets:
                 self._ends.setdefault(draw.until_us, []).append(draw.name)
             budgets[draw.name] = taken
-        self._open[op] = _Open(hold, granted, expires_at_us)
+        self._open[op] = _Open(hold, granted, expires_at_us, position)
         if twin is not None:
             self._twins.began(twin)
         return new_tuple(Held, (GRANTED, granted, 0, 0, None))
@@ -148,24 +151,23 @@ class EmbeddedStore:
         opened.position = self._write_dispatch(opened.hold)
 
     def settle(self, batch: Sequence[Settle], now_us: int) -> Sequence[str]:
-        events: list[bytes] = []
+        events: list[Event] = []
         answers = [self._settle(each, events) for each in batch]
-        if events:
-            self._outbox.put(events)
+        for start in range(0, len(events), EVENTS_AT_ONCE):
+            self._put_out(events[start : start + EVENTS_AT_ONCE])
         return answers
 
-    def _settle(self, settle: Settle, events: list[bytes]) -> str:
+    def _settle(self, settle: Settle, events: list[Event]) -> str:
         op, amounts, event, answer = settle
         opened = self._open.pop(op, None)
         if opened is None:
-            return self._again(op, event)
+            return self._settled_again(op, event, events)
         hold = opened.hold
         if amounts is not None:
             self._correct(hold.draws, amounts)
         if hold.twin is not None:
             self._twins.ended(hold.twin, answer)
         events.append(event)
-        self._end(op, event)
         return DONE
 
     def _correct(self, draws: Sequence[Draw], amounts: Sequence[int]) -> None:
@@ -180,7 +182,7 @@ class EmbeddedStore:
     def _release(self, op: str) -> str:
         opened = self._open.pop(op, None)
         if opened is None:
-            return self._again(op, b"")
+            return self._released_again(op)
         if opened.position != UNDISPATCHED:
             self._try_write(records.RELEASED, op.encode())
         self._correct(opened.hold.draws, [0] * len(opened.hold.draws))
@@ -317,18 +319,30 @@ class EmbeddedStore:
 
     def _end(self, op: str, how: bytes | Held) -> None:
         self._ended[op] = how
+        self._make_room()
+
+    def _make_room(self) -> None:
         if len(self._ended) >= ENDED_KEPT:
             self._ended_before, self._ended = self._ended, {}
 
     def _how_ended(self, op: str) -> bytes | Held | None:
         return self._ended.get(op, self._ended_before.get(op))
 
-    def _again(self, op: str, event: bytes) -> str:
-        """A hold that is not open is ended again: the same way is fine, another is a conflict."""
+    def _settled_again(self, op: str, event: Event, batch: Sequence[Event]) -> str:
+        """A hold that is not open is settled: the same way as before is fine, another is a conflict."""
+        ended = self._how_ended(op)
+        before = [each for each in batch if each[0] == op]
+        if ended is None and not before:
+            return UNKNOWN
+        if isinstance(ended, bytes) and ended:
+            before = [encode_event(each) for each in decode_events(ended) if each.op == op]
+        return DONE if event in before else CONFLICT
+
+    def _released_again(self, op: str) -> str:
         ended = self._how_ended(op)
         if ended is None:
             return UNKNOWN
-        return DONE if ended == event else CONFLICT
+        return DONE if ended == b"" else CONFLICT
 
     def _forget_windows(self, now_us: int) -> None:
         for until in [until for until in self._ends if until + LATE_US <= now_us]:
@@ -347,6 +361,11 @@ class EmbeddedStore:
             raise StoreUnavailable(
                 f"The journal cannot grow ({error.strerror}); make room in the data folder."
             ) from error
+
+    def _put_out(self, events: list[Event]) -> None:
+        joined = self._outbox.put(events)
+        self._ended.update(dict.fromkeys([event[0] for event in events], joined))
+        self._make_room()
 
     def _try_write(self, kind: int, payload: bytes) -> int | None:
         try:

@@ -6,10 +6,10 @@ from itertools import islice
 
 from metergate.ports import DONE, UNKNOWN, Entry
 from metergate.store.journal import SETTLED, Journal
-from metergate.wire import count_events, join_events
+from metergate.wire import Event, count_events, join_events
 
 EVENTS_AT_ONCE = 64
-"""An entry, and its record in the journal, hold at most this many events."""
+"""An entry, and its record in the journal, should hold at most this many events."""
 
 
 class Outbox:
@@ -26,15 +26,14 @@ class Outbox:
         """How many entries the journal has not taken since it last had room."""
         self._unjournalled = 0
 
-    def put(self, events: list[bytes]) -> None:
-        """Write events to the journal and keep them, in entries of a bounded size."""
-        for start in range(0, len(events), EVENTS_AT_ONCE):
-            some = events[start : start + EVENTS_AT_ONCE]
-            joined = join_events(some)
-            position = self._write(joined)
-            self._entries[position] = joined
-            self._order.append(position)
-            self.waiting += len(some)
+    def put(self, events: Sequence[Event]) -> bytes:
+        """Write the events of one entry to the journal, keep them, and answer with what is kept."""
+        joined = join_events(events)
+        position = self._write(joined)
+        self._entries[position] = joined
+        self._order.append(position)
+        self.waiting += len(events)
+        return joined
 
     def _write(self, joined: bytes) -> int:
         if self._journal is not None:

@@ -10,6 +10,7 @@ from metergate.core.hold import (
     RELEASED,
     SETTLED,
     TRANSITIONS,
+    Outcome,
     Terms,
     UsageEvent,
     after,
@@ -50,5 +51,5 @@ def test_a_call_whose_end_nobody_saw_costs_what_its_terms_say() -> None:
     )
     terms = Terms("a", "k", "p", "v", "", "GET /", "calls", "USD", draws, unknown_units=2, unknown_cost=70)
     assert unknown_outcome("op", "req", terms, ("twin", "print", 5), 9) == UsageEvent(
-        "op", "req", 9, "", 2, (), 70, "unknown", (1, 2, 70), terms, ("twin", "print", 5)
+        "op", "req", 9, "", Outcome(2, (), 70, "unknown", (1, 2, 70), terms), ("twin", "print", 5)
     )

@@ -3,7 +3,7 @@
 import itertools
 
 from metergate.core.budget import BALANCE, COST, QUOTA, UNBOUNDED, UNITS, Draw
-from metergate.core.hold import Terms, UsageEvent
+from metergate.core.hold import Outcome, Terms, UsageEvent
 from metergate.ledger import Ledger, Tx, accounts, grants
 from metergate.ledger.verify import verify
 
@@ -48,9 +48,8 @@ def call(
     )
     op = op or f"op{next(_numbers)}"
     amounts = (cost, units) if window else (cost,)
-    return UsageEvent(
-        op, op, at_us, "/x", units, (("kind", "a"),), cost, "counted", amounts, terms, twin, answer
-    )
+    outcome = Outcome(units, (("kind", "a"),), cost, "counted", amounts, terms)
+    return UsageEvent(op, op, at_us, "/x", outcome, twin, answer)
 
 
 def open_account(tx: Tx, id: str = "a", credit: int = 0) -> None:

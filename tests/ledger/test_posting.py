@@ -189,7 +189,8 @@ def test_a_request_is_found_with_all_it_was_charged_for(ledger: Ledger) -> None:
 
 
 def test_an_odd_character_does_not_hold_up_the_batch(ledger: Ledger) -> None:
-    odd = call(cost=1)._replace(path="/x\x00y", dimensions=(("model", "m\x00"),))
+    plain = call(cost=1)
+    odd = plain._replace(path="/x\x00y", outcome=plain.outcome._replace(dimensions=(("model", "m\x00"),)))
     with ledger.write() as tx:
         open_account(tx, credit=USD)
         assert post(tx, [call(cost=1), odd, call(cost=1)]).new == 3

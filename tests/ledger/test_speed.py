@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from metergate.core.budget import BALANCE, COST, QUOTA, RATE, UNBOUNDED, UNITS, Draw
-from metergate.core.hold import Terms, UsageEvent
+from metergate.core.hold import Outcome, Terms, UsageEvent
 from metergate.ledger import Ledger, Tx
 from metergate.ledger.posting import post
 from tests.ledger.calls import MONTH_END, START, USD, open_account
@@ -26,15 +26,17 @@ PLAIN = """CREATE TABLE plain (org BIGINT, id TEXT, request_id TEXT, account TEX
 
 
 def events(numbers: Iterator[int]) -> list[UsageEvent]:
-    terms = {account: terms_of(account) for account in ACCOUNTS}
+    outcomes = [outcome_of(account) for account in ACCOUNTS]
     made = []
     for number in (next(numbers) for _ in range(BATCH)):
         op = f"{number:016x}a1b2c3d4e5f60708"
-        own = terms[ACCOUNTS[number % len(ACCOUNTS)]]
-        kinds = (("model", "gpt-4o"),)
         path = "/v1/chat/completions"
-        made.append(UsageEvent(op, op, START + number, path, 17, kinds, 1000, "response", (1000, 17, 1), own))
+        made.append(UsageEvent(op, op, START + number, path, outcomes[number % len(ACCOUNTS)]))
     return made
+
+
+def outcome_of(account: str) -> Outcome:
+    return Outcome(17, (("model", "gpt-4o"),), 1000, "response", (1000, 17, 1), terms_of(account))
 
 
 def terms_of(account: str) -> Terms:

@@ -20,6 +20,7 @@ from metergate.ports import (
     Hold,
     Settle,
 )
+from metergate.wire import Event
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Known:
     hold: Hold
     values: tuple[int, ...]
     state: str = life.HELD
-    end: bytes = b""
+    end: Event | None = None
     expires_at_us: int = 0
 
 
@@ -40,7 +41,7 @@ class Model:
     generations: dict[str, int] = field(default_factory=dict)
     calls: dict[str, Known] = field(default_factory=dict)
     denied: dict[str, Held] = field(default_factory=dict)
-    outbox: list[bytes] = field(default_factory=list)
+    outbox: list[Event] = field(default_factory=list)
 
     def hold(self, hold: Hold, now_us: int) -> Held:
         if hold.op in self.denied:
@@ -81,10 +82,10 @@ class Model:
         return DONE if answer == GRANTED else answer
 
     def release(self, op: str) -> str:
-        answer = self._end(op, "release", b"", None)
+        answer = self._end(op, "release", None, None)
         return DONE if answer == GRANTED else answer
 
-    def _end(self, op: str, step: str, end: bytes, amounts: tuple[int, ...] | None) -> str:
+    def _end(self, op: str, step: str, end: Event | None, amounts: tuple[int, ...] | None) -> str:
         """GRANTED when this is the first end of the call, else the answer to a repetition."""
         known = self.calls.get(op)
         if known is None:

@@ -169,6 +169,20 @@ def test_a_dispatch_that_finds_no_room_says_so(tmp_path: Path) -> None:
     assert journalled(tmp_path)[-1] == (DISPATCHED, "b")
 
 
+def test_a_hold_that_cannot_tell_of_its_dispatch_takes_nothing(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    start(store, "a")
+    settle(store, "a", size=840)
+    before = store.state([AskBudget("credits:acct")])
+    draws = (Draw(BALANCE, "credits:acct", 1, 0, 0, 0, COST),)
+    hold = Hold("b", "acct", 1, draws, START_US + HOUR_US, TERMS, "req-b", dispatched=True)
+    with full_disk(), pytest.raises(StoreUnavailable, match=r"cannot grow"):
+        store.hold([hold], START_US)
+    assert store.state([AskBudget("credits:acct")]) == before
+    assert store.hold([hold], START_US)[0].status == GRANTED
+    assert journalled(tmp_path)[-1] == (DISPATCHED, "b")
+
+
 def test_an_event_that_was_not_journalled_costs_no_event_that_was(tmp_path: Path) -> None:
     """Its place in the outbox says nothing of the segments that the events behind it need."""
     store = opened(tmp_path)

@@ -18,7 +18,7 @@ from metergate.store.embedded import REAPER_LEASE_US, EmbeddedStore
 from metergate.store.journal import Journal
 from metergate.testing.clock import START_US
 from metergate.testing.conformance.bench import an_event
-from metergate.wire import decode_events, decode_hold, encode_event, encode_terms, join_events
+from metergate.wire import Event, decode_events, decode_hold, encode_event, encode_terms, join_events
 from tests.store.model import Model
 
 TERMS = encode_terms(Terms("a", "", "", "", "", "", "", "USD", ()))
@@ -154,7 +154,7 @@ class EmbeddedStoreMachine(RuleBasedStateMachine):
 
     def check_journal(self) -> None:
         """A process that dies now leaves everything that another must know."""
-        settled: set[bytes] = set()
+        settled: set[Event] = set()
         running: dict[str, None] = {}
         for kind, payload in journal.read(Path(self.folder.name)):
             if kind == journal.DISPATCHED:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from metergate.core.budget import BALANCE, COST, Draw
-from metergate.core.hold import Terms, UsageEvent
+from metergate.core.hold import Outcome, Terms, UsageEvent
 from metergate.core.idempotency import Twin
 from metergate.ledger import accounts, grants, usage
 from metergate.ledger.database import Ledger
@@ -49,7 +49,8 @@ class House:
             self.store.dispatch(op)
 
     def settle(self, *ops: str, terms: Terms = TERMS) -> None:
-        events = [UsageEvent(op, op, self.clock(), "/", 1, (), 10, "measured", (10,), terms) for op in ops]
+        outcome = Outcome(1, (), 10, "measured", (10,), terms)
+        events = [UsageEvent(op, op, self.clock(), "/", outcome) for op in ops]
         self.store.settle([Settle(e.op, None, encode_event(e)) for e in events], self.clock())
 
     def balance(self) -> int:

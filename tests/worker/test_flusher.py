@@ -58,7 +58,8 @@ async def test_an_event_that_nobody_can_read_is_kept_and_blocks_nobody(tmp_path:
     async with a_house(tmp_path) as house:
         house.hold("broken")
         house.hold("fine")
-        house.store.settle((Settle("broken", None, b"\xc1nonsense"),), house.clock())
+        broken = ("broken", "broken", house.clock(), "/", b"\xc1nonsense", None, None)
+        house.store.settle((Settle("broken", None, broken),), house.clock())
         house.settle("fine")
         await Flusher(house.store, house.ledger, house.clock).run_dry()
         assert [row.id for row in await house.rows()] == ["fine"]

@@ -9,7 +9,7 @@ import pytest
 
 from metergate.core.budget import BALANCE, COST, QUOTA, RATE, SLOTS, UNITS, Draw
 from metergate.core.facts import AccountFacts, Caller
-from metergate.core.hold import Terms, UsageEvent
+from metergate.core.hold import Outcome, Terms, UsageEvent
 from metergate.core.idempotency import Twin
 from metergate.ports import (
     DONE,
@@ -27,7 +27,7 @@ from metergate.ports import (
     Told,
 )
 from metergate.testing.clock import FakeClock
-from metergate.wire import decode_events, encode_event, encode_terms, raw_terms
+from metergate.wire import Event, decode_events, encode_event, encode_terms, raw_terms
 
 T = TypeVar("T")
 
@@ -39,8 +39,11 @@ HOUR_US = 3600 * 10**6
 TERMS = encode_terms(Terms("acct", "", "", "", "", "", "", "USD", ()))
 
 
-def an_event(op: str, path: str = "/") -> bytes:
-    return encode_event(UsageEvent(op, f"req-{op}", 0, path, 1, (), 1, "measured", (1,), raw_terms(TERMS)))
+OUTCOME = Outcome(1, (), 1, "measured", (1,), raw_terms(TERMS))
+
+
+def an_event(op: str, path: str = "/") -> Event:
+    return encode_event(UsageEvent(op, f"req-{op}", 0, path, OUTCOME))
 
 
 async def answered(answer: Answers[T]) -> Sequence[T]:

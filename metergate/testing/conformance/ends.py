@@ -196,6 +196,14 @@ class EndTests(OnBench):
         await bench.release("long")
         assert await bench.renew("long", "short") == [UNKNOWN, DONE]
 
+    async def test_a_hold_can_tell_that_its_call_goes_on(self, bench: Bench) -> None:
+        await bench.account(balance=10)
+        going_on = (await bench.a_hold(money(1), op="a"))._replace(dispatched=True)
+        too_much = (await bench.a_hold(money(10), op="b"))._replace(dispatched=True)
+        assert [each.status for each in await bench.send(going_on, too_much)] == [GRANTED, DENIED]
+        bench.clock.advance(seconds=7200)
+        assert [(each.op, each.dispatched) for each in await bench.expire()] == [("a", True)]
+
     async def test_a_hold_that_was_made_again_is_dispatched_once_and_ends_once(self, bench: Bench) -> None:
         await bench.account(balance=100)
         hold = await bench.a_hold(money(10), slot(1))
