@@ -88,16 +88,16 @@ async def test_both_and_a_key_that_nobody_knows(server: Server) -> None:
 
 
 async def test_a_limit_that_ends_far_away_is_not_tried_again(server: Server) -> None:
-    """A quota of the day: both give up at once with their class for 429."""
+    """A quota of the year: both give up at once with their class for 429."""
     key = await server.customer("far")
-    assert await ask_openai(server, key, "/daily/first") == "hello"
+    assert await ask_openai(server, key, "/yearly/first") == "hello"
     with pytest.raises(openai.RateLimitError) as caught:
-        await ask_openai(server, key, "/daily/openai")
+        await ask_openai(server, key, "/yearly/openai")
     assert caught.value.code == "quota_exceeded"
     with pytest.raises(anthropic.RateLimitError):
-        await ask_anthropic(server, key, "/daily/anthropic")
-    assert came(server, "/daily/openai/chat/completions") == 1
-    assert came(server, "/daily/anthropic/v1/messages") == 1
+        await ask_anthropic(server, key, "/yearly/anthropic")
+    assert came(server, "/yearly/openai/chat/completions") == 1
+    assert came(server, "/yearly/anthropic/v1/messages") == 1
 
 
 async def test_a_plan_that_is_too_small_is_a_permission_error(server: Server) -> None:
