@@ -1,5 +1,6 @@
 """What the official SDKs make of a refusal: the right exception, and no useless retry."""
 
+import asyncio
 from collections.abc import Iterator
 
 import anthropic
@@ -26,7 +27,8 @@ def came(server: Server, path: str) -> int:
 
 
 async def ask_openai(server: Server, key: str, base: str, **more: str) -> str:
-    async with openai.AsyncOpenAI(api_key=key, base_url=server.url + base, timeout=DEADLINE_S) as client:
+    url = server.url + base
+    async with asyncio.timeout(DEADLINE_S), openai.AsyncOpenAI(api_key=key, base_url=url) as client:
         answer = await client.chat.completions.create(
             model="m", messages=[{"role": "user", "content": "hi"}], extra_headers=more
         )
@@ -35,7 +37,7 @@ async def ask_openai(server: Server, key: str, base: str, **more: str) -> str:
 
 async def ask_anthropic(server: Server, key: str, base: str) -> str:
     url = server.url + base
-    async with anthropic.AsyncAnthropic(api_key=key, base_url=url, timeout=DEADLINE_S) as client:
+    async with asyncio.timeout(DEADLINE_S), anthropic.AsyncAnthropic(api_key=key, base_url=url) as client:
         answer = await client.messages.create(
             model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
         )
