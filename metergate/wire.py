@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from metergate.core.hold import Outcome, Terms, TwinFields, UsageEvent
+from metergate.core.lots import Lot, lots_of
 
 T = TypeVar("T")
 
@@ -18,6 +19,7 @@ REMEMBERED = 4096
 
 Unreadable = msgspec.DecodeError
 """Bytes that are none of ours."""
+MISFIT = "The columns of a batch of events do not fit together."
 
 Event = tuple[str, str, int, str, bytes, TwinFields | None, bytes | None]
 """A `UsageEvent` whose outcome is encoded."""
@@ -49,7 +51,7 @@ class _Outcome(NamedTuple):
 _terms = msgspec.msgpack.Decoder(Terms)
 _outcome = msgspec.msgpack.Decoder(_Outcome)
 _columns = msgspec.msgpack.Decoder(_Columns)
-_hold = msgspec.msgpack.Decoder(tuple[str, str, Terms, TwinFields | None])
+_hold = msgspec.msgpack.Decoder(tuple[str, str, bytes, TwinFields | None])
 _remembered: dict[bytes, Outcome] = {}
 _remembered_terms: dict[bytes, Terms] = {}
 
@@ -125,12 +127,23 @@ def decode_events(joined: bytes) -> list[UsageEvent]:
         own = [known[place] for place in places]
         return list(map(_event, zip(ops, request_ids, instants, paths, own, twins, answers, strict=True)))
     except (IndexError, ValueError) as error:
-        raise Unreadable("The columns of a batch of events do not fit together.") from error
+        raise Unreadable(MISFIT) from error
+
+
+def decode_lots(joined: bytes) -> list[Lot]:
+    """The same events as lots; those of one outcome are there without a step of Python for each."""
+    outcomes, places, ops, request_ids, instants, paths, twins, _ = _columns.decode(joined[4:])
+    if len(outcomes) != 1 or any(twins):
+        return lots_of(decode_events(joined))
+    if any(places) or not len(places) == len(ops) == len(request_ids) == len(instants) == len(paths):
+        raise Unreadable(MISFIT)
+    return [Lot(decode_outcome(outcomes[0]), ops, request_ids, instants, paths, [])]
 
 
 def encode_hold(op: str, request_id: str, terms: bytes, twin: TwinFields | None) -> bytes:
-    return encode((op, request_id, msgspec.Raw(terms), twin))
+    return encode((op, request_id, terms, twin))
 
 
 def decode_hold(data: bytes) -> tuple[str, str, Terms, TwinFields | None]:
-    return _hold.decode(data)
+    op, request_id, terms, twin = _hold.decode(data)
+    return op, request_id, decode_terms(terms), twin

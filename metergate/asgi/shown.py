@@ -15,11 +15,11 @@ def headers(call: Call, show: Show) -> Headers:
     found = [(b"metergate-request-id", call.request_id.encode())]
     if show.cost and prepared.exact:
         if prepared.cost_header is None:
-            cost = plain(prepared.offer.cost, prepared.offer.terms.currency)
+            cost = plain(prepared.offer.cost, prepared.currency)
             prepared.cost_header = (b"metergate-cost", cost.encode())
         found.append(prepared.cost_header)
     if show.balance and prepared.balance >= 0:
-        balance = plain(call.values[prepared.balance], prepared.offer.terms.currency)
+        balance = plain(call.values[prepared.balance], prepared.currency)
         found.append((b"metergate-balance", balance.encode()))
     if show.limits and prepared.limited:
         found += limits(prepared.draws, call.values, call.gate.clock())

@@ -38,19 +38,18 @@ class Draw(NamedTuple):
 
 def take(draw: Draw, value: int, now_us: int) -> int | None:
     """The value after the draw, or None when it does not fit."""
-    kind = draw.kind
-    amount = draw.amount
+    kind, _, amount, low, high, _, _ = draw
     if kind == BALANCE:
         left = value - amount
-        return left if left >= draw.low else None
+        return left if left >= low else None
     if kind == QUOTA:
         used = value + amount
-        return used if value >= draw.low and used <= draw.high else None
+        return used if value >= low and used <= high else None
     if kind == RATE:
-        arrival = max(value, now_us) + amount * draw.low
-        return arrival if arrival - now_us <= draw.high else None
+        arrival = max(value, now_us) + amount * low
+        return arrival if arrival - now_us <= high else None
     opened = value + amount
-    return opened if opened <= draw.high else None
+    return opened if opened <= high else None
 
 
 def correct(draw: Draw, value: int, actual: int) -> int:

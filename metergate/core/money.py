@@ -74,15 +74,13 @@ _ZEROS = ["0" * (9 - places) for places in range(10)]
 def plain(nanos: int, currency: str = "USD") -> str:
     """The amount as decimal text: the currency's decimals when they are exact, else 6, else 9."""
     places = exponent(currency)
-    digits = f"{abs(nanos):010d}"
-    whole, fraction = digits[:-9], digits[-9:]
-    if fraction[6:] != "000":
-        text = f"{whole}.{fraction}"
-    elif fraction[places:] != _ZEROS[places]:
-        text = f"{whole}.{fraction[:6]}"
-    else:
-        text = f"{whole}.{fraction[:places]}" if places else whole
-    return "-" + text if nanos < 0 else text
+    # Every answer tells a balance in this form, hence no more than two texts for the usual one.
+    digits = f"{nanos:011d}" if nanos < 0 else f"{nanos:010d}"
+    if not digits.endswith("000"):
+        return f"{digits[:-9]}.{digits[-9:]}"
+    if not digits.endswith(_ZEROS[places]):
+        return f"{digits[:-9]}.{digits[-9:-3]}"
+    return f"{digits[:-9]}.{digits[-9 : places - 9]}" if places else digits[:-9]
 
 
 def as_json(nanos: int, currency: str) -> dict[str, str | int]:

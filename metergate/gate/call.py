@@ -222,15 +222,6 @@ class Call:
         self._tell(prepared.as_held if amounts is prepared.amounts else amounts, outcome)
 
     def _tell(self, amounts: tuple[int, ...] | None, outcome: bytes) -> None:
-        gate, twin = self.gate, self.twin
+        gate = self.gate
         gate.live.pop(self.op, None)
-        gate.endings.settle(
-            self.op,
-            amounts,
-            self.request_id,
-            self.at_us,
-            self.path,
-            outcome,
-            twin.fields if twin else None,
-            self.answer,
-        )
+        gate.endings.settle(self, amounts, outcome)

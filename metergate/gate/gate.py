@@ -119,11 +119,19 @@ class RequestGate:
         if prepared is None or prepared.valid_until_us <= now_us:
             return None
         op = f"{self._prefix}{next(self._numbers):08x}"
-        expires_at_us = now_us + route.hold_for_us
-        fields = (op, prepared.account, member.caller.generation, prepared.draws, expires_at_us)
-        hold = new_tuple(Hold, (*fields, prepared.terms, op, None, True))
+        hold = (
+            op,
+            prepared.account,
+            member.caller.generation,
+            prepared.draws,
+            now_us + route.hold_for_us,
+            prepared.terms,
+            op,
+            None,
+            True,
+        )
         try:
-            answers = self.store.hold((hold,), now_us)
+            answers = self.store.hold((new_tuple(Hold, hold),), now_us)
         except StoreUnavailable:
             return self._turned_away(self._plain(member, route, path, op, None), UNAVAILABLE)
         if type(answers) is list and answers[0].status == GRANTED:

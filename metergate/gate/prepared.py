@@ -14,6 +14,7 @@ class Prepared:
         "as_held",
         "balance",
         "cost_header",
+        "currency",
         "draws",
         "exact",
         "expected",
@@ -29,6 +30,7 @@ class Prepared:
     def __init__(self, offer: Offer, route: Route, *, exact: bool, measured: bool) -> None:
         self.offer = offer
         self.account = offer.terms.account
+        self.currency = offer.terms.currency
         self.route = route
         self.draws = offer.terms.draws
         self.terms: bytes = encode_terms(offer.terms)

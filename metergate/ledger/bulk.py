@@ -36,23 +36,28 @@ def insert_alike(
     tx: Tx,
     table: sa.Table,
     columns: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
+    own: Sequence[Sequence[Any]],
     end: tuple[Any, ...],
     then: str,
 ) -> int:
-    """Insert rows into SQLite that all end with the same values, and say how many were written."""
+    """Insert rows into SQLite that all end with the same values, and say how many were written.
+
+    `own` are the first columns, each with a value for every row.
+    """
     # Row after row, the driver lets go of the interpreter and asks for it back, which costs more than the row
     # when another thread is busy. Few statements of a fixed size are prepared once, and give it back once.
     start = written = 0
-    while len(rows) - start >= FEWEST_ALIKE:
+    count = len(own[0])
+    while count - start >= FEWEST_ALIKE:
         size = MOST_ALIKE
-        while size > len(rows) - start:
+        while size > count - start:
             size //= 2
-        text = _alike(table, tuple(columns), len(rows[0]), size) + " " + then
-        own = chain.from_iterable(rows[start : start + size])
-        written += tx.sql(text, (*end, *own)).rowcount
+        text = _alike(table, tuple(columns), len(own), size) + " " + then
+        rows = zip(*[values[start : start + size] for values in own], strict=True)
+        written += tx.sql(text, (*end, *chain.from_iterable(rows))).rowcount
         start += size
-    return written + insert(tx, table, columns, [(*row, *end) for row in rows[start:]], then)
+    rest = zip(*[values[start:] for values in own], strict=True)
+    return written + insert(tx, table, columns, [(*row, *end) for row in rest], then)
 
 
 def replace(tx: Tx, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:

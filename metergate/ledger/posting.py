@@ -5,14 +5,14 @@ of an account become one ledger transaction and every usage row names the transa
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from metergate.core.budget import QUOTA, Draw
 from metergate.core.hold import Terms, UsageEvent
+from metergate.core.lots import Lot, lots_of, merged, without
 from metergate.ledger import accounts, bulk, tables
 from metergate.ledger.database import Tx
 from metergate.ledger.standing import Purse, Standing, hold_still, save
@@ -55,8 +55,6 @@ COLUMNS: Final = (
     "currency",
     "transaction",
 )
-OWN: Final = 4
-"""So many columns differ from call to call."""
 NAMES: Final = ", ".join(f'"{name}"' for name in COLUMNS)
 # A batch whose rows are partly there already goes through a table of its own, which tells the new ones.
 _STAGE: Final = "CREATE TEMPORARY TABLE batch (LIKE usage INCLUDING DEFAULTS) ON COMMIT DROP"
@@ -65,26 +63,29 @@ WITH new AS (INSERT INTO usage ({NAMES}) SELECT {NAMES} FROM batch ON CONFLICT D
 SELECT id FROM batch WHERE id NOT IN (SELECT id FROM new)
 """  # noqa: S608 - the names of our own columns
 _encode = msgspec.json.encode
-_op, _at, _cost = attrgetter("op"), attrgetter("at_us"), attrgetter("outcome.cost")
 
 
 def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:
     """Write the events that are not in the ledger yet, and what they cost."""
-    batch = list({event.op: event for event in events}.values())
-    if not batch:
+    return post_lots(tx, lots_of(events))
+
+
+def post_lots(tx: Tx, lots: Sequence[Lot]) -> Posted:
+    """The same for events that were read as lots."""
+    lots = merged(lots)
+    if not lots:
         return Posted(0, 0, [])
-    outcomes = {id(event.outcome): event.outcome for event in batch}.values()
-    standings = hold_still(tx, {(one.terms.account, one.terms.currency) for one in outcomes})
+    standings = hold_still(tx, {(lot.outcome.terms.account, lot.outcome.terms.currency) for lot in lots})
     seqs = dict(zip(standings, reserve(tx, len(standings)), strict=True))
-    work = _Work(tx.org, batch, seqs)
+    work = _Work(tx.org, lots, seqs)
+    came = work.count
     known = _insert(tx, work)
-    new = [event for event in batch if event.op not in known] if known else batch
-    if known:
-        work = _Work(tx.org, new, seqs)
+    if known is not None:
+        work = _Work(tx.org, without(lots, known), seqs)
     _charge(tx, work.charged, seqs, standings)
     _count(tx, work.totals)
-    _remember(tx, work.special)
-    return Posted(len(new), len(events) - len(new), _upgrade(tx, work.special))
+    _remember(tx, work.lots)
+    return Posted(work.count, came - work.count, _upgrade(tx, work.lots))
 
 
 class _Shared(NamedTuple):
@@ -96,57 +97,36 @@ class _Shared(NamedTuple):
     """The draws on windows, and their places among the amounts."""
 
 
-class _Lot(NamedTuple):
-    """The events of a batch that came to the same: only the beginnings of their rows differ."""
-
-    end: tuple[Any, ...]
-    events: list[UsageEvent]
-
-
 class _Work:
-    """What a batch comes to, gathered in one pass, since this is the ledger's only loop over every call."""
+    """What a batch comes to, gathered in one pass."""
 
-    def __init__(self, org: int, events: Sequence[UsageEvent], seqs: Mapping[Purse, int]) -> None:
-        self.lots: list[_Lot] = []
-        self.charged: dict[Purse, list[UsageEvent]] = {}
+    def __init__(self, org: int, lots: Sequence[Lot], seqs: Mapping[Purse, int]) -> None:
+        self.lots = lots
+        self.count = sum(len(lot.ops) for lot in lots)
+        self.ends: list[tuple[Any, ...]] = []
+        """The end that the rows of each lot share."""
+        self.charged: dict[Purse, list[Lot]] = {}
         self.totals: dict[str, list[int]] = {}
         """Budget name -> what the window was really charged, and until when it lasts."""
-        self.special: list[UsageEvent] = []
-        """Events with a twin or an upgrade."""
         self._shared: dict[int, _Shared] = {}
-        lots: dict[int, tuple[list[UsageEvent], ...]] = {}
-        for event in events:
-            # Outcomes that were read from the same bytes are one object, and objects are cheap to compare.
-            for_whom = lots.get(id(event.outcome))
-            if for_whom is None:
-                for_whom = lots[id(event.outcome)] = self._lists(event)
-            for each in for_whom:
-                each.append(event)
-        for own, *_ in lots.values():
-            self._add(org, own, seqs)
+        for lot in lots:
+            self._add(org, lot, seqs)
 
-    def _lists(self, event: UsageEvent) -> tuple[list[UsageEvent], ...]:
-        """Where the events of an outcome are gathered: its lot, and what their purse has to pay."""
-        terms = event.outcome.terms
-        if not event.outcome.cost:
-            return ([],)
-        return [], self.charged.setdefault((terms.account, terms.currency), [])
-
-    def _add(self, org: int, events: list[UsageEvent], seqs: Mapping[Purse, int]) -> None:
-        units, dimensions, cost, measured, amounts, terms = events[0].outcome
+    def _add(self, org: int, lot: Lot, seqs: Mapping[Purse, int]) -> None:
+        units, dimensions, cost, measured, amounts, terms = lot.outcome
         shared = self._shared.get(id(terms))
         if shared is None:
             shared = self._shared[id(terms)] = _share(org, terms)
         budgets = [(draw.name, amounts[at], draw.until_us) for at, draw in shared.quotas if amounts[at]]
         for name, amount, until_us in budgets:
-            self.totals.setdefault(name, [0, until_us])[0] += amount * len(events)
-        kinds = _encode(dict(dimensions)).decode()
-        own = (units, kinds, cost, measured, _encode(budgets).decode())
-        self.lots.append(_Lot((*own, *shared.fixed, seqs[shared.purse] if cost else None), events))
-        self.special += [event for event in events if event.twin or terms.upgraded_from]
+            self.totals.setdefault(name, [0, until_us])[0] += amount * len(lot.ops)
+        if cost:
+            self.charged.setdefault(shared.purse, []).append(lot)
+        own = (units, _encode(dict(dimensions)).decode(), cost, measured, _encode(budgets).decode())
+        self.ends.append((*own, *shared.fixed, seqs[shared.purse] if cost else None))
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        return ((*event[:OWN], *lot.end) for lot in self.lots for event in lot.events)
+    def rows(self) -> list[tuple[Any, ...]]:
+        return [(*own, *end) for lot, end in zip(self.lots, self.ends, strict=True) for own in lot.own()]
 
 
 def _share(org: int, terms: Terms) -> _Shared:
@@ -154,26 +134,25 @@ def _share(org: int, terms: Terms) -> _Shared:
     return _Shared((terms.account, terms.currency), (org, *terms[: Terms._fields.index("draws")]), quotas)
 
 
-def _insert(tx: Tx, work: _Work) -> set[str]:
-    """Insert the rows that are new, and answer with the ids of the ones that are not."""
-    return _insert_sqlite(tx, work.lots) if tx.sqlite else _insert_postgres(tx, list(work.rows()))
+def _insert(tx: Tx, work: _Work) -> set[str] | None:
+    """Insert the rows that are new. None when all were, else the ids of those that were there before."""
+    return _insert_sqlite(tx, work) if tx.sqlite else _insert_postgres(tx, work.rows())
 
 
-def _insert_sqlite(tx: Tx, lots: list[_Lot]) -> set[str]:
+def _insert_sqlite(tx: Tx, work: _Work) -> set[str] | None:
     last = tx.sql("SELECT coalesce(max(seq), 0) FROM usage").scalar_one()
     written = 0
-    for end, events in lots:
-        own = [event[:OWN] for event in events]
+    for lot, end in zip(work.lots, work.ends, strict=True):
+        own = (lot.ops, lot.request_ids, lot.instants, lot.paths)
         written += bulk.insert_alike(tx, tables.usage, COLUMNS, own, end, "ON CONFLICT DO NOTHING")
-    ids = [event.op for lot in lots for event in lot.events]
-    if written == len(ids):
-        return set()
+    if written == work.count:
+        return None
     # Whoever writes to SQLite writes alone, so the rows after the last one are this batch's.
     new = set(tx.sql("SELECT id FROM usage WHERE seq > ? AND org = ?", (last, tx.org)).scalars())
-    return set(ids) - new
+    return {op for lot in work.lots for op in lot.ops} - new
 
 
-def _insert_postgres(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
+def _insert_postgres(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str] | None:
     try:
         with tx.connection.begin_nested():
             _copy(tx, "usage", rows)
@@ -182,7 +161,7 @@ def _insert_postgres(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
     except tx.driver.DataError:
         # PostgreSQL has no NUL in texts, and one odd call must not hold up all the others.
         return _insert_what_is_new(tx, [tuple(map(_without_nul, row)) for row in rows])
-    return set()
+    return None
 
 
 def _insert_what_is_new(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
@@ -206,23 +185,24 @@ def _copy(tx: Tx, table: str, rows: list[tuple[Any, ...]]) -> None:
 
 def _charge(
     tx: Tx,
-    charged: Mapping[Purse, Sequence[UsageEvent]],
+    charged: Mapping[Purse, Sequence[Lot]],
     seqs: Mapping[Purse, int],
     standings: Mapping[Purse, Standing],
 ) -> None:
     written = [
-        (_transaction(seqs[purse], purse[0], events), standings[purse].use(events))
-        for purse, events in charged.items()
-        if events
+        (_transaction(seqs[purse], purse[0], lots), standings[purse].use(lots))
+        for purse, lots in charged.items()
     ]
     record(tx, written)
-    save(tx, [standings[purse] for purse, events in charged.items() if events])
+    save(tx, [standings[purse] for purse in charged])
 
 
-def _transaction(seq: int, account: str, events: Sequence[UsageEvent]) -> Transaction:
-    digest = hashlib.sha256("\n".join(map(_op, events)).encode()).hexdigest()
-    fingerprint = f"{len(events)} rows, {sum(map(_cost, events))} nanos"
-    return Transaction(seq, f"usage:{digest}", "usage", account, max(map(_at, events)), fingerprint)
+def _transaction(seq: int, account: str, lots: Sequence[Lot]) -> Transaction:
+    ops = [op for lot in lots for op in lot.ops]
+    digest = hashlib.sha256("\n".join(ops).encode()).hexdigest()
+    fingerprint = f"{len(ops)} rows, {sum(lot.cost for lot in lots)} nanos"
+    at_us = max(max(lot.instants) for lot in lots)
+    return Transaction(seq, f"usage:{digest}", "usage", account, at_us, fingerprint)
 
 
 def _count(tx: Tx, totals: Mapping[str, Sequence[int]]) -> None:
@@ -235,18 +215,21 @@ def _count(tx: Tx, totals: Mapping[str, Sequence[int]]) -> None:
     bulk.insert(tx, tables.window_totals, ("org", "name", "value", "until_us"), rows, add)
 
 
-def _remember(tx: Tx, events: Iterable[UsageEvent]) -> None:
+def _remember(tx: Tx, lots: Iterable[Lot]) -> None:
     """Keep the twins, so that a store that starts anew still knows what was answered."""
-    twins = {event.twin[0]: (tx.org, *event.twin, event.op, event.answer) for event in events if event.twin}
+    twins = {twin[0]: (tx.org, *twin, op, answer) for lot in lots for op, twin, answer in lot.twins}
     columns = ("org", "id", "fingerprint", "until_us", "op", "answer")
     bulk.replace(tx, tables.twins, columns, [twins[id] for id in sorted(twins)])
 
 
-def _upgrade(tx: Tx, events: Iterable[UsageEvent]) -> list[Upgrade]:
+def _upgrade(tx: Tx, lots: Iterable[Lot]) -> list[Upgrade]:
     upgrades = []
-    reached = [event for event in events if event.terms.upgraded_from]
-    for event in sorted(reached, key=lambda event: event.terms.account):
-        account, plan, since_us = event.terms.account, event.terms.plan, event.at_us
-        if accounts.upgrade(tx, account, event.terms.upgraded_from, plan, since_us, f"upgrade:{event.op}"):
-            upgrades.append(Upgrade(account, plan, since_us))
+    reached = [lot for lot in lots if lot.outcome.terms.upgraded_from]
+    for lot in sorted(reached, key=lambda lot: lot.outcome.terms.account):
+        terms = lot.outcome.terms
+        for op, since_us in zip(lot.ops, lot.instants, strict=True):
+            if accounts.upgrade(
+                tx, terms.account, terms.upgraded_from, terms.plan, since_us, f"upgrade:{op}"
+            ):
+                upgrades.append(Upgrade(terms.account, terms.plan, since_us))
     return upgrades

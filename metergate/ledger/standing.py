@@ -5,18 +5,15 @@ answer with the ledger lines of the change; `save` writes the snapshots back. No
 """
 
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
 from typing import Any, Final
 
 from metergate.core.grants import Grant, burn, repay
-from metergate.core.hold import UsageEvent
+from metergate.core.lots import Lot
 from metergate.ledger import bulk, tables
 from metergate.ledger.balances import ensure_snapshots
 from metergate.ledger.database import Tx
 from metergate.ledger.transactions import BREAKAGE, CREDITS, DEBT, FUNDING, REVENUE, Line
 
-_at: Final = attrgetter("at_us")
-_cost: Final = attrgetter("outcome.cost")
 _COLUMNS: Final = ("org", "account", "currency", "balance", "debt")
 
 Purse = tuple[str, str]
@@ -52,15 +49,16 @@ class Standing:
         ]
         return [line for line in lines if line.amount]
 
-    def use(self, events: Sequence[UsageEvent]) -> list[Line]:
-        """Pay for the events in their order; what no grant covers becomes debt."""
-        total = sum(map(_cost, events))
+    def use(self, lots: Sequence[Lot]) -> list[Line]:
+        """Pay for the events in the order of their instants; what no grant covers becomes debt."""
+        total = sum(lot.cost for lot in lots)
+        last = max(max(lot.instants) for lot in lots)
         draws: dict[str, int] = {}
-        debt = sum(self._burn(amount, at_us, draws) for at_us, amount in self._charges(events, total))
+        debt = sum(self._burn(amount, at_us, draws) for at_us, amount in self._charges(lots, total, last))
         # A grant that was given after the call and before its posting pays the debt, as a later one would.
         if debt and self.grants:
             latest = max(grant.effective_at_us for grant in self.grants.values())
-            debt = self._burn(debt, max(latest, *map(_at, events)), draws)
+            debt = self._burn(debt, max(latest, last), draws)
         self.debt += debt
         lines = [Line(CREDITS, self.currency, -taken, id) for id, taken in draws.items()]
         if debt:
@@ -74,13 +72,13 @@ class Standing:
         self._leave(self.grants[id], 0)
         return [Line(CREDITS, self.currency, -rest, id), Line(BREAKAGE, self.currency, rest)]
 
-    def _charges(self, events: Sequence[UsageEvent], total: int) -> Iterable[tuple[int, int]]:
+    def _charges(self, lots: Sequence[Lot], total: int, last: int) -> Iterable[tuple[int, int]]:
         # As long as no grant begins or ends between the first and the last event, their order changes nothing
         # and their sum burns like each of them.
-        first, last = min(map(_at, events)), max(map(_at, events))
+        first = min(min(lot.instants) for lot in lots)
         for grant in self.grants.values():
             if first < grant.effective_at_us <= last or first < (grant.expires_at_us or 0) <= last:
-                return zip(map(_at, events), map(_cost, events), strict=True)
+                return sorted((at_us, lot.outcome.cost) for lot in lots for at_us in lot.instants)
         return [(last, total)]
 
     def _burn(self, amount: int, at_us: int, draws: dict[str, int]) -> int:

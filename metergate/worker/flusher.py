@@ -4,13 +4,13 @@ import asyncio
 import base64
 from collections.abc import Sequence
 
-from metergate.core.hold import UsageEvent
+from metergate.core.lots import Lot
 from metergate.ledger import accounts, audit, posting
 from metergate.ledger.database import Tx
 from metergate.ledger.posting import Posted
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Answers, Clock, CounterStore, Entry, PutAccount, T
-from metergate.wire import Unreadable, decode_events
+from metergate.wire import Unreadable, decode_lots
 
 BATCH = 512
 """Entries of the outbox in one transaction."""
@@ -56,13 +56,13 @@ class Flusher:
         return moved
 
     def _post(self, tx: Tx, entries: Sequence[Entry]) -> Posted:
-        events: list[UsageEvent] = []
+        lots: list[Lot] = []
         for entry in entries:
             try:
-                events += decode_events(entry.events)
+                lots += decode_lots(entry.events)
             except Unreadable:
                 self._set_aside(tx, entry)
-        return posting.post(tx, events)
+        return posting.post_lots(tx, lots)
 
     def _set_aside(self, tx: Tx, entry: Entry) -> None:
         """An event that nobody can read must not block the others, nor be lost."""

@@ -13,14 +13,14 @@ from metergate.asgi.types import Receive, Scope, Send
 
 POLICY: dict[str, Any] = {
     "metergate": 1,
-    "meters": {"requests": {"count": "calls"}, "yearly": {"count": "calls"}},
-    "prices": {"requests": {"price": "0.01"}, "yearly": {"price": "0.01"}},
-    "plans": {"free": {"included": {"yearly": {"units": 1, "every": "year"}}}},
+    "meters": {"requests": {"count": "calls"}, "daily": {"count": "calls"}},
+    "prices": {"requests": {"price": "0.01"}, "daily": {"price": "0.01"}},
+    "plans": {"free": {"included": {"daily": {"units": 1, "every": "day"}}}},
     "default_plan": "free",
     "top_up_url": "https://pay.example/top-up",
     "routes": [
         {"match": "GET /public/seen", "public": True},
-        {"match": "* /yearly/**", "meter": "yearly"},
+        {"match": "* /daily/**", "meter": "daily"},
         {"match": "* /**", "meter": "requests"},
     ],
 }
