@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from metergate.core.budget import Draw
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
+from metergate.core.hold import Event
 from metergate.core.idempotency import Twin
-from metergate.wire import Event
 
 Clock = Callable[[], int]
 """Microseconds since the epoch, UTC."""

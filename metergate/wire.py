@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from metergate.core.hold import Outcome, Terms, TwinFields, UsageEvent
+from metergate.core.hold import Event, Outcome, Terms, TwinFields, UsageEvent
 from metergate.core.lots import Lot, lots_of
 
 T = TypeVar("T")
@@ -20,9 +20,6 @@ REMEMBERED = 4096
 Unreadable = msgspec.DecodeError
 """Bytes that are none of ours."""
 MISFIT = "The columns of a batch of events do not fit together."
-
-Event = tuple[str, str, int, str, bytes, TwinFields | None, bytes | None]
-"""A `UsageEvent` whose outcome is encoded."""
 
 _Columns = tuple[
     list[bytes],

@@ -115,6 +115,10 @@ class UsageEvent(NamedTuple):
         return self.outcome.terms
 
 
+Event = tuple[str, str, int, str, bytes, TwinFields | None, bytes | None]
+"""A `UsageEvent` whose outcome is bytes already."""
+
+
 def unknown_outcome(
     op: str, request_id: str, terms: Terms, twin: TwinFields | None, at_us: int
 ) -> UsageEvent:

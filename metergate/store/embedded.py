@@ -9,6 +9,7 @@ from itertools import islice
 
 from metergate.core.budget import Draw, correct, take
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
+from metergate.core.hold import Event
 from metergate.errors import StoreUnavailable
 from metergate.ports import (
     CONFLICT,
@@ -40,7 +41,7 @@ from metergate.store import journal as records
 from metergate.store.journal import Journal, segment_of
 from metergate.store.outbox import EVENTS_AT_ONCE, Outbox
 from metergate.store.twins import Twins
-from metergate.wire import Event, decode_events, encode_event, encode_hold
+from metergate.wire import decode_events, encode_event, encode_hold
 
 ENDED_KEPT = 4096
 """How many ended operations answer a repetition; after that the ledger's unique id is the guard."""

@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
+from metergate.core.hold import Event
 from metergate.ports import DONE, UNKNOWN, Entry
 from metergate.store.journal import SETTLED, Journal
-from metergate.wire import Event, count_events, join_events
+from metergate.wire import count_events, join_events
 
 EVENTS_AT_ONCE = 64
 """An entry, and its record in the journal, should hold at most this many events."""

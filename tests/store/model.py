@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from metergate.core import hold as life
 from metergate.core.budget import correct, take
+from metergate.core.hold import Event
 from metergate.ports import (
     CONFLICT,
     DENIED,
@@ -20,7 +21,6 @@ from metergate.ports import (
     Hold,
     Settle,
 )
-from metergate.wire import Event
 
 
 @dataclass

@@ -11,14 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from metergate.core.budget import BALANCE, COST, QUOTA, RATE, SLOTS, UNITS, Draw
 from metergate.core.facts import AccountFacts
-from metergate.core.hold import DISPATCHED, Terms
+from metergate.core.hold import DISPATCHED, Event, Terms
 from metergate.ports import DONE, UNKNOWN, Adjust, AskBudget, Hold, PutAccount, Settle
 from metergate.store import journal
 from metergate.store.embedded import REAPER_LEASE_US, EmbeddedStore
 from metergate.store.journal import Journal
 from metergate.testing.clock import START_US
 from metergate.testing.conformance.bench import an_event
-from metergate.wire import Event, decode_events, decode_hold, encode_event, encode_terms, join_events
+from metergate.wire import decode_events, decode_hold, encode_event, encode_terms, join_events
 from tests.store.model import Model
 
 TERMS = encode_terms(Terms("a", "", "", "", "", "", "", "USD", ()))

@@ -9,7 +9,7 @@ import pytest
 
 from metergate.core.budget import BALANCE, COST, QUOTA, RATE, SLOTS, UNITS, Draw
 from metergate.core.facts import AccountFacts, Caller
-from metergate.core.hold import Outcome, Terms, UsageEvent
+from metergate.core.hold import Event, Outcome, Terms, UsageEvent
 from metergate.core.idempotency import Twin
 from metergate.ports import (
     DONE,
@@ -27,7 +27,7 @@ from metergate.ports import (
     Told,
 )
 from metergate.testing.clock import FakeClock
-from metergate.wire import Event, decode_events, encode_event, encode_terms, raw_terms
+from metergate.wire import decode_events, encode_event, encode_terms, raw_terms
 
 T = TypeVar("T")
 
