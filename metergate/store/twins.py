@@ -1,5 +1,7 @@
 """Calls with an idempotency key, remembered for as long as a twin may come."""
 
+from collections import OrderedDict
+
 from metergate.core.idempotency import Twin
 from metergate.ports import TWIN_DONE, TWIN_OTHER, TWIN_RUNNING, Held
 
@@ -10,7 +12,9 @@ ANSWERS_MAX = 64 * 1024 * 1024
 class Twins:
     def __init__(self, answers_max: int = ANSWERS_MAX) -> None:
         self._running: dict[str, Twin] = {}
-        self._done: dict[str, tuple[Twin, bytes | None]] = {}
+        self._done: dict[str, Twin] = {}
+        self._answers: OrderedDict[str, bytes] = OrderedDict()
+        """What was kept of the answers, the oldest first."""
         self._answers_max = answers_max
         self._answers_bytes = 0
 
@@ -20,11 +24,11 @@ class Twins:
         if running is not None:
             return Held(TWIN_RUNNING if running.fingerprint == twin.fingerprint else TWIN_OTHER)
         done = self._done.get(twin.id)
-        if done is None or done[0].until_us <= now_us:
+        if done is None or done.until_us <= now_us:
             return None
-        if done[0].fingerprint != twin.fingerprint:
+        if done.fingerprint != twin.fingerprint:
             return Held(TWIN_OTHER)
-        return Held(TWIN_DONE, answer=done[1])
+        return Held(TWIN_DONE, answer=self._answers.get(twin.id))
 
     def began(self, twin: Twin) -> None:
         self._running[twin.id] = twin
@@ -42,20 +46,19 @@ class Twins:
             self._keep(twin, answer)
 
     def purge(self, now_us: int) -> None:
-        for id in [id for id, (twin, _) in self._done.items() if twin.until_us <= now_us]:
-            _, answer = self._done.pop(id)
-            self._answers_bytes -= len(answer or b"")
+        for id in [id for id, twin in self._done.items() if twin.until_us <= now_us]:
+            del self._done[id]
+            self._forget_answer(id)
 
     def _keep(self, twin: Twin, answer: bytes | None) -> None:
-        self._done[twin.id] = (twin, answer)
-        self._answers_bytes += len(answer or b"")
-        if self._answers_bytes > self._answers_max:
-            self._let_go()
+        self._forget_answer(twin.id)
+        self._done[twin.id] = twin
+        if answer is None:
+            return
+        self._answers[twin.id] = answer
+        self._answers_bytes += len(answer)
+        while self._answers_bytes > self._answers_max:
+            self._forget_answer(next(iter(self._answers)))
 
-    def _let_go(self) -> None:
-        for id, (twin, answer) in self._done.items():
-            if self._answers_bytes <= self._answers_max:
-                return
-            if answer is not None:
-                self._done[id] = (twin, None)
-                self._answers_bytes -= len(answer)
+    def _forget_answer(self, id: str) -> None:
+        self._answers_bytes -= len(self._answers.pop(id, b""))

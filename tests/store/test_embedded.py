@@ -2,6 +2,7 @@
 
 from itertools import count
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
@@ -305,3 +306,24 @@ def test_kept_answers_are_bounded_and_the_oldest_go_first() -> None:
     twins.purge(START_US + 1)
     twins.put(kept[0], b"y" * 100)
     assert twins.verdict(kept[0], START_US) == Held(TWIN_DONE, answer=b"y" * 100)
+
+
+def test_an_answer_that_replaces_another_counts_once() -> None:
+    """A key is used again after its day, before the old answer is purged."""
+    twins = Twins(answers_max=100)
+    again = Twin("a", "f", START_US + 1)
+    for _ in range(5):
+        twins.ended(again, b"x" * 40)
+    twins.ended(Twin("b", "f", START_US + 1), b"x" * 40)
+    assert twins.verdict(again, START_US) == Held(TWIN_DONE, answer=b"x" * 40)
+
+
+def test_the_work_of_an_end_does_not_grow_with_the_calls_before_it() -> None:
+    """Ends run on the event loop: a walk over all that was let go before would take minutes here."""
+    twins = Twins(answers_max=100)
+    started = perf_counter()
+    for number in range(100_000):
+        twins.ended(Twin(str(number), "f", START_US + 1), b"x" * 100)
+    assert perf_counter() - started < 5
+    assert twins.verdict(Twin("99998", "f", START_US + 1), START_US) == Held(TWIN_DONE)
+    assert twins.verdict(Twin("99999", "f", START_US + 1), START_US) == Held(TWIN_DONE, answer=b"x" * 100)
