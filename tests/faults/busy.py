@@ -3,7 +3,8 @@
     busy.py FOLDER LOG SEED OUTCOME
 
 Every call that reaches the app leaves its request id in LOG before anything else happens: the log is the
-oracle outside of the system. Calls end after a few turns of the loop, some never.
+oracle outside of the system. Calls end after a few turns of the loop, some never; the client notes those
+that it has seen end beside it.
 """
 
 import asyncio
@@ -58,12 +59,14 @@ async def main(folder: Path, log: Path, seed: int, outcome: str) -> None:
     await office.accounts.create("acct")
     await office.credits.grant("acct", "10000.00", id="first")
     key = (await office.keys.create("acct"))["key"]
+    answered = os.open(log.with_suffix(".answered"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     async def call(number: int) -> None:
         path = "/call" if number % 3 else "/bytes"
         while True:
-            await asyncio.wait_for(fetch(door, "GET", path, headers={"x-api-key": key}), None)
-            await asyncio.sleep(0)
+            answer = await fetch(door, "GET", path, headers={"x-api-key": key})
+            await asyncio.sleep(0)  # the ends of a turn of the loop are written when it is over
+            os.write(answered, f"{answer.header('metergate-request-id')}\n".encode())
 
     async def keep(number: int) -> None:
         while True:
