@@ -326,6 +326,7 @@ async def test_an_app_charges_for_what_only_it_knows(tmp_path: Path, path: str) 
         answer = await shell.fetch("GET", path)
         assert answer.status == 200
         assert answer.json().startswith("acct")
+        assert (answer.header("metergate-cost"), answer.header("metergate-balance")) == ("0.31", "0.69")
         assert sorted(await shell.summary()) == [("images", 3, "measured"), ("requests", 1, "measured")]
         assert {row["request_id"] for row in await shell.rows()} == {answer.header("metergate-request-id")}
         assert await shell.settled() == 10**9 - 310_000_000
