@@ -105,6 +105,8 @@ class Engine:
                 "This MeterGate already serves another event loop; give each loop its own."
             )
         _listening.pop(self._gate.loop, None)
+        if self._socket is not None:
+            self._socket.abandon()
         ground.abandon(self._foundation)
         self._foundation, self._gate, self._socket = None, None, None
         self._gates.clear()

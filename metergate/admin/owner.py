@@ -36,6 +36,7 @@ class OwnerSocket:
         self._office = office
         self._decisions = decisions
         self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._talks: set[asyncio.Task[None]] = set()
         self._inode = 0
 
@@ -44,7 +45,7 @@ class OwnerSocket:
         return self._folder / lines.NAME
 
     async def start(self) -> None:
-        bound = self._bound()
+        bound = self._listening = self._bound()
         self._server = await asyncio.start_unix_server(self._accept, sock=bound, limit=lines.ASKED_MAX)
 
     def _bound(self) -> socket.socket:
@@ -78,6 +79,11 @@ class OwnerSocket:
         with contextlib.suppress(OSError):
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
+
+    def abandon(self) -> None:
+        """Stop listening where the event loop is closed already."""
+        if self._listening is not None:
+            self._listening.close()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         talk = asyncio.get_running_loop().create_task(self._talk(reader, writer))

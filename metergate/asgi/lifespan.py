@@ -28,7 +28,7 @@ async def with_lifespan(app: ASGIApp, engine: Startable, scope: Scope, receive: 
             await engine.stop()
             raise
         if not life.over:
-            log.info("The app knows no lifespan; metergate starts and stops by itself.", exc_info=True)
+            log.debug("The app knows no lifespan; metergate starts and stops by itself.", exc_info=True)
     await life.stand_in()
 
 

@@ -44,7 +44,9 @@ async def answer_inside(send: Send, scope: Scope, refusal: Refusal, call: Call |
 
 
 def told_inside(error: Exception) -> Refusal | None:
-    """The refusal that an exception of the app is about."""
+    """The refusal that an exception of the app is about, also when a group of tasks wraps it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     return error.refusal if isinstance(error, MetergateError) else None
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-from metergate.errors import StoreUnavailable
+from metergate.errors import ConfigurationError, StoreUnavailable
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, CounterStore
 from metergate.worker.expiry import Expiry
@@ -55,6 +55,7 @@ class Worker:
         self.outage = ""
         """Why the last round failed; empty when it did not."""
         self._store = store
+        self._ledger = ledger
         self._clock = clock
         self._live = live
         self._housekeeping = housekeeping
@@ -88,11 +89,27 @@ class Worker:
             self._second_us = self._clock()
             await self._try(self._look_after_holds, problems)
             await self._try(self._keep_house, problems)
-        moved = await self._try(self.flusher.run_once, problems)
-        if due:
-            await self._try(self.expiry.run_once, problems)
+        unclaimed = len(problems)
+        if self.outage:
+            await self._try(self._claim_again, problems)
+        moved = 0
+        if len(problems) == unclaimed:
+            moved = await self._try(self.flusher.run_once, problems)
+            if due:
+                await self._try(self.expiry.run_once, problems)
         self._tell(problems)
         return moved
+
+    async def _claim_again(self) -> int:
+        """With the session that an outage has ended, the claim on a PostgreSQL ledger may be gone."""
+        ledger = self._ledger.ledger
+        if not ledger.sqlite:
+            await self._ledger.run(ledger.release)
+            try:
+                await self._ledger.run(ledger.claim)
+            except ConfigurationError as error:
+                raise StoreUnavailable(str(error)) from error
+        return 0
 
     async def _try(self, task: Callable[[], Awaitable[int]], problems: list[Exception]) -> int:
         try:

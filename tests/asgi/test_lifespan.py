@@ -160,6 +160,21 @@ async def test_an_app_that_fails_to_stop_stops_the_gate_all_the_same(tmp_path: P
         """The folder is free again."""
 
 
+async def crashing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Begins well, and raises where it should say goodbye."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    raise ZeroDivisionError
+
+
+async def test_an_app_that_crashes_in_its_shutdown_stops_the_gate_too(tmp_path: Path) -> None:
+    door = gate(crashing, tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        await _through(door)
+    assert door.engine.serving is None
+
+
 async def _through(door: MeterGate) -> None:
     async with lifespan(door):
         assert door.engine.serving is not None

@@ -303,3 +303,27 @@ async def test_a_plain_path_passes(tmp_path: Path, path: str) -> None:
 async def test_an_odd_method_is_refused(tmp_path: Path, method: str) -> None:
     async with metered(hello, tmp_path) as shell:
         problem(await shell.fetch(method, "/x"), "bad_request")
+
+
+async def test_a_rotated_key_works_for_its_grace_and_not_a_moment_longer(tmp_path: Path) -> None:
+    """Meanwhile both spend from one account; the gate's memory of the old key ends with the key."""
+    clock = FakeClock()
+    async with metered(hello, tmp_path, clock=clock) as shell:
+        assert (await shell.fetch("GET", "/x")).status == 200
+        rotated = await shell.engine.office.keys.rotate(shell.key[8:18], grace="1h")
+        assert (await shell.fetch("GET", "/x", key=rotated["key"])).status == 200
+        clock.advance(seconds=3599.5)
+        assert (await shell.fetch("GET", "/x")).status == 200
+        clock.advance(seconds=0.5)
+        for _ in range(2):
+            problem(await shell.fetch("GET", "/x"), "key_expired")
+        assert (await shell.fetch("GET", "/x", key=rotated["key"])).status == 200
+        assert {row["account"] for row in await shell.rows()} == {"acct"}
+        assert await shell.settled() == 10**9 - 4 * CENT
+
+
+async def test_a_leaked_key_is_rotated_without_any_grace(tmp_path: Path) -> None:
+    async with metered(hello, tmp_path) as shell:
+        assert (await shell.fetch("GET", "/x")).status == 200
+        await shell.engine.office.keys.rotate(shell.key[8:18], grace="0")
+        problem(await shell.fetch("GET", "/x"), "key_revoked")

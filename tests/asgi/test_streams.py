@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.responses import StreamingResponse as StarletteStream
 from starlette.routing import Route
 
-from metergate import MeterGate, MetergateError, PaymentRequired, current
+from metergate import InvalidInput, MeterGate, MetergateError, PaymentRequired, current
 from metergate.testing.asgi import App, Receive, Request, Scope, Send, fetch
 from tests.shell import PLAIN, Shell, metered, policy
 
@@ -304,6 +304,13 @@ def charging() -> FastAPI:
         current.sync.require("premium")
         return "premium"
 
+    @app.get("/together")
+    async def together() -> str:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(current.charge("images", 1))
+            group.create_task(current.charge("images", 99))
+        return "never"
+
     @app.get("/mistake")
     async def mistake() -> str:
         current.sync.charge("images", 1)
@@ -346,6 +353,7 @@ async def test_a_background_task_charges_after_the_answer(tmp_path: Path) -> Non
     [
         ("/async/30", 402, "insufficient_credits"),
         ("/sync/30", 402, "insufficient_credits"),
+        ("/together", 402, "insufficient_credits"),
         ("/premium", 403, "feature_not_in_plan"),
         ("/premium-sync", 403, "feature_not_in_plan"),
     ],
@@ -417,6 +425,41 @@ async def test_what_a_free_route_charges_is_settled_with_it(tmp_path: Path) -> N
         go.set()
         await asyncio.gather(*later)
         assert sorted(await shell.summary()) == [("images", 1, "measured"), ("images", 2, "measured")]
+
+
+@pytest.mark.parametrize(
+    ("meter", "amount"),
+    [
+        *[
+            ("images", each)
+            for each in (-1, 1.5, float("nan"), float("inf"), True, "1_0", "3e1", "３", None, 2**63, 10**400)
+        ],
+        ("unheard", 1),
+        ("rows", 1),
+    ],
+)
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_nonsense_is_not_charged(tmp_path: Path, meter: str, amount: object, kind: str) -> None:
+    """An exception that says what helps; nothing is held, counted or paid."""
+    caught: list[str] = []
+    app = FastAPI()
+
+    @app.get("/async")
+    async def asynchronous() -> None:
+        with pytest.raises(InvalidInput) as raised:
+            await current.charge(meter, amount)  # type: ignore[arg-type]
+        caught.append(str(raised.value))
+
+    @app.get("/sync")
+    def synchronous() -> None:
+        with pytest.raises(InvalidInput) as raised:
+            current.sync.charge(meter, amount)  # type: ignore[arg-type]
+        caught.append(str(raised.value))
+
+    async with metered(app, tmp_path, METERS) as shell:
+        assert (await shell.fetch("GET", f"/{kind}")).status == 200
+        assert await shell.summary() == [("requests", 1, "measured")]
+    assert caught
 
 
 async def test_outside_of_a_call_there_is_nothing_to_charge(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ from metergate.asgi.types import Receive, Scope, Send
 
 POLICY: dict[str, Any] = {
     "metergate": 1,
-    "meters": {"requests": {"count": "calls"}, "daily": {"count": "calls"}},
-    "prices": {"requests": {"price": "0.01"}, "daily": {"price": "0.01"}},
-    "plans": {"free": {"included": {"daily": {"units": 1, "every": "day"}}}},
+    "meters": {"requests": {"count": "calls"}, "yearly": {"count": "calls"}},
+    "prices": {"requests": {"price": "0.01"}, "yearly": {"price": "0.01"}},
+    "plans": {"free": {"included": {"yearly": {"units": 1, "every": "year"}}}},
     "default_plan": "free",
     "top_up_url": "https://pay.example/top-up",
     "routes": [
         {"match": "GET /public/seen", "public": True},
-        {"match": "* /daily/**", "meter": "daily"},
+        {"match": "* /yearly/**", "meter": "yearly"},
         {"match": "* /**", "meter": "requests"},
     ],
 }

@@ -1,5 +1,6 @@
 """What the official SDKs make of a refusal: the right exception, and no useless retry."""
 
+import asyncio
 from collections.abc import Iterator
 
 import anthropic
@@ -26,7 +27,8 @@ def came(server: Server, path: str) -> int:
 
 
 async def ask_openai(server: Server, key: str, base: str, **more: str) -> str:
-    async with openai.AsyncOpenAI(api_key=key, base_url=server.url + base, timeout=DEADLINE_S) as client:
+    url = server.url + base
+    async with asyncio.timeout(DEADLINE_S), openai.AsyncOpenAI(api_key=key, base_url=url) as client:
         answer = await client.chat.completions.create(
             model="m", messages=[{"role": "user", "content": "hi"}], extra_headers=more
         )
@@ -35,7 +37,7 @@ async def ask_openai(server: Server, key: str, base: str, **more: str) -> str:
 
 async def ask_anthropic(server: Server, key: str, base: str) -> str:
     url = server.url + base
-    async with anthropic.AsyncAnthropic(api_key=key, base_url=url, timeout=DEADLINE_S) as client:
+    async with asyncio.timeout(DEADLINE_S), anthropic.AsyncAnthropic(api_key=key, base_url=url) as client:
         answer = await client.messages.create(
             model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
         )
@@ -88,16 +90,16 @@ async def test_both_and_a_key_that_nobody_knows(server: Server) -> None:
 
 
 async def test_a_limit_that_ends_far_away_is_not_tried_again(server: Server) -> None:
-    """A quota of the day: both give up at once with their class for 429."""
+    """A quota of the year: both give up at once with their class for 429."""
     key = await server.customer("far")
-    assert await ask_openai(server, key, "/daily/first") == "hello"
+    assert await ask_openai(server, key, "/yearly/first") == "hello"
     with pytest.raises(openai.RateLimitError) as caught:
-        await ask_openai(server, key, "/daily/openai")
+        await ask_openai(server, key, "/yearly/openai")
     assert caught.value.code == "quota_exceeded"
     with pytest.raises(anthropic.RateLimitError):
-        await ask_anthropic(server, key, "/daily/anthropic")
-    assert came(server, "/daily/openai/chat/completions") == 1
-    assert came(server, "/daily/anthropic/v1/messages") == 1
+        await ask_anthropic(server, key, "/yearly/anthropic")
+    assert came(server, "/yearly/openai/chat/completions") == 1
+    assert came(server, "/yearly/anthropic/v1/messages") == 1
 
 
 async def test_a_plan_that_is_too_small_is_a_permission_error(server: Server) -> None:

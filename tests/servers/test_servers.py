@@ -1,8 +1,8 @@
 """The same promises under uvicorn, hypercorn and granian, around FastAPI and around a raw app."""
 
 import asyncio
+import json
 from collections.abc import Iterator
-from http import HTTPStatus
 
 import httpx2
 import pytest
@@ -107,12 +107,13 @@ async def test_a_socket_is_metered_by_its_messages(server: Server) -> None:
 
 
 async def test_a_socket_that_cannot_be_paid_is_never_opened(server: Server) -> None:
-    """The handshake gets the whole refusal where the server can send one."""
+    """The handshake gets the whole refusal; nothing is charged or held."""
     key = await server.customer("broke", "0.01")
     url = server.url.replace("http", "ws") + "/ws"
     with pytest.raises(InvalidStatus) as refused:
         await connect(url, additional_headers={"authorization": f"Bearer {key}"})
-    assert refused.value.response.status_code in (HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN)
+    assert refused.value.response.status_code == 402
+    assert json.loads(refused.value.response.body)["reason"] == "insufficient_credits"
     assert await server.rows("broke") == []
     assert await server.balance("broke") == "0.01"
 
