@@ -35,7 +35,7 @@ def _so_far(call: Call, show: Show) -> Headers:
     if show.cost and call.prepared.exact:
         cost = plain(sum(each.cost for each in everything), call.prepared.currency)
         found.append((b"metergate-cost", cost.encode()))
-    balances = [each.balance for each in everything if each.balance is not None]
+    balances = [each.values[each.prepared.balance] for each in everything if each.prepared.balance >= 0]
     if show.balance and balances:
         found.append((b"metergate-balance", plain(balances[-1], call.prepared.currency).encode()))
     return found
