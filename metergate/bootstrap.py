@@ -16,7 +16,7 @@ from metergate.config import settings as environment
 from metergate.config.settings import Settings
 from metergate.core.verdict import Verdict
 from metergate.engine import Engine
-from metergate.errors import ConfigurationError
+from metergate.errors import ConfigurationError, InvalidInput
 from metergate.gate import tracking
 from metergate.ports import AskAccount, Clock
 
@@ -38,7 +38,7 @@ class MeterGate(Metered):
 class Gate:
     """The same engine without HTTP: check, record, subscribe, and ask for the balance.
 
-    An account that is named for the first time is created, on the policy's default plan.
+    An account that is checked, recorded or subscribed for the first time is created, on the default plan.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -95,14 +95,15 @@ class Gate:
         await self.office.accounts.subscribe(account, plan)
 
     async def is_subscribed(self, account: str, plan: str) -> bool:
-        await self._known(account)
         answer = await self.office.accounts.is_subscribed(account, plan)
         return bool(answer["subscribed"])
 
     async def balance(self, account: str) -> int:
         """The spendable nanos (10^-9 of the currency) of the account."""
-        await self._known(account)
-        return await tracking.balance(self.engine.gate, account) or 0
+        found = await tracking.balance(self.engine.gate, account)
+        if found is None:
+            raise InvalidInput(f"There is no account {account!r}; create it first.", reason="unknown_account")
+        return found
 
     async def _known(self, account: str) -> None:
         if self.engine.foundation.store.state((AskAccount(account),))[0] is None:

@@ -45,7 +45,8 @@ class Engine:
         self.settings = settings or environment.read(os.environ)
         self._source = source
         self._clock = clock
-        self.policy = self._load()
+        self._mistake: ConfigurationError | None = None
+        self.policy = self._first()
         self.watch = Watch(clock)
         self._foundation: Foundation | None = None
         self._gate: RequestGate | None = None
@@ -53,7 +54,16 @@ class Engine:
         self._socket: OwnerSocket | None = None
         self._starting = asyncio.Lock()
 
-    def _load(self) -> Policy:
+    def _first(self) -> Policy:
+        """The policy; or none, and a mistake for the start to tell: frameworks build middleware late."""
+        try:
+            return self.loaded()
+        except ConfigurationError as error:
+            self._mistake = error
+            return Policy("", {}, ())
+
+    def loaded(self) -> Policy:
+        """The policy as its source says it now; running or not changes nothing."""
         if not self._source and not self.settings.policy:
             raise ConfigurationError("Name a policy file: MeterGate(app, policy=…) or METERGATE_POLICY.")
         policy = load(self._source or self.settings.policy)
@@ -88,12 +98,15 @@ class Engine:
                 raise
 
     async def _start(self) -> None:
-        counters = _counters(self.policy)
+        if self._mistake is not None:
+            self.policy, self._mistake = self.loaded(), None
+        _counters(self.policy)
         self._foundation = await ground.join(self.policy, self.settings, self._clock)
-        self._use(self.policy, counters)
         self.office = self._make_office(self._foundation)
-        self._billing = self._make_billing()
-        await self._open_socket(self._foundation)
+        self.use(self.policy)
+        self._foundation.engines.append(self)
+        if self._foundation.engines[0] is self:
+            await self._answer()
         self._listen_for_hangup()
 
     def _leave_dead_loop(self) -> None:
@@ -124,30 +137,35 @@ class Engine:
             self._foundation.gates.remove(gate)
         self._gates.clear()
         self._gate = None
+        foundation, self._foundation = self._foundation, None
+        if self in foundation.engines:
+            foundation.engines.remove(self)
         if self._socket is not None:
             await self._socket.stop()
-            self._foundation.socket_taken = False
             self._socket = None
-        foundation, self._foundation = self._foundation, None
+            if foundation.engines:
+                await foundation.engines[0].answer_for_the_folder()
         await ground.leave(foundation)
 
     def reload(self) -> Policy:
         """Read the policy anew. A file with a mistake raises, and the running policy stays."""
-        policy = self._load()
-        if self._gate is not None:
-            self._use(policy, _counters(policy))
-            self._billing = self._make_billing()
-        self.policy = policy
+        policy = self.loaded()
+        _counters(policy)
+        self.use(policy)
         return policy
 
-    def _use(self, policy: Policy, counters: Mapping[str, meters.Factory]) -> None:
-        at_work = self.foundation
-        gate = RequestGate(policy, at_work.store, at_work.clock, at_work.peppers, self.watch, counters)
-        # Gates of earlier policies stay until the calls that they admitted have ended.
-        over = [each for each in self._gates if not each.live]
-        self._gates = [*(each for each in self._gates if each.live), gate]
-        at_work.gates[:] = [*(each for each in at_work.gates if each not in over), gate]
-        self._gate = gate
+    def use(self, policy: Policy) -> None:
+        """Serve with a policy from now on; calls that were admitted under another end under it."""
+        at_work = self._foundation
+        if at_work is not None:
+            counters = _counters(policy)
+            gate = RequestGate(policy, at_work.store, at_work.clock, at_work.peppers, self.watch, counters)
+            over = [each for each in self._gates if not each.live]
+            self._gates = [*(each for each in self._gates if each.live), gate]
+            at_work.gates[:] = [*(each for each in at_work.gates if each not in over), gate]
+            self._gate = gate
+            self._billing = self._make_billing()
+        self.policy = policy
 
     def _listen_for_hangup(self) -> None:
         """SIGHUP reads the policy anew, unless the app has its own use for the signal."""
@@ -203,12 +221,15 @@ class Engine:
             at_work.ledger, at_work.store, lambda: self.policy, at_work.clock, at_work.peppers, hooks=hooks
         )
 
-    async def _open_socket(self, at_work: Foundation) -> None:
-        """One engine of a data folder answers for it."""
-        if at_work.socket_taken:
-            return
-        at_work.socket_taken = True
-        self._socket = OwnerSocket(at_work.folder.path, self.office, self._subscribe)
+    async def answer_for_the_folder(self) -> None:
+        """Whoever answered has left; an engine that is leaving too does not begin."""
+        async with self._starting:
+            if self._foundation is not None and self._socket is None:
+                await self._answer()
+
+    async def _answer(self) -> None:
+        """Others who want something of the data folder ask this engine now."""
+        self._socket = OwnerSocket(self.foundation.folder.path, self.office, self._subscribe)
         await self._socket.start()
 
     def _subscribe(self, listener: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
@@ -219,7 +240,10 @@ class Engine:
         return lambda: self.watch.watchers.remove(watcher)
 
     async def _reload(self) -> None:
-        self.reload()
+        """Every policy over this folder is read before the first is used."""
+        engines = self.foundation.engines
+        for engine, policy in [(engine, engine.loaded()) for engine in engines]:
+            engine.use(policy)
 
     async def _refresh(self) -> None:
         """Bring into the ledger what has ended up to now."""

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from metergate.config import secret_files
@@ -17,6 +18,7 @@ from metergate.core.policy import Policy
 from metergate.errors import ConfigurationError
 from metergate.gate.call import Call
 from metergate.gate.gate import RequestGate
+from metergate.ledger import keys
 from metergate.ledger.database import Ledger
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock
@@ -31,6 +33,16 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+class OnFolder(Protocol):
+    """An engine, as far as those that share its foundation know it."""
+
+    def loaded(self) -> Policy: ...
+
+    def use(self, policy: Policy) -> None: ...
+
+    async def answer_for_the_folder(self) -> None: ...
+
+
 class Foundation:
     """An embedded store, its ledger and its worker."""
 
@@ -39,8 +51,8 @@ class Foundation:
         self.clock = clock
         self.gates: list[RequestGate] = []
         self.abandoned = False
-        self.socket_taken = False
-        """Whether an engine answers for the folder already."""
+        self.engines: list[OnFolder] = []
+        """Who stands here; the first answers for the folder on its socket."""
         self.recovered: Left | None = None
         """What the process before this one left behind."""
         self.loop = asyncio.get_running_loop()
@@ -60,7 +72,6 @@ class Foundation:
             self.worker.start()
 
     async def _open(self) -> None:
-        self.peppers: Mapping[int, bytes] = secret_files.peppers(self.settings, self.folder.path)
         url = ledger_url(self._policy, self.settings, self.folder)
         self.ledger = LedgerThread(Ledger.open(url, durable=self._policy.fsync != "no"))
         await self.ledger.run(self._ready)
@@ -79,6 +90,11 @@ class Foundation:
             ledger.migrate()
         else:
             ledger.check()
+        with ledger.read() as tx:
+            has_keys = keys.any_known(tx)
+        self.peppers: Mapping[int, bytes] = secret_files.peppers(
+            self.settings, self.folder.path, has_keys=has_keys
+        )
         ledger.claim()
 
     def _journal(self) -> Journal | None:

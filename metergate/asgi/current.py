@@ -8,6 +8,7 @@ from metergate.core.money import MoneyError, units
 from metergate.core.refusal import Refusal
 from metergate.errors import InvalidInput, MetergateError, StoreUnavailable, as_exception
 from metergate.gate.call import Call, Visit
+from metergate.gate.members import NOBODY
 
 running: ContextVar[Call | Visit | None] = ContextVar("metergate_running", default=None)
 
@@ -16,14 +17,17 @@ def _running() -> Call | Visit:
     found = running.get()
     if found is None:
         raise MetergateError(
-            "There is no metered call here; use `current` inside a request that MeterGate let through.",
+            "There is no request here; use `current` while the app serves one behind MeterGate.",
             reason="no_call",
         )
     return found
 
 
 class Current:
-    """The account, the key and the plan of the running call, and what can be done with them."""
+    """The account, the key and the plan of the running call, and what can be done with them.
+
+    All three are empty where nobody had to show a key: on public routes, and in shadow mode.
+    """
 
     @property
     def account(self) -> str:
@@ -37,7 +41,7 @@ class Current:
     @property
     def plan(self) -> str:
         call = _running()
-        return call.member.caller.account.plan or call.gate.policy.default_plan
+        return call.gate.policy.plan(call.member.caller.account.plan).id
 
     @property
     def request_id(self) -> str:
@@ -90,6 +94,13 @@ async def _charge(call: Call | Visit, meter: str, amount: int) -> None:
         wanted = units(amount, "units")
     except MoneyError as error:
         raise InvalidInput(str(error)) from error
+    if call.member is NOBODY:
+        if call.gate.shadows(call.route):
+            return
+        raise MetergateError(
+            "Nobody can be charged on a public route; leave out `public: true` to know who calls.",
+            reason="no_account",
+        )
     charged = call.gate.charge(call, meter, wanted)
     found = charged if isinstance(charged, Call | Refusal) else await charged
     if isinstance(found, Refusal):

@@ -17,7 +17,7 @@ from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
 from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Admitted, Replay, RequestGate
-from metergate.gate.members import REMEMBERED, Member
+from metergate.gate.members import NOBODY, REMEMBERED, Member
 from metergate.gate.routes import NOWHERE, Found
 
 
@@ -65,12 +65,16 @@ class Exchange:
 
     async def _pass(self) -> None:
         """Let the app answer somebody who need not be known."""
-        await self.app(self.scope, self.receive, naming(self.send, self.request_id))
+        visit = Visit(self.gate, NOBODY, self.found.route or NOWHERE, self.found.path, self.request_id)
+        token = running.set(visit)
+        try:
+            await self.app(self.scope, self.receive, naming(self.send, self.request_id))
+        finally:
+            running.reset(token)
 
     async def refuse(self, refusal: Refusal) -> None:
-        await send_refusal(
-            self.send, refusal, self.gate.policy, self.request_id, anthropic=self.seen.anthropic
-        )
+        request_id = refusal.request_id or self.request_id
+        await send_refusal(self.send, refusal, self.gate.policy, request_id, anthropic=self.seen.anthropic)
 
     async def conclude(self, admitted: Admitted) -> None:
         """Run the app for an admitted call, or answer with what came instead."""
@@ -79,7 +83,7 @@ class Exchange:
         elif isinstance(admitted, Replay):
             await idempotent.replay(self, admitted.answer)
         elif self.found.route is not None and self.gate.shadows(self.found.route):
-            await self.app(self.scope, self.receive, self.send)  # not even counting was possible
+            await self._pass()  # not even counting was possible
         else:
             await self.refuse(admitted)
 

@@ -5,6 +5,7 @@ the app is called. Everything else takes the longer way through `Exchange`. Per-
 and `Exchange`, never on the middleware.
 """
 
+import logging
 import secrets
 from collections.abc import Awaitable
 from threading import get_ident
@@ -26,6 +27,8 @@ from metergate.errors import MetergateError, StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.gate import Admitted, RequestGate
 from metergate.gate.members import Member
+
+log = logging.getLogger("metergate")
 
 PATHSEND = "http.response.pathsend"
 OWN_IN_ANY_SPELLING = b"metergate"
@@ -57,6 +60,7 @@ class Metered:
         self._gate: RequestGate | None = None
         self._reader = HeaderReader(())
         self._billing_path = b""
+        self._logged = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -191,7 +195,11 @@ class Metered:
                 answer.cut()
 
     async def _unavailable(self, send: Send, problem: MetergateError, request_id: str = "") -> None:
-        refusal = Refusal("store_unavailable", str(problem), retry_after_us=5 * 10**6)
+        """Customers hear that it is not them; what it is stands in the log, once."""
+        if str(problem) != self._logged:
+            self._logged = str(problem)
+            log.error("Metered requests are answered with 503: %s", problem)
+        refusal = Refusal("store_unavailable", retry_after_us=5 * 10**6)
         id = request_id or f"req_{secrets.token_hex(12)}"
         await send_refusal(send, refusal, self._engine.policy, id, anthropic=False)
 

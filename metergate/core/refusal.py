@@ -7,6 +7,8 @@ of the first. Budgets are asked in the order of the draws of a hold, which follo
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from metergate.core import limits
+from metergate.core.limits import Standing
 from metergate.core.money import as_json
 from metergate.core.periods import rfc3339
 
@@ -122,7 +124,6 @@ REASONS: Mapping[str, Reason] = {
     ),
 }  # fmt: skip
 
-PRECEDENCE = tuple(REASONS)
 MONEY_REASONS = frozenset({"cap_reached", "insufficient_credits"})
 
 
@@ -137,6 +138,10 @@ class Refusal(NamedTuple):
     available: int | None = None
     resets_at_us: int = 0
     retry_after_us: int = 0
+    limit: Standing | None = None
+    """Where the limit stands that refused."""
+    request_id: str = ""
+    """Of the request that was refused, where it has got one already."""
 
     @property
     def status(self) -> int:
@@ -148,7 +153,7 @@ class Refusal(NamedTuple):
 
 
 def retry_after_s(refusal: Refusal) -> int:
-    return -(-refusal.retry_after_us // US)
+    return limits.seconds(refusal.retry_after_us)
 
 
 def worth_retrying(refusal: Refusal) -> bool:
@@ -199,8 +204,8 @@ def headers(refusal: Refusal, *, top_up_url: str) -> list[tuple[bytes, bytes]]:
     found = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     if refusal.retry_after_us:
         found.append((b"retry-after", b"%d" % retry_after_s(refusal)))
-    if refusal.status == 429:
-        found += _exhausted(refusal)
+    if refusal.limit is not None:
+        found += limits.headers([refusal.limit])
     if not worth_retrying(refusal):
         found.append((b"x-should-retry", b"false"))
     if refusal.status == 401:
@@ -208,13 +213,3 @@ def headers(refusal: Refusal, *, top_up_url: str) -> list[tuple[bytes, bytes]]:
     if refusal.status == 402 and top_up_url:
         found.append((b"link", f'<{top_up_url}>; rel="payment"'.encode("latin-1", "replace")))
     return found
-
-
-def _exhausted(refusal: Refusal) -> list[tuple[bytes, bytes]]:
-    """The limit that refused, in the form of the IETF draft and in OpenAI's."""
-    left, reset = refusal.available or 0, retry_after_s(refusal)
-    return [
-        (b"ratelimit", f'"{refusal.reason}";r={left};t={reset}'.encode()),
-        (b"x-ratelimit-remaining-requests", b"%d" % left),
-        (b"x-ratelimit-reset-requests", b"%ds" % reset),
-    ]

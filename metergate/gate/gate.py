@@ -12,7 +12,7 @@ from threading import get_ident
 from typing import NamedTuple
 
 from metergate.core import decide
-from metergate.core.draws import FIXED_COUNTS
+from metergate.core.draws import fixed
 from metergate.core.facts import Caller
 from metergate.core.idempotency import Twin
 from metergate.core.policy import Policy, Route
@@ -220,8 +220,7 @@ class RequestGate:
         )
         if isinstance(offered, Refusal):
             return offered
-        meter = self.policy.meters.get(route.meter)
-        measured = meter is not None and meter.count not in FIXED_COUNTS
+        measured = not fixed(self.policy, route)
         exact = (wish.units is not None or not measured) and not (plain and route.hold_nanos)
         prepared = Prepared(offered, route, exact=exact, measured=measured)
         if plain:
@@ -341,7 +340,7 @@ class RequestGate:
             wish.member, wish.route, wish.path, wish.request_id, refusal.reason, shadow=shadow
         )
         if not shadow:
-            return refusal
+            return refusal._replace(request_id=wish.request_id)
         # The call goes on and leaves a row that costs nothing and says that it would have been refused.
         passed = self._try(wish._replace(strict=False, units=0, cost=0, twin=None), TRIES)
         if isinstance(passed, Awaitable):

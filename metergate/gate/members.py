@@ -8,7 +8,7 @@ plan is noticed by the very next call, and the facts are read again.
 from collections.abc import Awaitable, Mapping, Sequence
 
 from metergate.core import decide, keys
-from metergate.core.facts import Caller, KeyFacts
+from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
 from metergate.gate.prepared import Prepared
@@ -34,6 +34,10 @@ class Member:
         """What the store last said of the quantities of the period."""
 
 
+NOBODY = Member(Caller(AccountFacts(""), None, 0), 0)
+"""Who calls where no key is wanted, or where shadow mode lets a request through without one."""
+
+
 class Members:
     def __init__(self, policy: Policy, store: CounterStore, peppers: Mapping[int, bytes]) -> None:
         self._policy = policy
@@ -43,11 +47,6 @@ class Members:
         """Header name -> value -> member, for values that led to one a moment ago. A shell fills it."""
         self._by_key: dict[str, Member] = {}
         self._by_account: dict[str, Member] = {}
-
-    def of_key(self, text: str, now_us: int) -> Member | None:
-        """The member that showed this key a moment ago."""
-        member = self._by_key.get(text)
-        return member if member is not None and member.fresh_until_us > now_us else None
 
     def find_key(self, shown: Sequence[str], now_us: int) -> Member | Refusal | Awaitable[Member | Refusal]:
         """Prove a key and read who it belongs to."""

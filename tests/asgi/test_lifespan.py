@@ -119,8 +119,10 @@ async def test_a_start_that_cannot_be_is_told_once_in_one_sentence(tmp_path: Pat
         assert stranger.engine.serving is None
 
 
-async def test_a_gate_that_cannot_start_refuses_and_tries_again(tmp_path: Path) -> None:
-    """503 for metered calls as long as the reason lasts, then it serves."""
+async def test_a_gate_that_cannot_start_refuses_and_tries_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """503 for metered calls as long as the reason lasts, then it serves; the reason is for the operator."""
     folder = tmp_path / "data"
     folder.write_text("a file where the folder should be")
     door = gate(hello, tmp_path)
@@ -128,7 +130,8 @@ async def test_a_gate_that_cannot_start_refuses_and_tries_again(tmp_path: Path) 
     assert answer.status == 503
     told = problem(answer, "store_unavailable")
     assert answer.header("retry-after") == "5"
-    assert "METERGATE_DATA" in told["detail"]
+    assert "METERGATE_DATA" not in told["detail"]
+    assert "METERGATE_DATA" in caplog.text
     folder.unlink()
     assert (await fetch(door, "GET", "/x")).status == 401
     await door.engine.stop()

@@ -174,6 +174,11 @@ async def test_time_cures_a_rate_and_says_when(tmp_path: Path) -> None:
         assert answer.status == 429
         told = problem(answer, "rate_limited")
         assert told["resets_at"] == "2026-01-01T00:00:30Z"
+        assert answer.header("ratelimit-policy") == '"2-per-minute";q=2;w=60'
+        assert answer.header("ratelimit") == '"2-per-minute";r=0;t=30'
+        assert answer.header("x-ratelimit-limit-requests") == "2"
+        assert answer.header("x-ratelimit-remaining-requests") == "0"
+        assert answer.header("x-ratelimit-reset-requests") == "30s"
         assert answer.header("retry-after") == "30"
         assert answer.header("x-should-retry") is None
         assert told["error"]["type"] == "rate_limit_exceeded"
@@ -194,6 +199,8 @@ async def test_an_allowance_that_is_used_up_comes_back_with_its_window(tmp_path:
         told = problem(answer, "quota_exceeded")
         assert told["resets_at"] == "2026-01-02T00:00:00Z"
         assert (told["required"], told["available"]) == (1, 0)
+        assert answer.header("ratelimit-policy") == '"requests";q=1;w=43200'
+        assert answer.header("ratelimit") == '"requests";r=0;t=43200'
         assert answer.header("retry-after") == "43200"
         assert answer.header("x-should-retry") == "false"
         clock.advance(seconds=43_200)

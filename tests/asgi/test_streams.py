@@ -464,6 +464,6 @@ async def test_nonsense_is_not_charged(tmp_path: Path, meter: str, amount: objec
 
 async def test_outside_of_a_call_there_is_nothing_to_charge(tmp_path: Path) -> None:
     async with metered(charging(), tmp_path, PLAIN) as shell:
-        with pytest.raises(MetergateError, match="inside a request"):
+        with pytest.raises(MetergateError, match="while the app serves one"):
             await current.charge("images", 1)
         assert (await fetch(shell.app, "GET", "/public")).status == 404

@@ -39,7 +39,7 @@ async def test_an_event_says_everything_about_its_call(later: bool) -> None:
         a_policy(a_route("GET /x", dimensions=(("model", "m"),)), service="api"), later=later
     )
     call = await house.call()
-    assert (call.cost, call.balance) == (1, 99)
+    assert call.cost == 1
     house.clock.advance(seconds=2)
     call.settle()
     event, balance = await ended(house)

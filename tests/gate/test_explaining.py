@@ -64,6 +64,15 @@ async def test_every_budget_is_shown_with_what_is_taken_and_what_is_left() -> No
     assert steps["verdict"]["status"] == 429
 
 
+async def test_what_has_no_end_is_shown_without_a_number() -> None:
+    """A soft cap of money or of units, and the quantity beyond an allowance."""
+    caps = (Cap("day", spend=0, soft=True), Cap("day", units=0, meter="calls", soft=True))
+    plan = Plan("p", included={"calls": Included(0)}, on_exceed="overage", caps=caps)
+    house = await a_house(a_policy(plan=plan, prices={"calls": at(10)}))
+    left = {step["detail"].split(":")[0]: step["left"] for step in await explained(house) if "left" in step}
+    assert left == {"used": "no limit", "cap": "no limit", "credits": "0.000000100"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "rules"),
     [
@@ -82,7 +91,8 @@ async def test_the_rules_are_shown_in_the_order_in_which_they_are_asked(
 
 
 async def test_without_an_account_a_key_is_asked_for() -> None:
-    verdict = (await explained(await a_house(a_policy()), anybody=False))[-1]
+    *_, key, verdict = await explained(await a_house(a_policy()), anybody=False)
+    assert "say with --account" in key["detail"]
     assert (verdict["reason"], verdict["status"]) == ("key_missing", 401)
 
 
