@@ -90,7 +90,7 @@ class Hooks:
     explain: Explainer = _nobody_explains
     """Why the gate would admit or refuse a request."""
     describe: Callable[[], Mapping[str, object]] = dict
-    """More of the policy than its values, such as the file it was read from."""
+    """More of the policy than its values: what became of requests under it."""
 
 
 @dataclass(frozen=True, slots=True)

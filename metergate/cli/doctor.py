@@ -10,16 +10,18 @@ from typing import NamedTuple
 
 from metergate import config, foundation
 from metergate.cli.files import versions
+from metergate.config import secret_files
 from metergate.config import settings as environment
 from metergate.config.settings import Settings
 from metergate.core.policy import Policy
 from metergate.errors import MetergateError
+from metergate.ledger import keys
 from metergate.ledger.database import Ledger
 from metergate.ledger.migrations import HEAD
 
 SQLITE_MIN = (3, 37)
 """The first with STRICT tables."""
-SECRETS = ("pepper", "admin-token", "ledger.sqlite")
+SECRETS = ("pepper", "admin-token", "ledger.sqlite", "ledger.sqlite.lock")
 
 
 class Finding(NamedTuple):
@@ -38,7 +40,7 @@ def findings(named: str) -> list[Finding]:
     policy = _policy(named or settings.policy, found)
     found += _folder(foundation.folder_of(settings).path)
     if policy is not None:
-        found.append(_ledger(policy, settings))
+        found += _ledger(policy, settings)
     return found
 
 
@@ -75,12 +77,17 @@ def _folder(path: Path) -> Iterator[Finding]:
         yield Finding(False, f"Make the data folder {path} readable and writable for this user.")
         return
     yield Finding(True, f"The data folder {path} can be used.")
+    yield _private(path, 0o700)
     for file in (path / name for name in SECRETS):
         if file.exists():
-            mode = stat.S_IMODE(file.stat().st_mode)
-            safe = not mode & 0o077
-            advice = "its owner alone may read it" if safe else f"run chmod 600 {file}"
-            yield Finding(safe, f"{file} has the mode {mode:04o}: {advice}.")
+            yield _private(file, 0o600)
+
+
+def _private(path: Path, wanted: int) -> Finding:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    safe = not mode & 0o077
+    advice = "its owner alone may read it" if safe else f"run chmod {wanted:o} {path}"
+    return Finding(safe, f"{path} has the mode {mode:04o}: {advice}.")
 
 
 def _nearest(path: Path) -> Path:
@@ -88,17 +95,30 @@ def _nearest(path: Path) -> Path:
     return next(parent for parent in path.parents if parent.exists())
 
 
-def _ledger(policy: Policy, settings: Settings) -> Finding:
+def _ledger(policy: Policy, settings: Settings) -> Iterator[Finding]:
     folder = foundation.folder_of(settings)
     url = foundation.ledger_url(policy, settings, folder)
     try:
         ledger = Ledger.open(url)
         found = ledger.revision()
+        if found == HEAD:
+            yield Finding(True, f"The ledger {ledger.name} is at revision {found}.")
+            yield from _peppers(ledger, settings, folder.path)
+            return
     except MetergateError as error:
-        return Finding(False, str(error))
-    if found == HEAD:
-        return Finding(True, f"The ledger {ledger.name} is at revision {found}.")
+        yield Finding(False, str(error))
+        return
     if not found and url == folder.ledger_url:
-        return Finding(True, f"The ledger {ledger.name} is made at the first start.")
+        yield Finding(True, f"The ledger {ledger.name} is made at the first start.")
+        return
     at = f"at revision {found}" if found else "empty"
-    return Finding(False, f"The ledger {ledger.name} is {at}, not at {HEAD}: run metergate migrate.")
+    yield Finding(False, f"The ledger {ledger.name} is {at}, not at {HEAD}: run metergate migrate.")
+
+
+def _peppers(ledger: Ledger, settings: Settings, folder: Path) -> Iterator[Finding]:
+    """Of keys that were made already, the pepper has to be there."""
+    with ledger.read() as tx:
+        if not keys.any_known(tx):
+            return
+    secret_files.peppers(settings, folder, has_keys=True)
+    yield Finding(True, "The pepper of the stored keys is there.")

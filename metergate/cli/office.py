@@ -108,6 +108,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
                 arg("kid"),
                 opt("grace", "How long both work: 24h unless told, at most 7d, 0 ends it.", metavar="24h"),
             ),
+            show.rotated,
         ),
         "keys revoke": Line("keys.revoke", "End the key KID: its next call is refused.", (arg("kid"),)),
         "credits grant": Line(

@@ -54,6 +54,13 @@ def _is_table(value: list[object]) -> bool:
     return all(isinstance(each, Mapping) for each in value)
 
 
+def rotated(answer: Json) -> None:
+    """The new key; of the old one, which it is and how long it still works."""
+    old = answer["replaces"]
+    until = old["expires_at"] if old["state"] == "active" else None
+    facts({**answer, "replaces": old["kid"], "both_work_until": until})
+
+
 def rows(*columns: str) -> Show:
     """A page of a list as a table."""
 
@@ -130,4 +137,5 @@ def decision(told: Json) -> None:
     verdict = told["reason"] or "admitted"
     shadow = " (shadow)" if told["shadow"] else ""
     where = f"{told['route']}  {told['path']}"
-    click.echo(f"{told['at']}  {verdict}{shadow}  {told['account'] or '-'}  {where}  {cell(told['cost'])}")
+    what = f"{verdict}{shadow}  {told['account'] or '-'}  {where}  {cell(told['cost'])}"
+    click.echo(f"{told['at']}  {what}  {told['request_id']}")

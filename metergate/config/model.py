@@ -214,7 +214,7 @@ class PolicyFile(Part):
     upstream: Upstream | None = None
     """Where the proxy forwards to."""
     store: Text = ""
-    """The counters: redis://host:port/db; left out: embedded in the data folder; memory is for tests."""
+    """The counters; left out: embedded in the data folder; memory is for tests; redis:// follows later."""
     ledger: Text = ""
     """The ledger: postgresql://host/database; left out: SQLite in the data folder."""
     provider: Word | None = None

@@ -56,9 +56,7 @@ def load_adapter(name: str, enabled: Collection[str] | None = None) -> ModuleTyp
     except ModuleNotFoundError as error:
         if error.name == package:
             raise ConfigurationError(
-                f"Install the package that provides {package} (for ours: pip install 'metergate[{name}]'); "
-                f"{name} needs it."
+                f"Install the package that provides {package}, which does not come with this version of "
+                f"metergate, or leave {name} out."
             ) from None
-        raise ConfigurationError(
-            f"Install {error.name}, which {package} needs (for ours: pip install 'metergate[{name}]')."
-        ) from error
+        raise ConfigurationError(f"Install {error.name}, which {package} needs.") from error

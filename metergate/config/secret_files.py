@@ -10,9 +10,12 @@ from metergate.config.settings import Settings
 from metergate.errors import ConfigurationError
 
 
-def peppers(settings: Settings, folder: Path) -> Mapping[int, bytes]:
-    """The secrets of stored keys by version, from 1; keys are made with the highest."""
-    given = settings.peppers or (kept(folder, "pepper"),)
+def peppers(settings: Settings, folder: Path, *, has_keys: bool = False) -> Mapping[int, bytes]:
+    """The secrets of stored keys by version, from 1; keys are made with the highest.
+
+    None is made for a ledger that has keys: with another pepper nobody would recognise them any more.
+    """
+    given = settings.peppers or (kept(folder, "pepper", make=not has_keys),)
     return {version: pepper.encode() for version, pepper in enumerate(given, start=1)}
 
 
@@ -21,13 +24,19 @@ def admin_token(settings: Settings, folder: Path) -> str:
     return settings.admin_token or kept(folder, "admin-token")
 
 
-def kept(folder: Path, name: str) -> str:
-    """The secret in the folder; made when it is not there."""
+def kept(folder: Path, name: str, *, make: bool = True) -> str:
+    """The secret in the folder; made when it is not there and may be."""
     path = folder / name
     try:
         try:
             return _read(path)
         except FileNotFoundError:
+            if not make:
+                variable = f"METERGATE_{name.upper().replace('-', '_')}"
+                raise ConfigurationError(
+                    f"Restore {path} from a backup or set {variable}: "
+                    "the ledger has keys that only work with what it held."
+                ) from None
             _make(path)
             return _read(path)
     except OSError as error:

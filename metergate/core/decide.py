@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from metergate.core import draws, keys
+from metergate.core import draws, keys, limits
 from metergate.core.budget import (
     BALANCE,
     COST,
@@ -33,7 +33,6 @@ class Offer(NamedTuple):
     tally: int
     """Which draw counts the period's quantity; -1 when the price does not depend on it."""
     valid_until_us: int
-    shadow: bool
 
 
 def presented(keys_shown: Sequence[str], environment: str) -> keys.Key | Refusal:
@@ -106,6 +105,8 @@ def offer(
     # Where nothing is sold beyond the allowance, what the store lets through lies inside of it.
     before = used.get(counted.name, 0) if counted and not found.blocks else 0
     nanos = cost if cost is not None else route.hold_nanos or found.cost(wanted, before)
+    if cost is None and strict and not case.fixed and not found.costs_nothing(wanted, before):
+        nanos = max(1, nanos)  # what rounds to nothing at the hold may come to cost something
     front = draws.gates(case) if gated else []
     rest = [*draws.caps(case, wanted, nanos), *draws.money(case, found, nanos)]
     if counted and cost is not None and not strict:
@@ -113,9 +114,7 @@ def offer(
     taken = [*front, *([counted] if counted else []), *(rest if strict else map(draws.unbounded, rest))]
     terms = _terms(case, plan, tuple(taken), wanted, nanos, found.minimum)
     until = _valid_until(taken, caller.key)
-    return Offer(
-        terms, found, wanted, nanos, len(front) if counted else -1, until, policy.shadow or route.shadow
-    )
+    return Offer(terms, found, wanted, nanos, len(front) if counted else -1, until)
 
 
 def _admitted(case: Case, units: int, used: Mapping[str, int]) -> tuple[Plan, Tariff | None]:
@@ -174,14 +173,20 @@ def refused(offered: Offer, position: int, value: int, now_us: int) -> Refusal:
         required=draw.amount,
         available=left,
     )
+    if found.status != 429:
+        return found._replace(resets_at_us=draw.until_us)
+    wait = _wait_us(draw, value, now_us)
+    # Whoever was refused waits until one call fits, and not until the whole limit is there again.
+    limit = limits.standing(draw, value, now_us)._replace(reset_s=limits.seconds(wait))
+    resets_at_us = 0 if draw.kind == SLOTS else draw.until_us or now_us + wait
+    return found._replace(resets_at_us=resets_at_us, retry_after_us=wait, limit=limit)
+
+
+def _wait_us(draw: Draw, value: int, now_us: int) -> int:
+    """How long until the draw may fit; open calls may end at any moment."""
     if draw.kind == SLOTS:
-        return found._replace(retry_after_us=10**6)
-    if draw.kind == RATE:
-        wait = max(1, retry_after_us(draw, value, now_us))
-        return found._replace(resets_at_us=now_us + wait, retry_after_us=wait)
-    if found.reason == "quota_exceeded":
-        return found._replace(resets_at_us=draw.until_us, retry_after_us=max(1, draw.until_us - now_us))
-    return found._replace(resets_at_us=draw.until_us)
+        return 10**6
+    return max(1, retry_after_us(draw, value, now_us) if draw.kind == RATE else draw.until_us - now_us)
 
 
 def _reason(draw: Draw) -> str:

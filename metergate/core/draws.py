@@ -28,6 +28,12 @@ INTERVALS_US: Mapping[Every, int] = {
 """A rate is evened out over a fixed length; the windows of quotas and caps follow the calendar."""
 
 
+def fixed(policy: Policy, route: Route) -> bool:
+    """Whether the units of a call on the route are known before it."""
+    meter = policy.meters.get(route.meter)
+    return meter is None or meter.count in FIXED_COUNTS
+
+
 class Case(NamedTuple):
     """One caller on one route at one instant."""
 
@@ -39,8 +45,7 @@ class Case(NamedTuple):
 
     @property
     def fixed(self) -> bool:
-        meter = self.policy.meters.get(self.route.meter)
-        return meter is None or meter.count in FIXED_COUNTS
+        return fixed(self.policy, self.route)
 
     def window(self, every: Every, scope: Scope = "account") -> Window:
         """The window of now; accounts that share a budget share its window too, so that one has no anchor."""

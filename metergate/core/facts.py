@@ -1,17 +1,8 @@
-"""What is known about a request, a key and an account when a decision is made."""
+"""What is known about a key and an account when a decision is made."""
 
 from typing import NamedTuple
 
 from metergate.core.periods import Every
-
-
-class RequestFacts(NamedTuple):
-    """A request as policy sees it: the bytes of the path are the ones the app or the upstream gets."""
-
-    method: str
-    path: bytes
-    credentials: tuple[str, ...] = ()
-    anthropic: bool = False
 
 
 class KeyFacts(NamedTuple):

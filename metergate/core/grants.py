@@ -65,22 +65,6 @@ def spendable(grants: Iterable[Grant], at_us: int) -> int:
     return sum(grant.remaining for grant in grants if grant.usable(at_us))
 
 
-def next_change_us(grants: Iterable[Grant], now_us: int) -> int | None:
-    """The next instant at which the spendable sum changes by itself."""
-    changes = (change for grant in grants for change in _changes(grant) if change > now_us)
-    return min(changes, default=None)
-
-
-def _changes(grant: Grant) -> tuple[int, ...]:
-    if grant.remaining <= 0:
-        return ()
-    if grant.expires_at_us is None:
-        return (grant.effective_at_us,)
-    if grant.expires_at_us <= grant.effective_at_us:
-        return ()
-    return grant.effective_at_us, grant.expires_at_us
-
-
 def _rank(grant: Grant) -> tuple[int, bool, int, bool, int, str]:
     return (
         grant.priority,

@@ -1,4 +1,4 @@
-"""API keys: how one is made, recognised without any look-up, kept, compared and shown.
+"""API keys: how one is made, recognised without any look-up, kept and compared.
 
 A key reads `mg_live_<kid>_<secret><crc>`. The checksum is help against typing errors, scanners and floods of
 random keys; what makes a key safe are the 190 random bits of the secret.
@@ -24,7 +24,6 @@ PATTERN: Final = r"\bmg_(live|test)_([0-9A-Za-z]{10})_[0-9A-Za-z]{38}\b"
 """What secret scanners look for; a hit is a key when its last 6 characters are the CRC32 of the rest."""
 
 _SHAPE = re.compile(PATTERN)
-_PREFIX_LENGTH = len("mg_live_")
 _PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
 _PAIR = len(_PAIRS)
 _UNBIASED = 256 - 256 % len(ALPHABET)
@@ -68,13 +67,6 @@ def digest(key_text: str, pepper: bytes) -> str:
 def same(a: str, b: str) -> bool:
     """Whether two digests are equal, in a time that does not tell where they differ."""
     return hmac.compare_digest(a.encode(), b.encode())
-
-
-def masked(key_text: str) -> str:
-    """What people and logs may see of a key; of a text that is no key, nothing."""
-    if len(key_text) > LENGTH_MAX or not _SHAPE.fullmatch(key_text):
-        return "…"
-    return key_text[: _PREFIX_LENGTH + KID_LENGTH] + "…" + key_text[-4:]
 
 
 def _checksum(body: str) -> str:

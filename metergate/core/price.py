@@ -148,14 +148,6 @@ class PriceRule:
         _check_multiplier(self.multiplier)
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """Units that were counted, and of what kind they are."""
-
-    units: int
-    dimensions: tuple[tuple[str, str], ...] = ()
-
-
 def matches(rule: PriceRule, dimensions: Mapping[str, str]) -> bool:
     """Whether every dimension that the rule names is there and fits its pattern."""
     for name, pattern in rule.when:
@@ -176,36 +168,6 @@ def find(rules: Sequence[PriceRule], dimensions: Mapping[str, str]) -> PriceRule
 def cost(rule: PriceRule, units: int, before: int = 0, multiplier: Ratio = ONE) -> int:
     """What `units` more cost, in nanos, when the period has counted `before`."""
     return _rounded(_exact(rule, units, before, multiplier))
-
-
-def cost_of(
-    rules: Sequence[PriceRule], quantities: Sequence[Quantity], before: int = 0, multiplier: Ratio = ONE
-) -> int | None:
-    """What the quantities of one call cost together, rounded once; None when one of them has no price.
-
-    Quantities under one rule are one quantity: its flat price, package and minimum count once per call.
-    """
-    counted: dict[int, int] = {}
-    by_id: dict[int, PriceRule] = {}
-    for quantity in quantities:
-        rule = find(rules, dict(quantity.dimensions))
-        if rule is None:
-            return None
-        by_id[id(rule)] = rule
-        counted[id(rule)] = counted.get(id(rule), 0) + quantity.units
-    total: Ratio = (0, 1)
-    for key, rule in by_id.items():
-        total = _plus(total, _exact(rule, counted[key], before, multiplier))
-        before += counted[key]
-    return _rounded(total)
-
-
-def tier_bounds(rule: PriceRule, before: int) -> tuple[int, int | None]:
-    """The tier that the next unit falls into, as (used at its start, used at its end or None)."""
-    if not isinstance(rule.price, (Graduated, Volume)):
-        return 0, None
-    tier, bottom = _tier_of(rule.price.tiers, before + 1)
-    return bottom, tier.up_to
 
 
 def draw_bounds(rule: PriceRule, before: int, units: int) -> tuple[int, int | None]:

@@ -80,7 +80,6 @@ class Call:
         path: str,
         values: tuple[int, ...],
         twin: Twin | None = None,
-        shadow: Refusal | None = None,
         *,
         told: bool = False,
     ) -> None:
@@ -92,7 +91,7 @@ class Call:
         self.path = path
         self.values = values
         self.twin = twin
-        self.shadow = shadow
+        self.shadow: Refusal | None = None
         """Why the call would have been refused, had shadow mode not let it through."""
         self.at_us = 0
         """When it happened, where that is not now."""
@@ -122,12 +121,6 @@ class Call:
         position = self.prepared.balance
         return self.prepared.draws[position].amount if position >= 0 else 0
 
-    @property
-    def balance(self) -> int | None:
-        """What was left in the account after the hold, if the hold drew on it."""
-        position = self.prepared.balance
-        return self.values[position] if position >= 0 else None
-
     def dispatched(self) -> None:
         """The call is about to reach the app or the upstream."""
         if not self.told:
@@ -149,13 +142,7 @@ class Call:
             return
         self.ended = True
         prepared = self.prepared
-        if (
-            units is None
-            and prepared.expected
-            and measured == "measured"
-            and not dimensions
-            and not self.shadow
-        ):
+        if units is None and prepared.expected and measured == "measured" and not dimensions:
             self._tell(prepared.as_held, prepared.expected)
         else:
             self._settle_as(units, measured, dimensions)

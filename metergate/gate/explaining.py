@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metergate.core import decide, match
-from metergate.core.budget import COST, KINDS, remaining, take
+from metergate.core.budget import COST, KINDS, UNBOUNDED, Draw, remaining, take
 from metergate.core.decide import Offer
 from metergate.core.facts import Caller
 from metergate.core.money import plain
@@ -12,6 +12,8 @@ from metergate.core.policy import Policy, Route
 from metergate.core.refusal import REASONS, Refusal
 
 Step = dict[str, Any]
+
+NOBODY = "no account was given; say with --account (over HTTP: account) whose call it would be"
 
 
 def explain(
@@ -35,7 +37,7 @@ def explain(
     if route.public:
         return [*steps, _step("public", ok=True, detail="the route wants no key"), _verdict("")]
     if caller is None:
-        return [*steps, _step("key", ok=False, detail="no account was given"), _verdict("key_missing")]
+        return [*steps, _step("key", ok=False, detail=NOBODY), _verdict("key_missing")]
     return steps + _for_caller(policy, route, caller, values, now_us)
 
 
@@ -91,9 +93,7 @@ def _draws(offered: Offer, values: Mapping[str, int], now_us: int) -> list[Step]
                 ok=fits,
                 detail=draw.name,
                 amount=plain(draw.amount, offered.terms.currency) if money else draw.amount,
-                left=_left(
-                    plain(remaining(draw, value, now_us)) if money else remaining(draw, value, now_us)
-                ),
+                left=_left(draw, value, now_us),
             )
         )
         if not fits and not reason:
@@ -101,9 +101,12 @@ def _draws(offered: Offer, values: Mapping[str, int], now_us: int) -> list[Step]
     return [*steps, _verdict(reason)]
 
 
-def _left(left: int | str) -> int | str | None:
-    """What is left, unless the budget has no end."""
-    return None if isinstance(left, int) and left >= 2**60 else left
+def _left(draw: Draw, value: int, now_us: int) -> int | str:
+    """What is left, unless the budget has no end: soft caps, and quantities beyond their last tier."""
+    if draw.low <= -UNBOUNDED or draw.high >= UNBOUNDED:
+        return "no limit"
+    left = remaining(draw, value, now_us)
+    return plain(left) if draw.follows == COST else left
 
 
 def names(policy: Policy, route: Route, caller: Caller, now_us: int) -> list[str]:

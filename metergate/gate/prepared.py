@@ -1,8 +1,9 @@
 """What every call of one caller on one route has in common, made ready once."""
 
-from metergate.core.budget import BALANCE, QUOTA, RATE, SLOTS, UNBOUNDED, UNITS, actual_amounts
+from metergate.core.budget import BALANCE, SLOTS, actual_amounts
 from metergate.core.decide import Offer
 from metergate.core.hold import Outcome, Terms
+from metergate.core.limits import is_limit
 from metergate.core.policy import Route
 from metergate.wire import encode_outcome, encode_terms, raw_terms
 
@@ -45,10 +46,7 @@ class Prepared:
         """Whether the hold is what the call costs when it counts the units that were expected."""
         self.balance = next((i for i, draw in enumerate(self.draws) if draw.kind == BALANCE), -1)
         """Which draw is the one on the balance."""
-        self.limited = any(
-            draw.kind == RATE or (draw.kind == QUOTA and draw.follows == UNITS and draw.high < UNBOUNDED)
-            for draw in self.draws
-        )
+        self.limited = any(map(is_limit, self.draws))
         """Whether there is a rate or a quota to tell the caller about."""
         outcome = Outcome(offer.units, route.dimensions, offer.cost, "measured", self.amounts, self.raw)
         self.expected = encode_outcome(outcome) if exact else b""

@@ -4,6 +4,7 @@ A `Tx` is a connection inside a transaction plus the organisation it works for. 
 here and the database leaves this file as `LedgerUnavailable`; nothing above knows the drivers' errors.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,8 +140,8 @@ class Ledger:
         self._claim = self._claim_file(self.path) if self.path else self._claim_database()
         if self._claim is None:
             raise ConfigurationError(
-                f"Another process already runs an embedded store on {self.name}: stop it,"
-                " or set `store: redis://…` to use several processes."
+                f"Another process already runs an embedded store on {self.name}: stop it, and run a single"
+                " worker. Several processes need Redis (store: redis://…), which comes with a later version."
             )
 
     def release(self) -> None:
@@ -186,7 +187,7 @@ class Ledger:
         import fcntl  # only Unix has it, and only the embedded store needs it
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = Path(f"{path}.lock").open("ab")  # noqa: SIM115 - it is held until the release
+        lock = open(f"{path}.lock", "ab", opener=_private)  # noqa: SIM115 - it is held until the release
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -204,6 +205,10 @@ class Ledger:
                 return connection
             connection.close()
             return None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _parsed(text: str) -> sa.URL:

@@ -75,6 +75,11 @@ def expire(tx: Tx, kid: str, expires_at_us: int, replaced_by: str = "") -> Key:
     return _known(tx, kid)
 
 
+def any_known(tx: Tx) -> bool:
+    """Whether a key was ever made."""
+    return tx.execute(sa.select(keys.c.kid).where(keys.c.org == tx.org).limit(1)).first() is not None
+
+
 def all_facts(tx: Tx) -> Iterator[KeyFacts]:
     """What the counter store has to know of every key, the ended ones too: they never come back to life."""
     query = sa.select(keys).where(keys.c.org == tx.org).order_by(keys.c.kid)

@@ -107,7 +107,7 @@ class Journal:
             self._spare = _Segment(path, self._size)
 
     def keep_from(self, position: int) -> None:
-        """Delete the segments before the one in which `position` lies, and those of processes long gone."""
+        """Delete the segments before the one in which `position` lies."""
         number = position >> _SHIFT
         for old in [each for each in self._segments if each < min(number, self._number)]:
             segment = self._segments.pop(old)

@@ -15,7 +15,7 @@ from metergate.worker.reaper import Reaper
 
 log = logging.getLogger("metergate.worker")
 
-PAUSE_S = 0.25
+FLUSH_PAUSE_S = 0.25
 """Between two rounds: what a batch costs beside its rows is shared by all that gathered meanwhile."""
 OUTAGE_PAUSE_S = 1.0
 SECOND_US = 10**6
@@ -60,7 +60,6 @@ class Worker:
         self._live = live
         self._housekeeping = housekeeping
         self._task: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
         self._renewed_us = clock()
         self._second_us = 0
 
@@ -76,10 +75,6 @@ class Worker:
             self._task = None
         with contextlib.suppress(StoreUnavailable):
             await self.flusher.run_dry()
-
-    def hurry(self) -> None:
-        """Do the next round now."""
-        self._wake.set()
 
     async def run_once(self) -> int:
         """One round; how many entries were moved. What is out of reach does not stop the rest."""
@@ -152,12 +147,7 @@ class Worker:
         while True:
             moved = await self.run_once()
             if moved < self.flusher.batch:
-                await self._pause(OUTAGE_PAUSE_S if self.outage else PAUSE_S)
-
-    async def _pause(self, seconds: float) -> None:
-        self._wake.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+                await asyncio.sleep(OUTAGE_PAUSE_S if self.outage else FLUSH_PAUSE_S)
 
     def _tell(self, problems: list[Exception]) -> None:
         """One line when an outage begins, one when it is over."""

@@ -11,7 +11,6 @@ from metergate.core.refusal import Refusal
 from metergate.gate import tracking
 from metergate.gate.call import Call
 from metergate.gate.gate import Replay, RequestGate
-from metergate.gate.members import Member
 from metergate.gate.tracking import Report
 from metergate.ledger import tables
 from metergate.ledger.database import Ledger, Tx
@@ -73,11 +72,14 @@ class Bench:
     async def admit(self, key: str) -> Call | Refusal:
         """A call with this key, as the middleware makes it."""
         now_us = self.clock()
-        member: Member | Refusal | Awaitable[Member | Refusal] | None = self.gate.members.of_key(key, now_us)
-        member = member or self.gate.members.find_key((key,), now_us)
-        member = await member if isinstance(member, Awaitable) else member
-        if isinstance(member, Refusal):
-            return member
+        lane = self.gate.members.lanes.setdefault(b"x-api-key", {})
+        member = lane.get(key.encode())
+        if member is None or member.fresh_until_us <= now_us:
+            asked = self.gate.members.find_key((key,), now_us)
+            found = await asked if isinstance(asked, Awaitable) else asked
+            if isinstance(found, Refusal):
+                return found
+            lane[key.encode()] = member = found
         route = self.policy.routes[0]
         admitted = self.gate.admit(member, route, "/x", self.gate.request_id())
         admitted = await admitted if isinstance(admitted, Awaitable) else admitted

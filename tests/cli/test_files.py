@@ -56,6 +56,33 @@ def test_doctor_has_a_sentence_for_everything(shell: Shell) -> None:
     assert any("chmod 600" in line for line in problems)
 
 
+def test_a_lost_pepper_is_said_before_anybody_hears_that_a_key_is_unknown(shell: Shell) -> None:
+    """By the start and by doctor; with the pepper back in its place all is well again."""
+    shell.ok("accounts create acme")
+    shell.ok("keys create --account acme")
+    pepper = shell.folder / "metergate-data" / "pepper"
+    kept = pepper.rename(shell.folder / "kept")
+    sentence = shell.no("accounts list")
+    assert f"Restore {pepper} from a backup or set METERGATE_PEPPER" in sentence
+    sick = shell.run("doctor")
+    assert sick.exit_code == 1
+    assert "set METERGATE_PEPPER" in sick.stdout
+    assert not pepper.exists()
+    kept.rename(pepper)
+    shell.ok("accounts list")
+    shell.ok("doctor")
+
+
+def test_doctor_wants_the_folder_to_be_its_owners_alone(shell: Shell) -> None:
+    """Whoever may list it can read what is made there with a looser mode."""
+    shell.ok("accounts create acme")
+    data = shell.folder / "metergate-data"
+    data.chmod(0o755)
+    sick = shell.run("doctor")
+    assert sick.exit_code == 1
+    assert f"run chmod 700 {data}" in sick.stdout
+
+
 def test_doctor_changes_nothing(shell: Shell) -> None:
     """Looking does not make the folder."""
     shell.ok("doctor")

@@ -127,6 +127,7 @@ def test_tail_shows_decisions_as_they_are_made(demo: Demo, tmp_path: Path, form:
         assert json.loads(told)["account"] == "acme"
     else:
         assert "admitted  acme  GET /v1/stream" in told
+        assert re.search(r"  req_[0-9a-f]+$", told.strip())
 
 
 def test_tail_without_a_service_says_so(shell: Shell) -> None:

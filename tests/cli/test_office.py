@@ -1,5 +1,7 @@
 """What operators do, by command: the office's verbs as they are typed."""
 
+import re
+
 import pytest
 
 from metergate.admin import VERBS
@@ -53,7 +55,11 @@ def test_a_key_is_rotated_with_a_grace_and_revoked_at_once(shell: Shell) -> None
     new = shell.json(f"keys rotate {old['kid']} --grace 1h")
     assert new["replaces"]["kid"] == old["kid"]
     assert new["replaces"]["state"] == "active"
+    shown = shell.ok(f"keys rotate {new['kid']}")
+    assert re.search(rf"^replaces +{new['kid']}$", shown, re.MULTILINE)
+    assert re.search(r"^both_work_until +20\d\d-", shown, re.MULTILINE)
     assert shell.json(f"keys revoke {old['kid']}")["state"] == "revoked"
+    assert shell.json(f"keys revoke {new['kid']}")["state"] == "revoked"
     assert [each["state"] for each in shell.json("keys --account acme")["data"]].count("active") == 1
     assert "mg_live_" not in shell.ok("keys list")
 

@@ -22,6 +22,20 @@ def test_they_are_made_once(tmp_path: Path) -> None:
     assert secret_files.admin_token(Settings(), folder) == token
 
 
+def test_a_pepper_is_not_made_anew_for_keys_that_are_there(tmp_path: Path) -> None:
+    """Every key would be unknown then; the token of the admin API hurts nobody."""
+    with pytest.raises(ConfigurationError) as told:
+        secret_files.peppers(Settings(), tmp_path, has_keys=True)
+    assert str(told.value) == (
+        f"Restore {tmp_path / 'pepper'} from a backup or set METERGATE_PEPPER: "
+        "the ledger has keys that only work with what it held."
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert secret_files.peppers(Settings(peppers=("given",)), tmp_path, has_keys=True) == {1: b"given"}
+    made = secret_files.peppers(Settings(), tmp_path)
+    assert secret_files.peppers(Settings(), tmp_path, has_keys=True) == made
+
+
 def test_only_their_owner_reads_them(tmp_path: Path) -> None:
     """And no draft is left beside them."""
     secret_files.kept(tmp_path / "data", "pepper")

@@ -11,9 +11,10 @@ from metergate.core.budget import BALANCE, UNBOUNDED, take
 from metergate.core.decide import Offer
 from metergate.core.facts import Caller, KeyFacts
 from metergate.core.keys import mint
+from metergate.core.limits import Standing
 from metergate.core.policy import Cap, Concurrency, Included, Limit, Plan, Policy
 from metergate.core.price import Graduated, PriceRule, Rate, Tier, cost
-from metergate.core.refusal import PRECEDENCE, Refusal
+from metergate.core.refusal import REASONS, Refusal
 from tests.core.world import DAY, KEY, NOW, a_caller, a_policy, a_route, at, buy, misfit, offered
 
 
@@ -138,15 +139,21 @@ def test_of_all_budgets_that_refuse_the_caller_hears_of_the_first_in_precedence(
         full[draws[denied[0]].name] = 10**6 if draws[denied[0]].kind == BALANCE else 0
     reasons = ["too_many_open", "rate_limited", "quota_exceeded", "cap_reached", "insufficient_credits"]
     assert list(dict.fromkeys(heard)) == reasons
-    assert reasons == [each for each in PRECEDENCE if each in reasons]
+    assert reasons == [each for each in REASONS if each in reasons]
+
+
+LATE = NOW + DAY + 5
+OPEN = Standing("open-calls", 1, 0, 0, 1)
+RATE = Standing("1-per-day", 1, 86_400, 0, 86_401)
+QUOTA = Standing("calls-day", 1, 86_400, 0, 86_400)
 
 
 @pytest.mark.parametrize(
     ("position", "value", "refusal"),
     [
-        (0, 1, Refusal("too_many_open", "", "account", "calls", 1, 0, 0, 10**6)),
-        (1, NOW + DAY + 5, Refusal("rate_limited", "", "account", "calls", 1, 0, NOW + DAY + 5, DAY + 5)),
-        (3, 1, Refusal("quota_exceeded", "", "account", "calls", 1, 0, NOW + DAY, DAY)),
+        (0, 1, Refusal("too_many_open", "", "account", "calls", 1, 0, 0, 10**6, OPEN)),
+        (1, LATE, Refusal("rate_limited", "", "account", "calls", 1, 0, LATE, DAY + 5, RATE)),
+        (3, 1, Refusal("quota_exceeded", "", "account", "calls", 1, 0, NOW + DAY, DAY, QUOTA)),
         (4, 8, Refusal("cap_reached", "", "account", "calls", 10, 2, NOW + DAY)),
         (5, -1, Refusal("insufficient_credits", "", "account", "calls", 10, 4)),
     ],
@@ -281,17 +288,6 @@ def test_the_terms_name_everything_that_was_fixed() -> None:
     assert (terms.account, terms.key, terms.plan, terms.policy) == ("acct", "kid0000001", "p", "v1")
     assert (terms.service, terms.route, terms.meter, terms.currency) == ("api", "GET /x", "calls", "EUR")
     assert offered(policy, a_caller("p", None)).terms.key == ""
-
-
-@pytest.mark.parametrize(
-    ("policy_shadows", "route_shadows", "expected"),
-    [(False, False, False), (True, False, True), (False, True, True)],
-)
-def test_shadow_mode_is_a_matter_of_the_policy_or_the_route(
-    policy_shadows: bool, route_shadows: bool, expected: bool
-) -> None:
-    found = offered(a_policy(Plan("p"), shadow=policy_shadows), route=a_route(shadow=route_shadows))
-    assert found.shadow is expected
 
 
 def test_a_route_may_name_the_money_to_hold() -> None:

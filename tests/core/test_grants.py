@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import mark, raises
 
-from metergate.core.grants import Burn, Grant, burn, next_change_us, order, repay, spendable
+from metergate.core.grants import Burn, Grant, burn, order, repay, spendable
 
 instants = st.integers(0, 20)
 grants = st.lists(
@@ -94,17 +94,6 @@ def test_nothing_is_burnt_backwards() -> None:
 )
 def test_a_new_grant_first_pays_the_debt(debt: int, amount: int, split: tuple[int, int]) -> None:
     assert repay(debt, amount) == split
-
-
-@given(grants, instants)
-def test_the_spendable_sum_changes_by_itself_at_the_next_change_only(stock: list[Grant], now_us: int) -> None:
-    change = next_change_us(stock, now_us)
-    now = order(stock, now_us)
-    quiet_until = 30 if change is None else change
-    assert quiet_until > now_us
-    assert all(order(stock, at_us) == now for at_us in range(now_us, quiet_until))
-    if change is not None:
-        assert order(stock, change) != now
 
 
 def _reduced(grant: Grant, taken: int) -> Grant:

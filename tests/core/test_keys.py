@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metergate.core.keys import ALPHABET, PATTERN, Environment, Key, digest, masked, mint, parse, same
+from metergate.core.keys import ALPHABET, PATTERN, Environment, Key, digest, mint, parse, same
 
 KEY = mint("live", Random(1).randbytes)
 positions = st.integers(0, len(KEY) - 1)
@@ -68,7 +68,6 @@ def test_malformed_texts_are_no_keys(text: str) -> None:
 @given(st.text())
 def test_any_text_is_answered(text: str) -> None:
     assert parse(text) is None
-    assert masked(text) == "…"
 
 
 def test_scanners_find_a_key_inside_other_text() -> None:
@@ -115,6 +114,5 @@ def test_digests_are_the_same_only_when_equal(a: str, b: str) -> None:
     assert same(a, a)
 
 
-def test_a_shown_key_names_its_kid_and_hides_its_secret() -> None:
-    assert masked(KEY) == KEY[:18] + "…" + KEY[-4:]
+def test_a_key_hides_its_secret_where_it_is_printed() -> None:
     assert KEY[19:51] not in repr(parse(KEY))

@@ -15,17 +15,14 @@ from metergate.core.price import (
     PerUnit,
     Price,
     PriceRule,
-    Quantity,
     Rate,
     Tier,
     Volume,
     cost,
-    cost_of,
     draw_bounds,
     find,
     matches,
     multiply,
-    tier_bounds,
 )
 
 CENT = NANOS // 100
@@ -177,15 +174,6 @@ def test_more_units_never_cost_less_but_for_volume_tiers(price: Price, a: int, b
 
 
 @pytest.mark.parametrize(
-    ("before", "bounds"), [(0, (0, 1000)), (999, (0, 1000)), (1000, (1000, 5000)), (5000, (5000, None))]
-)
-def test_the_bounds_of_a_tier(before: int, bounds: tuple[int, int | None]) -> None:
-    assert tier_bounds(always(Graduated(TIERS)), before) == bounds
-    assert tier_bounds(always(Volume(TIERS)), before) == bounds
-    assert tier_bounds(always(Flat(1)), before) == (0, None)
-
-
-@pytest.mark.parametrize(
     ("before", "units", "graduated", "volume"),
     [
         (10, 0, (0, None), (0, None)),
@@ -221,10 +209,6 @@ MODELS = (
 )
 
 
-def tokens(units: int, model: str, kind: str) -> Quantity:
-    return Quantity(units, (("model", model), ("kind", kind)))
-
-
 def test_the_first_rule_that_matches_prices() -> None:
     assert find(MODELS, {"model": "gpt-4o-mini-2024", "kind": "input"}) is MODELS[0]
     assert find(MODELS, {"model": "gpt-4o", "kind": "input", "user": "x"}) is MODELS[1]
@@ -244,42 +228,6 @@ def test_the_first_rule_that_matches_prices() -> None:
 )
 def test_patterns_are_globs_and_mind_capitals(pattern: str, value: str, whether: bool) -> None:
     assert matches(PriceRule((("model", pattern),), Flat(1)), {"model": value}) is whether
-
-
-def test_the_quantities_of_a_call_are_priced_together() -> None:
-    call = [tokens(1000, "gpt-4o", "input"), tokens(200, "gpt-4o", "output")]
-    assert cost_of(MODELS, call) == 1000 * 2500 + 200 * 10_000
-    assert cost_of(MODELS, call, multiplier=(3, 2)) == (1000 * 2500 + 200 * 10_000) * 3 // 2
-    assert cost_of(MODELS, []) == 0
-
-
-def test_one_quantity_without_a_price_leaves_the_call_without_one() -> None:
-    assert cost_of(MODELS, [tokens(1, "gpt-4o", "input"), tokens(1, "gpt-4o", "audio")]) is None
-
-
-def test_parts_of_a_nano_are_summed_before_they_are_rounded() -> None:
-    rules = [PriceRule((("kind", kind),), PerUnit(Rate(1, 3))) for kind in "abc"]
-    assert cost_of(rules, [Quantity(1, (("kind", kind),)) for kind in "abc"]) == 1
-
-
-def test_a_flat_price_counts_once_per_call() -> None:
-    assert cost_of([always(Flat(CENT))], [Quantity(3), Quantity(4)]) == CENT
-
-
-@given(prices, st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(0, 60), ratios, nanos)
-def test_quantities_under_one_rule_cost_what_their_sum_costs(
-    price: Price, split: list[int], before: int, multiplier: tuple[int, int], minimum: int
-) -> None:
-    rule = always(price, minimum)
-    together = cost(rule, sum(split), before, multiplier)
-    assert cost_of([rule], [Quantity(units) for units in split], before, multiplier) == together
-
-
-def test_quantities_of_a_call_climb_the_tiers_one_after_the_other() -> None:
-    steps = Graduated((Tier(10, Rate(5, 1)), Tier(None, Rate(1, 1))))
-    rules = [PriceRule((("kind", kind),), steps) for kind in "ab"]
-    call = [Quantity(8, (("kind", "a"),)), Quantity(8, (("kind", "b"),))]
-    assert cost_of(rules, call) == cost(always(steps), 16)
 
 
 @pytest.mark.parametrize(

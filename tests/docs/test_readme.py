@@ -76,10 +76,11 @@ def test_the_first_five_minutes(tmp_path: Path, environ: dict[str, str]) -> None
     key = re.search(r"mg_live_\w+", typed(SET_UP.text, folder, environ))
     assert key
     with served(folder, environ) as port:
-        said = typed(CALL.text.replace("8000", port), folder, environ | {"KEY": key[0]})
+        call = CALL.text.replace("8000", port).replace("mg_live_…", key[0])
+        said = typed(call, folder, environ)
         health = typed(f"curl -s http://127.0.0.1:{port}/health", folder, environ)
         typed("metergate credits grant acme 5.00", folder, environ | {"METERGATE_POLICY": "policy.yaml"})
-        again = typed(CALL.text.replace("8000", port), folder, environ | {"KEY": key[0]})
+        again = typed(call, folder, environ)
     assert re.findall(r"HTTP/1.1 (\d+)", said) == ["200", "200", "402"]
     for header in ("metergate-request-id", "metergate-cost: 0.01", "metergate-balance: 0.01"):
         assert header in said
@@ -99,6 +100,13 @@ def test_the_code_runs(block: Block, tmp_path: Path, environ: dict[str, str]) ->
     """As a file of its own."""
     (tmp_path / "code.py").write_text(block.text)
     typed(f'"{sys.executable}" -W error code.py', tmp_path, environ)
+
+
+def test_no_paragraph_stands_there_twice() -> None:
+    """Nor does one begin like another."""
+    parts = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.DOTALL).split("\n\n")
+    begun = [part[:40] for part in parts if len(part) > 40]
+    assert len(begun) == len(set(begun))
 
 
 def test_the_two_commands_are_targets_of_make() -> None:
