@@ -73,12 +73,14 @@ _ZEROS = ["0" * (9 - places) for places in range(10)]
 
 def plain(nanos: int, currency: str = "USD") -> str:
     """The amount as decimal text: the currency's decimals when they are exact, else 6, else 9."""
-    places = exponent(currency)
+    places = EXPONENTS.get(currency)
+    if places is None:
+        places = exponent(currency)
     # Every answer tells a balance in this form, hence no more than two texts for the usual one.
     digits = f"{nanos:011d}" if nanos < 0 else f"{nanos:010d}"
-    if not digits.endswith("000"):
+    if digits[-3:] != "000":
         return f"{digits[:-9]}.{digits[-9:]}"
-    if not digits.endswith(_ZEROS[places]):
+    if digits[places - 9 :] != _ZEROS[places]:
         return f"{digits[:-9]}.{digits[-9:-3]}"
     return f"{digits[:-9]}.{digits[-9 : places - 9]}" if places else digits[:-9]
 

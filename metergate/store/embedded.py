@@ -7,6 +7,8 @@ so that whatever a killed process has answered can be read again. One process ow
 from collections.abc import Sequence
 from itertools import islice
 
+import msgspec
+
 from metergate.core.budget import Draw, correct, take
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.core.hold import Event
@@ -59,17 +61,14 @@ new_tuple = tuple.__new__
 UNDISPATCHED = -1
 
 
-class _Open:
+class _Open(msgspec.Struct, eq=False, gc=False):
     """A hold that has not ended."""
 
-    __slots__ = ("expires_at_us", "hold", "position", "values")
-
-    def __init__(self, hold: Hold, values: tuple[int, ...], expires_at_us: int, position: int) -> None:
-        self.hold = hold
-        self.values = values
-        self.expires_at_us = expires_at_us
-        self.position = position
-        """Where the journal tells that the call was dispatched."""
+    hold: Hold
+    values: tuple[int, ...]
+    expires_at_us: int
+    position: int
+    """Where the journal tells that the call was dispatched."""
 
 
 class EmbeddedStore:
@@ -108,23 +107,22 @@ class EmbeddedStore:
         if self._outbox.waiting >= self._backlog:
             return _FULL
         budgets = self._budgets
-        values: list[int] = []
+        after: dict[str, int] = {}
         for draw in draws:
             value = budgets.get(draw.name, 0)
             taken = take(draw, value, now_us)
             if taken is None:
-                denied = Held(DENIED, position=len(values), value=value)
+                denied = Held(DENIED, position=len(after), value=value)
                 self._end(op, denied)
                 return denied
-            values.append(taken)
-        granted = tuple(values)
+            after[draw.name] = taken
+        granted = tuple(after.values())
         # The journal comes first: where it cannot be written, nothing has changed.
         position = self._write_dispatch(hold) if dispatched else UNDISPATCHED
-        for draw, taken in zip(draws, granted):  # noqa: B905  both come from the draws
-            name = draw.name
-            if draw.until_us and name not in budgets:
-                self._ends.setdefault(draw.until_us, []).append(name)
-            budgets[name] = taken
+        for draw in draws:
+            if draw.until_us and draw.name not in budgets:
+                self._ends.setdefault(draw.until_us, []).append(draw.name)
+        budgets.update(after)
         self._open[op] = _Open(hold, granted, expires_at_us, position)
         if twin is not None:
             self._twins.began(twin)
@@ -235,10 +233,10 @@ class EmbeddedStore:
     def _carry(self, opened: _Open) -> bool:
         """Tell once more of a dispatched call, further on. Where there is no room it stays where it was."""
         hold = opened.hold
-        position = self._try_write(records.DISPATCHED, _told(hold))
-        if position is None:
+        try:
+            opened.position = self._write_dispatch(hold)
+        except StoreUnavailable:
             return False
-        opened.position = position
         self._open[hold.op] = self._open.pop(hold.op)
         return True
 
@@ -353,7 +351,8 @@ class EmbeddedStore:
         if self._outbox.unwritten:
             raise StoreUnavailable("The journal cannot be written; make room in the data folder.")
         try:
-            return journal.append(records.DISPATCHED, _told(hold))
+            twin = hold.twin.fields if hold.twin else None
+            return journal.append(records.DISPATCHED, encode_hold(hold.op, hold.request_id, hold.terms, twin))
         except OSError as error:
             raise StoreUnavailable(
                 f"The journal cannot grow ({error.strerror}); make room in the data folder."
@@ -369,11 +368,6 @@ class EmbeddedStore:
             return self._journal.append(kind, payload) if self._journal is not None else None
         except OSError:
             return None
-
-
-def _told(hold: Hold) -> bytes:
-    """What the journal has to know of a call that is about to reach the app."""
-    return encode_hold(hold.op, hold.request_id, hold.terms, hold.twin.fields if hold.twin else None)
 
 
 def _fits(store: EmbeddedStore) -> CounterStore:

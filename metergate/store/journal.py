@@ -1,8 +1,8 @@
 """The journal: an append-only, memory-mapped file in segments.
 
-A record is a header and a payload. The payload is written first and the header last, so a process that is
-killed between the two leaves nothing: what has a header with the right checksum was written whole. The
-pages belong to the kernel, which keeps them when the process dies; `sync` is for power loss.
+A record is a header and a payload. A process that is killed while it writes leaves a record whose checksum
+does not fit, and nothing behind it: what has a header with the right checksum was written whole. The pages
+belong to the kernel, which keeps them when the process dies; `sync` is for power loss.
 
     segment  = magic, then records, then zeros
     record   = length u32, crc32 of payload and kind u32, kind u8, three zero bytes, payload
@@ -31,7 +31,7 @@ DISPATCHED, SETTLED, RELEASED = 1, 2, 3
 """A call is about to reach the app, with its terms; usage events; a call that ended without any."""
 
 _SHIFT = 32
-_pack = HEADER.pack_into
+_head = HEADER.pack
 _START = len(MAGIC)
 _HEAD = HEADER.size
 
@@ -84,18 +84,12 @@ class Journal:
 
     def append(self, kind: int, payload: bytes) -> int:
         """Write a record and say where it lies. OSError when the disk is full: then nothing was written."""
+        record = _head(len(payload), crc32(payload, kind), kind) + payload
+        if self._at + len(record) > self._size:
+            self._roll(_START + len(record))
         at = self._at
-        body = at + _HEAD
-        end = body + len(payload)
-        if end > self._size:
-            self._roll(_START + _HEAD + len(payload))
-            at = self._at
-            body = at + _HEAD
-            end = body + len(payload)
-        memory = self._map
-        memory[body:end] = payload
-        _pack(memory, at, len(payload), crc32(payload, kind), kind)
-        self._at = end
+        self._write(record)
+        self._at = at + len(record)
         if self._always:
             os.fdatasync(self._current.descriptor)
         return self._base | at
@@ -161,7 +155,8 @@ class Journal:
     def _open(self, segment: _Segment) -> None:
         self._current = segment
         self._segments[self._number] = segment
-        self._map = segment.map
+        segment.map.seek(_START)
+        self._write = segment.map.write
         self._base = self._number << _SHIFT
         self._at = _START
 
