@@ -10,7 +10,7 @@ from metergate import api
 from metergate import foundation as ground
 from metergate.admin import Doing, Office, RemoteOffice
 from metergate.asgi.middleware import Metered
-from metergate.asgi.types import ASGIApp, Receive, Scope, Send
+from metergate.asgi.types import ASGIApp
 from metergate.config import PolicySource, secret_files
 from metergate.config import settings as environment
 from metergate.config.settings import Settings
@@ -150,9 +150,4 @@ def admin_app(policy: PolicySource = "", *, settings: Settings | None = None) ->
     """The admin API as an app to mount or to serve. It asks the process that owns the data folder."""
     given = settings or environment.read(os.environ)
     token = secret_files.admin_token(given, ground.folder_of(given).path)
-    served = api.admin_app(_Switchboard(policy, given), token)
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await served(scope, receive, send)
-
-    return app
+    return api.admin_app(_Switchboard(policy, given), token)

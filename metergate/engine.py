@@ -14,7 +14,7 @@ from metergate import foundation as ground
 from metergate import meters
 from metergate.admin import Hooks, Office, OwnerSocket, Recorded, Recording
 from metergate.api import billing_app
-from metergate.asgi.headers import HeaderReader
+from metergate.asgi.request_headers import HeaderReader
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.config import PolicySource, load, load_adapter
 from metergate.config import settings as environment

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from metergate.asgi import idempotent
 from metergate.asgi.current import running
-from metergate.asgi.headers import Seen
 from metergate.asgi.http import Keeper
 from metergate.asgi.refuse import Withheld, answer_inside, send_refusal, told_inside, withheld
+from metergate.asgi.request_headers import Seen
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from metergate.core.policy import Route
 from metergate.core.refusal import Refusal

@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Protocol
 
-from metergate.asgi import shown
+from metergate.asgi import answer_headers
 from metergate.asgi.refuse import Withheld, told_inside, withheld
 from metergate.asgi.types import Message, Receive, Send
 from metergate.core.refusal import Refusal
@@ -61,7 +61,7 @@ class Answer:
         headers = message.get("headers", ())
         if self.counter is not None:
             self.counter.start(self.status, headers)
-        own = shown.headers(self.call, self.call.gate.policy.show)
+        own = answer_headers.headers(self.call, self.call.gate.policy.show)
         message = {**message, "headers": [*headers, *own]}
         if self.keeper is not None:
             self.keeper.see(message)

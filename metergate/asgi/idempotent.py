@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from metergate.asgi.headers import Seen
+from metergate.asgi.request_headers import Seen
 from metergate.asgi.types import Headers, Message, Receive
 from metergate.core.idempotency import ANSWER_MAX, BODY_MAX, KEEP_US, Twin, check_key, fingerprint, twin_id
 from metergate.core.policy import Route

@@ -16,10 +16,10 @@ from metergate import meters
 from metergate.asgi import websocket
 from metergate.asgi.current import running
 from metergate.asgi.exchange import Exchange, naming
-from metergate.asgi.headers import LOOKED_AT, HeaderReader, is_preflight, without_own
 from metergate.asgi.http import Answer, Keeper, counting
 from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.refuse import answer_inside, send_refusal
+from metergate.asgi.request_headers import LOOKED_AT, HeaderReader, is_preflight, without_own
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal

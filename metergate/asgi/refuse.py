@@ -2,7 +2,7 @@
 
 import msgspec
 
-from metergate.asgi.headers import ANTHROPIC
+from metergate.asgi.request_headers import ANTHROPIC
 from metergate.asgi.types import Headers, Message, Scope, Send
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal, body, headers

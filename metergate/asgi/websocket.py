@@ -8,17 +8,24 @@ from starlette.websockets import WebSocketDisconnect
 
 from metergate.asgi.current import running
 from metergate.asgi.exchange import outside
-from metergate.asgi.headers import HeaderReader, without_own
 from metergate.asgi.refuse import answer
+from metergate.asgi.stretches import Stretches, dispatched
+from metergate.asgi.request_headers import HeaderReader, without_own
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
+from metergate.core.draws import FIXED_COUNTS
+from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
-from metergate.errors import MetergateError, StoreUnavailable
+from metergate.errors import MetergateError
 from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Replay, RequestGate
+from metergate.gate.members import Member
 
 PAYMENT_REQUIRED = 4402
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
+
+COUNTED_IN_SOCKETS = FIXED_COUNTS | {"bytes", "messages", "seconds"}
+"""The counts that mean something without an answer to read."""
 
 
 async def serve(
@@ -49,29 +56,31 @@ async def serve(
         return
     if route.free or not route.meter:
         refusal = gate.entitled(member, route, found.path, request_id)
-        if refusal is None:
-            await _Talk(Visit(gate, member, route, found.path, request_id), receive, send).run(app, scope)
-            return
+    elif gate.policy.meters[route.meter].count not in COUNTED_IN_SOCKETS:
+        refusal = _uncounted(gate, member, route, found.path, request_id)
     else:
         asked = gate.admit(member, route, found.path, request_id)
         admitted = await asked if isinstance(asked, Awaitable) else asked
         assert not isinstance(admitted, Replay)
-        refusal = _dispatched(admitted) if isinstance(admitted, Call) else admitted
+        refusal = dispatched(admitted) if isinstance(admitted, Call) else admitted
         if isinstance(admitted, Call) and refusal is None:
             await _Socket(admitted, receive, send).run(app, scope)
             return
-    assert refusal is not None
+    if refusal is None:
+        await _Talk(Visit(gate, member, route, found.path, request_id), receive, send).run(app, scope)
+        return
     await _turn_away(scope, receive, send, gate, refusal, request_id, anthropic=seen.anthropic)
 
 
-def _dispatched(call: Call) -> Refusal | None:
-    """Remember that the call goes on; a call that cannot be remembered is not begun."""
-    try:
-        call.dispatched()
-    except StoreUnavailable as error:
-        call.release()
-        return Refusal("store_unavailable", str(error))
-    return None
+def _uncounted(
+    gate: RequestGate, member: Member, route: Route, path: str, request_id: str
+) -> Refusal | None:
+    """Why a socket is not served where the meter reads answers, which a socket has none of."""
+    shadow = gate.shadows(route)
+    detail = f"This path offers no WebSocket: the meter {route.meter} cannot count one."
+    refusal = Refusal("route_not_in_policy", detail, meter=route.meter)
+    gate.watch.turned_away(member, route, path, request_id, refusal.reason, shadow=shadow)
+    return None if shadow else refusal
 
 
 async def _turn_away(
@@ -161,42 +170,47 @@ class _Socket(_Talk):
         super().__init__(call, receive, send)
         self._call = call
         self._loop = asyncio.get_running_loop()
-        self._count = call.gate.policy.meters[call.route.meter].count
-        self._stretch = max(1, call.prepared.offer.units)
-        self._held = self._stretch
-        self._used = 0
+        self._meter = call.gate.policy.meters[call.route.meter]
+        self._stretches = Stretches(call)
         self._began_us = call.gate.clock()
         self._timer: asyncio.TimerHandle | None = None
 
     async def _received(self) -> Message:
         message = await super()._received()
         if message["type"] == "websocket.receive":
-            if self._count == "messages":
-                await self._use(self._used + 1)
+            await self._take(self._units(message, "request"))
             if self._refused is not None:
                 await self._close()
                 return {"type": "websocket.disconnect", "code": _close_code(self._refused)}
         return message
 
     async def _sent(self, message: Message) -> None:
+        if message["type"] == "websocket.send" and not self._closed:
+            await self._take(self._units(message, "response"))
+            if self._refused is not None:
+                await self._close()
         await super()._sent(message)
-        if message["type"] == "websocket.accept" and self._count == "seconds":
+        if message["type"] == "websocket.accept" and self._meter.count == "seconds":
             self._tick()
 
-    async def _use(self, used: int) -> None:
-        """Count up to `used` units; what the holds do not cover is held now, or the socket is refused."""
-        self._used = used
-        while used > self._held and self._refused is None:
-            asked = self._call.gate.charge(self._call, self._call.route.meter, self._stretch)
-            charged = await asked if isinstance(asked, Awaitable) else asked
-            self._refused = charged if isinstance(charged, Refusal) else _dispatched(charged)
-            if self._refused is None:
-                self._held += self._stretch
+    def _units(self, message: Message, side: str) -> int:
+        """What a message counts: one where messages from the client are counted, or its bytes."""
+        if self._meter.count == "messages":
+            return int(side == "request")
+        if self._meter.count != "bytes" or self._meter.of not in (side, "both"):
+            return 0
+        return len(message.get("bytes") or (message.get("text") or "").encode())
+
+    async def _take(self, units: int) -> None:
+        """Count a message before it goes on; what cannot be held does not go on."""
+        if units and self._refused is None:
+            await self._stretches.take(units)
+            self._refused = self._stretches.refused
 
     def _tick(self) -> None:
         """Look again when the held seconds are over."""
         passed = (self._call.gate.clock() - self._began_us) / 10**6
-        self._timer = self._loop.call_later(self._held - passed, self._on_tick)
+        self._timer = self._loop.call_later(self._stretches.held - passed, self._on_tick)
 
     def _on_tick(self) -> None:
         self._loop.create_task(self._second_passed())
@@ -204,7 +218,8 @@ class _Socket(_Talk):
     async def _second_passed(self) -> None:
         if self._closed:
             return
-        await self._use(max(self._used, self._held + 1))
+        await self._stretches.extend()
+        self._refused = self._refused or self._stretches.refused
         if self._refused is None:
             self._tick()
         else:
@@ -218,21 +233,12 @@ class _Socket(_Talk):
             self._timer.cancel()
         if not self._accepted:
             self._call.release()
-        elif self._count in ("messages", "seconds"):
-            used = self._used if self._count == "messages" else max(1, self._seconds())
-            # What was refused did not reach the app and is not paid for.
-            self._settle_stretches(used if self._refused is None else min(used, self._held))
-        else:
+        elif self._meter.count in FIXED_COUNTS:
             self._call.settle()
-
-    def _settle_stretches(self, used: int) -> None:
-        """Fill the holds in their order; the last takes what is left, be it more than it holds."""
-        meter = self._call.route.meter
-        holds = [self._call, *[each for each in self._call.charges if each.route.meter == meter]]
-        shares = [min(max(0, used - n * self._stretch), self._stretch) for n in range(len(holds))]
-        shares[-1] = max(0, used - (len(holds) - 1) * self._stretch)
-        for call, share in reversed(list(zip(holds, shares, strict=True))):
-            call.settle(share)
+        else:
+            used = max(1, self._seconds()) if self._meter.count == "seconds" else self._stretches.used
+            # What was refused did not reach the app and is not paid for.
+            self._stretches.settle(used if self._refused is None else min(used, self._stretches.held))
 
 
 async def unavailable(receive: Receive, send: Send) -> None:

@@ -19,8 +19,8 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "METERGATE_PEPPER": "The secret that stored keys are hashed with, after a rotation several of them "
         "separated by commas, the newest last; left out: made once and kept in the data folder.",
         "METERGATE_ADMIN_TOKEN": "The token of the admin API; left out: made once, kept in the data folder.",
-        "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox. Checked, and "
-        "not used by this version.",
+        "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox. "
+        "Checked, and not used by this version.",
         "METERGATE_WORKER": "`off` leaves the ledger to a separate `metergate worker`; left out: on.",
         "METERGATE_PUBLIC_URL": "Where customers reach the service; https, except on loopback. Checked, and "
         "not used by this version.",

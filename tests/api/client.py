@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metergate.api import admin_app, billing_app
-from metergate.asgi.headers import HeaderReader
+from metergate.asgi.request_headers import HeaderReader
 from metergate.testing.asgi import Answer, App, fetch
 from tests.admin.bench import Bench
 
