@@ -9,8 +9,8 @@ from starlette.websockets import WebSocketDisconnect
 from metergate.asgi.current import running
 from metergate.asgi.exchange import outside
 from metergate.asgi.refuse import answer
-from metergate.asgi.stretches import Stretches, dispatched
 from metergate.asgi.request_headers import HeaderReader, without_own
+from metergate.asgi.socket_holds import SocketHolds, dispatched
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from metergate.core.draws import FIXED_COUNTS
 from metergate.core.policy import Route
@@ -72,9 +72,7 @@ async def serve(
     await _turn_away(scope, receive, send, gate, refusal, request_id, anthropic=seen.anthropic)
 
 
-def _uncounted(
-    gate: RequestGate, member: Member, route: Route, path: str, request_id: str
-) -> Refusal | None:
+def _uncounted(gate: RequestGate, member: Member, route: Route, path: str, request_id: str) -> Refusal | None:
     """Why a socket is not served where the meter reads answers, which a socket has none of."""
     shadow = gate.shadows(route)
     detail = f"This path offers no WebSocket: the meter {route.meter} cannot count one."
@@ -171,7 +169,7 @@ class _Socket(_Talk):
         self._call = call
         self._loop = asyncio.get_running_loop()
         self._meter = call.gate.policy.meters[call.route.meter]
-        self._stretches = Stretches(call)
+        self._holds = SocketHolds(call)
         self._began_us = call.gate.clock()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -204,13 +202,13 @@ class _Socket(_Talk):
     async def _take(self, units: int) -> None:
         """Count a message before it goes on; what cannot be held does not go on."""
         if units and self._refused is None:
-            await self._stretches.take(units)
-            self._refused = self._stretches.refused
+            await self._holds.take(units)
+            self._refused = self._holds.refused
 
     def _tick(self) -> None:
         """Look again when the held seconds are over."""
         passed = (self._call.gate.clock() - self._began_us) / 10**6
-        self._timer = self._loop.call_later(self._stretches.held - passed, self._on_tick)
+        self._timer = self._loop.call_later(self._holds.held - passed, self._on_tick)
 
     def _on_tick(self) -> None:
         self._loop.create_task(self._second_passed())
@@ -218,8 +216,8 @@ class _Socket(_Talk):
     async def _second_passed(self) -> None:
         if self._closed:
             return
-        await self._stretches.extend()
-        self._refused = self._refused or self._stretches.refused
+        await self._holds.extend()
+        self._refused = self._refused or self._holds.refused
         if self._refused is None:
             self._tick()
         else:
@@ -236,9 +234,9 @@ class _Socket(_Talk):
         elif self._meter.count in FIXED_COUNTS:
             self._call.settle()
         else:
-            used = max(1, self._seconds()) if self._meter.count == "seconds" else self._stretches.used
+            used = max(1, self._seconds()) if self._meter.count == "seconds" else self._holds.used
             # What was refused did not reach the app and is not paid for.
-            self._stretches.settle(used if self._refused is None else min(used, self._stretches.held))
+            self._holds.settle(used if self._refused is None else min(used, self._holds.held))
 
 
 async def unavailable(receive: Receive, send: Send) -> None:

@@ -22,18 +22,27 @@ RULES = policy(
         "messages": {"count": "messages"},
         "seconds": {"count": "seconds"},
         "images": {"count": "app"},
+        "down": {"count": "bytes"},
+        "traffic": {"count": "bytes", "of": "both"},
+        "rows": {"count": "json", "path": "$.rows"},
+        "tokens": {"count": "header", "header": "x-tokens"},
     },
     prices={
         "requests": {"price": "0.01"},
         "messages": {"price": "0.01"},
         "seconds": {"price": "0.01"},
         "images": {"price": "0.10"},
+        "down": {"price": "0.01"},
+        "traffic": {"price": "0.01"},
+        "rows": {"price": "0.01"},
+        "tokens": {"price": "0.01"},
     },
     routes=[
         {"match": "GET /call", "meter": "requests"},
         {"match": "GET /messages", "meter": "messages"},
         {"match": "GET /ten", "meter": "messages", "hold": {"units": 10}},
         {"match": "GET /seconds", "meter": "seconds"},
+        *[{"match": f"GET /{name}", "meter": name} for name in ("down", "traffic", "rows", "tokens")],
         {"match": "GET /free", "free": True},
         {"match": "GET /public", "public": True},
     ],
@@ -99,6 +108,68 @@ async def test_messages_are_held_in_stretches(tmp_path: Path) -> None:
         assert await shell.settled() == 10**9 - 11 * CENT
 
 
+@pytest.mark.parametrize(("path", "units"), [("/down", 6), ("/traffic", 12)])
+async def test_the_bytes_of_messages_are_counted(tmp_path: Path, path: str, units: int) -> None:
+    """Those that the meter counts: here what the app sends, there what goes either way."""
+    async with metered(app(), tmp_path, RULES) as shell:
+        async with shell.websocket(path) as socket:
+            await socket.accepted()
+            await said(socket, "ä", "", "abcd")
+        assert await _units(shell, path[1:]) == units
+        assert await shell.settled() == 10**9 - units * CENT
+
+
+async def test_bytes_that_nobody_can_pay_are_not_sent(tmp_path: Path) -> None:
+    """Nor charged: the socket closes before the message that does not fit."""
+
+    async def talking(socket: Socket) -> None:
+        await socket.accept()
+        while True:
+            await socket.send_bytes(b"1234")
+
+    async with metered(app(talking), tmp_path, RULES) as shell:
+        key = await shell.customer("poor", "0.10")
+        async with shell.websocket("/down", key) as socket:
+            await socket.accepted()
+            assert [await socket.receive() for _ in range(3)] == [b"1234", b"1234", None]
+            assert socket.close_code == 4402
+            await socket.ended()
+        assert sum(row["units"] for row in await shell.rows("poor")) == 8
+        assert await shell.settled("poor") == 2 * CENT
+
+
+@pytest.mark.parametrize("path", ["/rows", "/tokens"])
+async def test_a_meter_that_reads_answers_serves_no_socket(tmp_path: Path, path: str) -> None:
+    """A socket has no answer to read, so it is refused; only shadow mode lets it pass."""
+    async with metered(app(), tmp_path / "one", RULES) as shell, shell.websocket(path) as socket:
+        answer = await socket.accepted()
+        assert answer is not None and answer.status == 403
+        assert answer.json()["reason"] == "route_not_in_policy"
+    async with metered(app(), tmp_path / "two", {**RULES, "shadow": True}) as shell:
+        async with shell.websocket(path) as socket:
+            assert await socket.accepted() is None
+            await said(socket, "a")
+        assert await shell.rows() == []
+
+
+@pytest.mark.parametrize(("path", "messages"), [("/messages", 90), ("/traffic", 40)])
+async def test_a_long_socket_takes_few_holds(tmp_path: Path, path: str, messages: int) -> None:
+    """Two are open at most, each twice as long as the one before; it pays for exactly what passed."""
+    async with metered(app(), tmp_path, RULES) as shell:
+        (gate,) = shell.engine.foundation.gates
+        opened: set[str] = set()
+        async with shell.websocket(path) as socket:
+            await socket.accepted()
+            for _ in range(messages):
+                await said(socket, "a")
+                opened |= set(gate.live)
+                assert len(gate.live) <= 2
+        units = messages if path == "/messages" else 2 * messages
+        assert len(opened) < 15
+        assert await _units(shell, path[1:]) == units
+        assert await shell.settled() == 10**9 - units * CENT
+
+
 async def test_a_socket_closes_when_the_money_is_out(tmp_path: Path) -> None:
     """With 4402, after exactly the messages that were paid; the app sees a client that leaves."""
     async with metered(app(), tmp_path, RULES) as shell:
@@ -135,6 +206,19 @@ async def test_a_socket_is_paid_by_the_second_also_when_only_the_app_talks(tmp_p
             await asyncio.wait_for(socket.ended(), 5)
         assert 1.9 < asyncio.get_running_loop().time() - began < 4
         assert sum(row["units"] for row in await shell.rows("poor")) == 2
+
+
+async def test_a_long_socket_uses_the_money_to_its_last_message(tmp_path: Path) -> None:
+    """When a long stretch does not fit any more, shorter ones still do."""
+    async with metered(app(), tmp_path, RULES) as shell:
+        async with shell.websocket("/messages") as socket:
+            await socket.accepted()
+            await said(socket, *["a"] * 100)
+            socket.send("b")
+            assert await socket.receive() is None
+            assert socket.close_code == 4402
+        assert await _units(shell, "messages") == 100
+        assert await shell.settled() == 0
 
 
 async def test_a_socket_that_is_not_accepted_costs_nothing(tmp_path: Path) -> None:
