@@ -46,10 +46,15 @@ def take(draw: Draw, value: int, now_us: int) -> int | None:
         used = value + amount
         return used if value >= low and used <= high else None
     if kind == RATE:
-        arrival = max(value, now_us) + amount * low
+        arrival = _arrival(draw, value, now_us) + amount * low
         return arrival if arrival - now_us <= high else None
     opened = value + amount
     return opened if opened <= high else None
+
+
+def _arrival(draw: Draw, value: int, now_us: int) -> int:
+    """When the next call may come. What lies far beyond the tolerance is of a clock that has gone back since."""
+    return value if now_us < value <= now_us + 2 * draw.high else now_us
 
 
 def correct(draw: Draw, value: int, actual: int) -> int:
@@ -66,7 +71,7 @@ def correct(draw: Draw, value: int, actual: int) -> int:
 
 def retry_after_us(draw: Draw, value: int, now_us: int) -> int:
     """How long until a refused rate draw fits."""
-    return max(0, max(value, now_us) + draw.amount * draw.low - now_us - draw.high)
+    return max(0, _arrival(draw, value, now_us) + draw.amount * draw.low - now_us - draw.high)
 
 
 def remaining(draw: Draw, value: int, now_us: int) -> int:
@@ -74,7 +79,7 @@ def remaining(draw: Draw, value: int, now_us: int) -> int:
     if draw.kind == BALANCE:
         return max(0, value - draw.low)
     if draw.kind == RATE:
-        return max(0, (draw.high - max(0, value - now_us)) // draw.low)
+        return max(0, (draw.high - (_arrival(draw, value, now_us) - now_us)) // draw.low)
     return max(0, draw.high - value)
 
 

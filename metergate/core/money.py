@@ -11,6 +11,8 @@ from typing import Final
 NANOS: Final = 10**9
 MAX: Final = 2**63 - 1
 UNITS_MAX: Final = 2**53 - 1
+COST_MAX: Final = 10**15
+"""The most that one call may cost: a million of the currency. Thousands of such calls together still fit."""
 
 _DECIMAL = re.compile(r"(-?)([0-9]{1,20})(?:\.([0-9]{1,9}))?")
 _DIGITS = re.compile(r"[0-9]{1,16}")

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from math import gcd
 from typing import Final
 
-from metergate.core.money import MAX, NANOS, MoneyError, fits, plain, round_half_up, shown, whole_match
+from metergate.core.money import COST_MAX, NANOS, MoneyError, plain, round_half_up, shown, whole_match
 from metergate.core.money import units as whole_units
 
 Ratio = tuple[int, int]
@@ -212,8 +212,8 @@ def _exact(rule: PriceRule, units: int, before: int, multiplier: Ratio) -> Ratio
 
 def _rounded(total: Ratio) -> int:
     nanos = round_half_up(*total)
-    if not fits(nanos):
-        raise MoneyError(f"Count fewer units at once: their cost is above {plain(MAX)}.")
+    if nanos > COST_MAX:
+        raise MoneyError(f"Count fewer units at once: their cost is above {plain(COST_MAX)}.")
     return nanos
 
 
@@ -251,8 +251,8 @@ def _decimal(text: str, what: str) -> Ratio:
 
 
 def _check_nanos(nanos: int) -> None:
-    if nanos < 0 or not fits(nanos):
-        raise MoneyError(f"Give a price from 0 to {plain(MAX)}.")
+    if not 0 <= nanos <= COST_MAX:
+        raise MoneyError(f"Give a price from 0 to {plain(COST_MAX)}.")
 
 
 def _check_multiplier(multiplier: Ratio) -> None:

@@ -74,6 +74,10 @@ REASONS: Mapping[str, Reason] = {
         403, "No price", "permission_error", "permission_error",
         "The account's plan neither includes this meter nor has a price for it; choose another plan.",
     ),
+    "quantity_too_large": Reason(
+        400, "More than can be charged at once", "invalid_request_error", "invalid_request_error",
+        "Report a smaller quantity; what this one costs is beyond all money.",
+    ),
     "bad_idempotency_key": Reason(
         400, "Unusable Idempotency-Key", "invalid_request_error", "invalid_request_error",
         "Send one Idempotency-Key of 1 to 255 printable ASCII characters.",

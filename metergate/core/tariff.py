@@ -2,12 +2,14 @@
 
 Where the cost depends on how much of the period is used already, it is constant inside a stretch of the
 period's quantity. A hold carries the bounds of its stretch; when the store finds the quantity outside of
-them, the gate decides again from the value the store named. So concurrent calls are never mispriced.
+them, the gate decides again from the value the store named. A call that is measured is priced at its end,
+from what has been settled by then, so concurrent calls are never mispriced.
 """
 
 from typing import NamedTuple
 
 from metergate.core.budget import UNBOUNDED
+from metergate.core.money import MoneyError
 from metergate.core.policy import Included, Plan, Policy
 from metergate.core.price import Graduated, PriceRule, Volume, cost, draw_bounds, find
 
@@ -51,6 +53,14 @@ class Tariff(NamedTuple):
             return allowance, UNBOUNDED
         low, high = draw_bounds(self.rule, before - allowance, units)
         return low + allowance, UNBOUNDED if high is None else high + allowance
+
+    def costs_nothing(self, units: int, before: int) -> bool:
+        """Whether all units of this stretch are free, and not only these few by rounding."""
+        _, high = self.bounds(units, before)
+        try:
+            return self.cost(max(units, high - before), before) == 0
+        except MoneyError:
+            return False
 
     @property
     def minimum(self) -> int:

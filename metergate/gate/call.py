@@ -169,12 +169,15 @@ class Call:
         self.ended = True
         amounts = actual_amounts(self.prepared.draws, units, cost)
         self._post(units, cost, amounts, measured, ())
+        for charge in self.charges:
+            charge.settle()
 
     def release(self) -> None:
         """End the call as if it had never been: nothing is charged."""
         if self.ended:
             return
         self.ended = True
+        self.gate.stretches.left(self.prepared)
         self.gate.release(self.op)
         for charge in self.charges:
             charge.release()
@@ -190,9 +193,13 @@ class Call:
             self.settle_cost(terms.unknown_units, terms.unknown_cost, measured)
 
     def _before(self) -> int:
-        """What the period had counted when this call was admitted."""
-        tally = self.prepared.offer.tally
-        return self.values[tally] - self.prepared.draws[tally].amount if tally >= 0 else 0
+        """What the period had counted before this call."""
+        prepared = self.prepared
+        tally = prepared.offer.tally
+        if tally < 0:
+            return 0
+        settled = self.gate.stretches.settled(prepared)
+        return self.values[tally] - prepared.draws[tally].amount if settled is None else settled
 
     def _post(
         self,
@@ -212,3 +219,5 @@ class Call:
         gate = self.gate
         gate.live.pop(self.op, None)
         gate.endings.settle(self, amounts, outcome)
+        if self.prepared.races:
+            gate.stretches.left(self.prepared)

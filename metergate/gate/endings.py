@@ -61,10 +61,14 @@ class Endings:
             self._loop.call_soon(self._send_releases)
         self._releases.append(op)
 
-    async def done(self) -> None:
-        """Tell what is gathered, and wait until the store has answered everything."""
+    def send(self) -> None:
+        """Tell the store now of all that has ended."""
         self._send_ends()
         self._send_releases()
+
+    async def done(self) -> None:
+        """Tell what is gathered, and wait until the store has answered everything."""
+        self.send()
         while self._following:
             await asyncio.wait(set(self._following))
 

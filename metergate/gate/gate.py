@@ -15,6 +15,7 @@ from metergate.core import decide
 from metergate.core.draws import fixed
 from metergate.core.facts import Caller
 from metergate.core.idempotency import Twin
+from metergate.core.money import MoneyError
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
@@ -23,6 +24,7 @@ from metergate.gate.endings import Endings, new_tuple
 from metergate.gate.members import Member, Members
 from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
+from metergate.gate.stretches import Stretches
 from metergate.gate.watching import Watch
 from metergate.meters import NOBODY, Factory
 from metergate.ports import (
@@ -96,6 +98,7 @@ class RequestGate:
         self.live: dict[str, Call] = {}
         """Calls of this process that have not ended; the worker renews the holds of the long ones."""
         self.endings = Endings(store, clock, self.loop)
+        self.stretches = Stretches(store, self.endings)
 
     def request_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):08x}"
@@ -138,6 +141,8 @@ class RequestGate:
             if self._watchers:
                 self.watch.admitted(member, route, path, op, prepared.offer.cost)
             self.live[op] = call = Call(self, member, prepared, op, op, path, answers[0].values, told=True)
+            if prepared.races:
+                self.stretches.entered(prepared)
             return call
         return self._answer(self._plain(member, route, path, op, None), prepared, op, answers, 1)
 
@@ -207,17 +212,20 @@ class RequestGate:
             state = decide.key_state(key, now_us)
             if state is not None:
                 return state
-        offered = decide.offer(
-            self.policy,
-            member.caller,
-            route,
-            member.used,
-            now_us,
-            units=wish.units,
-            cost=wish.cost,
-            extra=wish.parent is not None,
-            strict=wish.strict,
-        )
+        try:
+            offered = decide.offer(
+                self.policy,
+                member.caller,
+                route,
+                member.used,
+                now_us,
+                units=wish.units,
+                cost=wish.cost,
+                extra=wish.parent is not None,
+                strict=wish.strict,
+            )
+        except MoneyError:
+            return Refusal("quantity_too_large", meter=route.meter)
         if isinstance(offered, Refusal):
             return offered
         measured = not fixed(self.policy, route)
@@ -237,6 +245,7 @@ class RequestGate:
     ) -> Admitted | Awaitable[Admitted]:
         if isinstance(answers, Sequence):
             return self._judge(wish, prepared, op, answers[0], tries)
+        self.stretches.at_once = False
         return self._judge_later(wish, prepared, op, answers, tries)
 
     async def _judge_later(
@@ -275,6 +284,7 @@ class RequestGate:
         if self._watchers:
             self.watch.admitted(wish.member, wish.route, wish.path, wish.request_id, offer.cost)
         call = Call(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
+        self.stretches.entered(prepared)
         self.live[op] = call
         if wish.parent is not None:
             wish.parent.charges = (*wish.parent.charges, call)

@@ -22,6 +22,7 @@ class Prepared:
         "limited",
         "measured",
         "offer",
+        "races",
         "raw",
         "route",
         "terms",
@@ -42,6 +43,8 @@ class Prepared:
         """What a settle tells the store when the call came to what was held."""
         self.measured = measured
         """Whether the units are known only once the call has ended."""
+        self.races = measured and offer.tally >= 0
+        """Whether calls that run together are priced by who ends first."""
         self.exact = exact
         """Whether the hold is what the call costs when it counts the units that were expected."""
         self.balance = next((i for i, draw in enumerate(self.draws) if draw.kind == BALANCE), -1)

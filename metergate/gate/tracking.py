@@ -83,7 +83,8 @@ def _twin(gate: RequestGate, report: Report) -> Twin:
     said = msgspec.json.encode(
         [report.meter, report.units, report.cost, report.at_us, report.service, report.dimensions]
     )
-    id = twin_id(report.account, REPORTED, report.idempotency_key)
+    reporter = f"{REPORTED} by {report.kid or 'the operator'}"  # customers and operators choose keys apart
+    id = twin_id(report.account, reporter, report.idempotency_key)
     return Twin(id, fingerprint(REPORTED, report.account, said), gate.clock() + KEEP_US)
 
 

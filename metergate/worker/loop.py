@@ -79,7 +79,7 @@ class Worker:
     async def run_once(self) -> int:
         """One round; how many entries were moved. What is out of reach does not stop the rest."""
         problems: list[Exception] = []
-        due = self._clock() - self._second_us >= SECOND_US
+        due = abs(self._clock() - self._second_us) >= SECOND_US  # a clock may go back
         if due:
             self._second_us = self._clock()
             await self._try(self._look_after_holds, problems)

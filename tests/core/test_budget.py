@@ -155,3 +155,13 @@ def test_what_remains_is_what_single_draws_can_still_take(kind: int, value: int,
 def test_actual_amounts_follow_the_cost_the_units_or_nothing() -> None:
     draws = tuple(Draw(QUOTA, str(n), 7, 0, 9, 0, follows) for n, follows in enumerate((COST, UNITS, CALL)))
     assert actual_amounts(draws, units=3, cost=500) == (500, 3, 7)
+
+
+def test_a_clock_that_goes_back_stops_nobody() -> None:
+    """An arrival that no call can have caused is of a time that is no more."""
+    draw = Draw(RATE, "rate", 1, 10**6, 60 * 10**6)
+    hour = 3600 * 10**6
+    value = take(draw, 0, 2 * hour)
+    assert value is not None
+    assert take(draw, value, hour) == hour + 10**6
+    assert remaining(draw, value, hour) == 60

@@ -20,6 +20,7 @@ STATUSES = {
     "scope_missing": 403,
     "feature_not_in_plan": 403,
     "no_price": 403,
+    "quantity_too_large": 400,
     "bad_idempotency_key": 400,
     "body_too_large": 413,
     "idempotency_mismatch": 422,
