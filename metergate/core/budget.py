@@ -53,7 +53,7 @@ def take(draw: Draw, value: int, now_us: int) -> int | None:
 
 
 def _arrival(draw: Draw, value: int, now_us: int) -> int:
-    """When the next call may come. What lies far beyond the tolerance is of a clock that has gone back since."""
+    """When the next call may come; what lies far beyond the tolerance is of a clock that has gone back."""
     return value if now_us < value <= now_us + 2 * draw.high else now_us
 
 
