@@ -49,3 +49,4 @@ def test_a_copy_of_it_works_too(tmp_path: Path) -> None:
     copy = tmp_path / "policy.yaml"
     copy.write_bytes(locate.template("starter").read_bytes())
     assert config.load(copy, {}) == POLICY
+    assert "policies/" not in copy.read_text()
