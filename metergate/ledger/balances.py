@@ -11,7 +11,8 @@ import msgspec
 import sqlalchemy as sa
 
 from metergate.core.grants import Grant
-from metergate.ledger import bulk, tables
+from metergate.core.money import MAX
+from metergate.ledger import bulk, sums, tables
 from metergate.ledger.database import Tx
 from metergate.ledger.tables import organisations
 
@@ -145,12 +146,12 @@ def _keep_snapshots(tx: Tx) -> bool:
 def derived_accounts(tx: Tx, account: str = "") -> dict[tuple[str, str], Left]:
     """(account, currency) -> balance and debt, from the entries alone."""
     entries = tables.entries.c
-    debt = -sa.func.sum(sa.case((entries.book == "debt", entries.amount), else_=0))
-    query = sa.select(entries.account, entries.currency, sa.func.sum(entries.amount), debt).where(
-        entries.org == tx.org, entries.book.in_(["credits", "debt"]), *_of(account)
-    )
+    owed = sa.case((entries.book == "debt", entries.amount), else_=0)
+    query = sa.select(
+        entries.account, entries.currency, *sums.halves(entries.amount), *sums.halves(owed)
+    ).where(entries.org == tx.org, entries.book.in_(["credits", "debt"]), *_of(account))
     rows = tx.execute(query.group_by(entries.account, entries.currency))
-    return {(row[0], row[1]): Left(int(row[2]), int(row[3])) for row in rows}
+    return {(row[0], row[1]): Left(sums.whole(*row[2:4]), -sums.whole(*row[4:6])) for row in rows}
 
 
 def derived_grants(tx: Tx, account: str = "") -> dict[str, int]:
@@ -173,7 +174,7 @@ def derived_windows(tx: Tx) -> dict[str, tuple[int, int]]:
     totals: dict[str, tuple[int, int]] = {}
     for budgets, times in tx.execute(query):
         for name, amount, until_us in _budgets.decode(budgets):
-            totals[name] = (totals.get(name, (0, 0))[0] + amount * times, until_us)
+            totals[name] = (min(totals.get(name, (0, 0))[0] + amount * times, MAX), until_us)
     return totals
 
 

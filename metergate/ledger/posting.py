@@ -13,6 +13,7 @@ import msgspec
 from metergate.core.budget import QUOTA, Draw
 from metergate.core.hold import Terms, UsageEvent
 from metergate.core.lots import Lot, lots_of, merged, without
+from metergate.core.money import MAX
 from metergate.ledger import accounts, bulk, tables
 from metergate.ledger.database import Tx
 from metergate.ledger.standing import Purse, Standing, hold_still, save
@@ -166,7 +167,10 @@ def _insert_postgres(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str] | None:
 
 def _insert_what_is_new(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
     tx.sql(_STAGE)
-    _copy(tx, "batch", rows)
+    try:
+        _copy(tx, "batch", rows)
+    except tx.driver.DataError as error:
+        raise ValueError(f"PostgreSQL cannot keep a value: {error}") from error
     known = set(tx.sql(_KEEP_NEW).scalars())
     tx.sql("DROP TABLE batch")
     return known
@@ -206,12 +210,17 @@ def _transaction(seq: int, account: str, lots: Sequence[Lot]) -> Transaction:
 
 
 def _count(tx: Tx, totals: Mapping[str, Sequence[int]]) -> None:
-    """Add to the totals of windows what their budgets were really charged."""
+    """Add to the totals of windows what their budgets were really charged; a full counter stays full."""
     add = (
         "ON CONFLICT (org, name) DO UPDATE"
-        " SET value = window_totals.value + excluded.value, until_us = excluded.until_us"
+        f" SET value = CASE WHEN window_totals.value > {MAX} - excluded.value THEN {MAX}"
+        " ELSE window_totals.value + excluded.value END, until_us = excluded.until_us"
     )
-    rows = [(tx.org, name, *totals[name]) for name in sorted(totals) if totals[name][0]]
+    rows = [
+        (tx.org, name, min(value, MAX), until_us)
+        for name, (value, until_us) in sorted(totals.items())
+        if value
+    ]
     bulk.insert(tx, tables.window_totals, ("org", "name", "value", "until_us"), rows, add)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from metergate.core.grants import Grant, burn, repay
 from metergate.core.lots import Lot
+from metergate.core.money import MAX
 from metergate.ledger import bulk, tables
 from metergate.ledger.balances import ensure_snapshots
 from metergate.ledger.database import Tx
@@ -60,6 +61,8 @@ class Standing:
             latest = max(grant.effective_at_us for grant in self.grants.values())
             debt = self._burn(debt, max(latest, last), draws)
         self.debt += debt
+        if max(total, self.debt) > MAX:
+            raise OverflowError(f"{self.account} would owe more {self.currency} than 64 bits can count.")
         lines = [Line(CREDITS, self.currency, -taken, id) for id, taken in draws.items()]
         if debt:
             lines.append(Line(DEBT, self.currency, -debt))

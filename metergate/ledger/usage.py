@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from metergate.ledger import sums
 from metergate.ledger.database import Row, Select, Tx
 from metergate.ledger.tables import usage
 
@@ -74,10 +75,13 @@ def totals(
 ) -> list[Total]:
     """What was used of each meter in the half-open period."""
     grouped = (usage.c.meter, usage.c.currency)
-    sums = (sa.func.count(), sa.func.sum(usage.c.units), sa.func.sum(usage.c.cost))
-    query = _select(tx, account, since_us, until_us).with_only_columns(*grouped, *sums)
+    columns = (*grouped, sa.func.count(), *sums.halves(usage.c.units), *sums.halves(usage.c.cost))
+    query = _select(tx, account, since_us, until_us).with_only_columns(*columns)
     found = tx.execute(query.group_by(*grouped).order_by(*grouped))
-    return [Total(row[0], row[1], row[2], int(row[3]), int(row[4])) for row in found]
+    return [
+        Total(meter, currency, calls, sums.whole(*halves[:2]), sums.whole(*halves[2:]))
+        for meter, currency, calls, *halves in found
+    ]
 
 
 def _select(

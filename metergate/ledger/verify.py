@@ -20,8 +20,10 @@ _CHECKS: Final = {
         FROM entries e LEFT JOIN transactions t ON t.org = e.org AND t.seq = e."transaction"
         WHERE e.org = :org GROUP BY e."transaction", t.id, e.currency HAVING sum(e.amount) <> 0""",
     "The entries of the whole ledger do not sum to zero in {0}: {1}.": """
-        SELECT currency, sum(amount) FROM entries WHERE org = :org
-        GROUP BY currency HAVING sum(amount) <> 0""",
+        SELECT currency, total FROM (
+            SELECT currency, sum(amount >> 32) * 4294967296 + sum(amount & 4294967295) AS total
+            FROM entries WHERE org = :org GROUP BY currency) sums
+        WHERE total <> 0""",
     "Transaction {0} has no entries.": """
         SELECT t.id FROM transactions t WHERE t.org = :org AND NOT EXISTS
         (SELECT 1 FROM entries e WHERE e.org = t.org AND e."transaction" = t.seq)""",

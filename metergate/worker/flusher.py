@@ -4,13 +4,15 @@ import asyncio
 import base64
 from collections.abc import Sequence
 
+from metergate.core.hold import UsageEvent
 from metergate.core.lots import Lot
 from metergate.ledger import accounts, audit, posting
+from metergate.ledger.apart import UNPOSTABLE, post_apart
 from metergate.ledger.database import Tx
 from metergate.ledger.posting import Posted
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Answers, Clock, CounterStore, Entry, PutAccount, T
-from metergate.wire import Unreadable, decode_lots
+from metergate.wire import Unreadable, decode_events, decode_lots
 
 BATCH = 512
 """Entries of the outbox in one transaction."""
@@ -38,7 +40,10 @@ class Flusher:
         entries = await answered(self._store.drain(self.batch))
         if not entries:
             return 0
-        posted = await self._ledger.write(lambda tx: self._post(tx, entries))
+        try:
+            posted = await self._ledger.write(lambda tx: self._post(tx, entries))
+        except UNPOSTABLE:
+            posted = await self._ledger.write(lambda tx: self._post_apart(tx, entries))
         await answered(self._store.acknowledge([entry.id for entry in entries]))
         if posted.upgrades:
             names = sorted({upgrade.account for upgrade in posted.upgrades})
@@ -63,6 +68,15 @@ class Flusher:
             except Unreadable:
                 self._set_aside(tx, entry)
         return posting.post_lots(tx, lots)
+
+    def _post_apart(self, tx: Tx, entries: Sequence[Entry]) -> Posted:
+        events: list[UsageEvent] = []
+        for entry in entries:
+            try:
+                events += decode_events(entry.events)
+            except Unreadable:
+                self._set_aside(tx, entry)
+        return post_apart(tx, events, self._clock())
 
     def _set_aside(self, tx: Tx, entry: Entry) -> None:
         """An event that nobody can read must not block the others, nor be lost."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from metergate.core.hold import Terms, TwinFields, UsageEvent, unknown_outcome
 from metergate.ledger import accounts, audit, balances, keys, posting, twins
+from metergate.ledger.apart import UNPOSTABLE, post_apart
 from metergate.ledger.database import Tx
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Change, Clock, CounterStore, PutAccount, PutBudget, PutKey, PutTwin
@@ -58,10 +59,17 @@ async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Left:
     """Bring into the ledger what a journal folder holds. Doing it twice changes nothing."""
     left = await ledger.run(lambda: left_behind(journal.read(folder), clock()))
     for start in range(0, len(left.events), BATCH):
-        await ledger.write(partial(posting.post, events=left.events[start : start + BATCH]))
+        await _post(ledger, left.events[start : start + BATCH], clock)
     if left.unreadable:
         await ledger.write(partial(_set_aside, records=left.unreadable, now_us=clock()))
     return left
+
+
+async def _post(ledger: LedgerThread, events: Sequence[UsageEvent], clock: Clock) -> None:
+    try:
+        await ledger.write(partial(posting.post, events=events))
+    except UNPOSTABLE:
+        await ledger.write(partial(post_apart, events=events, now_us=clock()))
 
 
 def _set_aside(tx: Tx, records: Sequence[bytes], now_us: int) -> None:

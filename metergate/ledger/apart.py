@@ -1,0 +1,49 @@
+"""A batch that the ledger does not take as a whole: halved until the events that spoil it are alone.
+
+One customer's nonsense must not hold up what all the others used. What cannot be posted is set aside in the
+audit table, whole, and the rest is posted as ever.
+"""
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy.exc import DataError, IntegrityError
+
+from metergate.core.hold import UsageEvent
+from metergate.ledger import audit
+from metergate.ledger.database import Tx
+from metergate.ledger.posting import Posted, post
+from metergate.wire import encode_event, join_events
+
+UNPOSTABLE: Final = (ArithmeticError, LookupError, ValueError, DataError, IntegrityError)
+"""What an event does to its batch. An outage is none of them, and nothing is set aside for it."""
+SET_ASIDE: Final = "usage.set_aside"
+
+
+def post_apart(tx: Tx, events: Sequence[UsageEvent], now_us: int) -> Posted:
+    """Post every event that can be posted, in order; keep each of the others in the audit table."""
+    if not events:
+        return Posted(0, 0, [])
+    try:
+        with tx.connection.begin_nested():
+            return post(tx, events)
+    except UNPOSTABLE as error:
+        if len(events) == 1:
+            _set_aside(tx, events[0], error, now_us)
+            return Posted(0, 0, [])
+    middle = len(events) // 2
+    first, second = post_apart(tx, events[:middle], now_us), post_apart(tx, events[middle:], now_us)
+    return Posted(
+        first.new + second.new, first.repeated + second.repeated, [*first.upgrades, *second.upgrades]
+    )
+
+
+def _set_aside(tx: Tx, event: UsageEvent, error: Exception, now_us: int) -> None:
+    # PostgreSQL has no NUL in texts, and what is set aside for one must not fail for it again.
+    subject = event.op.replace("\x00", "\ufffd")
+    if any(row.action == SET_ASIDE for row in audit.page(tx, subject)):
+        return  # a batch that is repeated after an outage, or after a recovery that was killed
+    kept = base64.b64encode(join_events([encode_event(event)])).decode()
+    problem = str(getattr(error, "orig", None) or error).partition("\n")[0]
+    audit.note(tx, now_us, "worker", SET_ASIDE, subject, {"problem": problem, "events": kept})
