@@ -70,4 +70,4 @@ class Withheld:
 
 def withheld(call: Call | Visit, status: int, send: Send) -> Send:
     """Where an answer of that status goes."""
-    return Withheld(send) if status >= 500 and hasattr(call, "refused") else send
+    return Withheld(send) if status >= 500 and call.refused is not None else send

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from metergate.core import decide
 from metergate.core.budget import actual_amounts
 from metergate.core.hold import Outcome
@@ -24,8 +26,6 @@ class Visit:
     """A request that passes without a hold of its own. What the app charges inside it ends with it."""
 
     __slots__ = ("charges", "ended", "gate", "member", "path", "refused", "request_id", "route")
-    refused: Refusal
-    """What the app was told inside it, if it was."""
 
     def __init__(self, gate: "RequestGate", member: Member, route: Route, path: str, request_id: str) -> None:
         self.gate = gate
@@ -35,6 +35,8 @@ class Visit:
         self.request_id = request_id
         self.ended = False
         self.charges: Sequence[Call] = ()
+        self.refused: Refusal | None = None
+        """What the app was told inside it, if it was."""
 
     def settle(self) -> None:
         self.ended = True
@@ -47,60 +49,33 @@ class Visit:
             charge.release()
 
 
-class Call:
-    """One hold that was granted. It ends once: settled or released."""
+class Call(msgspec.Struct, eq=False, gc=False):
+    """One hold that was granted. It ends once: settled or released.
 
-    __slots__ = (
-        "answer",
-        "at_us",
-        "charges",
-        "ended",
-        "gate",
-        "member",
-        "op",
-        "path",
-        "prepared",
-        "refused",
-        "request_id",
-        "shadow",
-        "told",
-        "twin",
-        "values",
-    )
-    refused: Refusal
-    """What the app was told inside the call, if it was; no call pays for a field that hardly one has."""
+    A struct, because one is made for every call: it costs a third of an object with an `__init__`, and the
+    garbage collector does not look at it. Nothing that a call holds leads back to it once it has ended.
+    """
 
-    def __init__(
-        self,
-        gate: "RequestGate",
-        member: Member,
-        prepared: Prepared,
-        op: str,
-        request_id: str,
-        path: str,
-        values: tuple[int, ...],
-        twin: Twin | None = None,
-        *,
-        told: bool = False,
-    ) -> None:
-        self.gate = gate
-        self.member = member
-        self.prepared = prepared
-        self.op = op
-        self.request_id = request_id
-        self.path = path
-        self.values = values
-        self.twin = twin
-        self.shadow: Refusal | None = None
-        """Why the call would have been refused, had shadow mode not let it through."""
-        self.at_us = 0
-        """When it happened, where that is not now."""
-        self.answer: bytes | None = None
-        """What a twin of this call will be answered with."""
-        self.ended = False
-        self.told = told
-        """Whether the store knows already that the call goes on."""
-        self.charges: Sequence[Call] = ()
+    gate: "RequestGate"
+    member: Member
+    prepared: Prepared
+    op: str
+    request_id: str
+    path: str
+    values: tuple[int, ...]
+    twin: Twin | None = None
+    told: bool = False
+    """Whether the store knows already that the call goes on."""
+    shadow: Refusal | None = None
+    """Why the call would have been refused, had shadow mode not let it through."""
+    at_us: int = 0
+    """When it happened, where that is not now."""
+    answer: bytes | None = None
+    """What a twin of this call will be answered with."""
+    ended: bool = False
+    charges: Sequence["Call"] = ()
+    refused: Refusal | None = None
+    """What the app was told inside the call, if it was."""
 
     @property
     def route(self) -> Route:

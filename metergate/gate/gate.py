@@ -140,7 +140,8 @@ class RequestGate:
         if type(answers) is list and answers[0].status == GRANTED:
             if self._watchers:
                 self.watch.admitted(member, route, path, op, prepared.offer.cost)
-            self.live[op] = call = Call(self, member, prepared, op, op, path, answers[0].values, told=True)
+            values = answers[0].values
+            self.live[op] = call = Call(self, member, prepared, op, op, path, values, None, True)
             if prepared.races:
                 self.stretches.entered(prepared)
             return call
