@@ -20,6 +20,9 @@ from metergate.gate.gate import Admitted, Replay, RequestGate
 from metergate.gate.members import NOBODY, REMEMBERED, Member
 from metergate.gate.routes import NOWHERE, Found
 
+SPELLING_MAX = 256
+"""A header that spells its key with more bytes, such as blanks, is not remembered."""
+
 
 class Run(Protocol):
     """Lets the app serve an admitted call."""
@@ -120,7 +123,7 @@ class Exchange:
         """The next request with the same header needs no closer look."""
         header = self.seen.key_header
         lane = self.gate.members.lanes.get(header[0]) if header else None
-        if lane is not None and header:
+        if lane is not None and header and len(header[1]) <= SPELLING_MAX:
             if len(lane) >= REMEMBERED:  # one key can be spelled in many ways
                 lane.clear()
             lane[header[1]] = member

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from metergate.asgi.types import Headers
+from metergate.core.keys import LENGTH_MAX
 
 OWN = b"metergate-"
 BEARER = b"bearer "
@@ -63,7 +64,8 @@ def _key(name: bytes, value: bytes) -> str:
         if value[:7].lower() != BEARER:
             return ""
         value = value[7:]
-    return value.strip().decode("latin-1")
+    # What is too long to be a key is refused as well when it is cut, and costs less.
+    return value.strip()[: LENGTH_MAX + 1].decode("latin-1")
 
 
 def is_preflight(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -9,6 +9,8 @@ from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 
 REMEMBERED = 8192
+PATH_REMEMBERED = 1024
+"""Longer paths, which only scanners send, are looked up every time."""
 
 Dimensions = tuple[tuple[str, str], ...]
 
@@ -47,14 +49,18 @@ class Routes:
         found = self._found.get((method, raw_path))
         if found is None:
             found = self._look(method, raw_path)
-            if len(self._found) >= REMEMBERED:
-                self._found.clear()
-                self.metered_calls.clear()
-            self._found[method, raw_path] = found
-            route = found.route
-            if route is not None and route.meter and not (route.free or route.public):
-                self.metered_calls[method, raw_path] = MeteredCall(route, found.path)
+            if found.route is not None and len(raw_path) <= PATH_REMEMBERED:
+                self._remember(method, raw_path, found.route, found)
         return found
+
+    def _remember(self, method: str, raw_path: bytes, route: Route, found: Found) -> None:
+        """Only what leads to a rule: what is refused can be sent by anybody, in any number."""
+        if len(self._found) >= REMEMBERED:
+            self._found.clear()
+            self.metered_calls.clear()
+        self._found[method, raw_path] = found
+        if route.meter and not (route.free or route.public):
+            self.metered_calls[method, raw_path] = MeteredCall(route, found.path)
 
     def _look(self, method: str, raw_path: bytes) -> Found:
         if method not in match.METHODS:

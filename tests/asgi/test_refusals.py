@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from metergate.asgi.request_headers import HeaderReader
 from metergate.core import keys
 from metergate.testing.asgi import fetch
 from metergate.testing.clock import START_US, FakeClock
@@ -69,6 +70,26 @@ async def test_the_same_key_twice_is_one_key_and_two_are_refused(tmp_path: Path)
             repeated = [("x-api-key", shell.key), ("x-api-key", other)]
             problem(await fetch(shell.app, "GET", "/x", headers=repeated), "two_keys")
         assert len(await shell.rows()) == 2
+
+
+@pytest.mark.parametrize(("blanks", "remembered"), [(1, True), (50_000, False)])
+async def test_a_key_that_is_spelled_with_many_blanks_fills_no_memory(
+    tmp_path: Path, blanks: int, remembered: bool
+) -> None:
+    async with metered(hello, tmp_path) as shell:
+        spelled = f"Bearer {' ' * blanks}{shell.key}"
+        assert (await shell.fetch("GET", "/x", key="", authorization=spelled)).status == 200
+        (gate,) = shell.engine.foundation.gates
+        assert (spelled.encode() in gate.members.lanes[b"authorization"]) is remembered
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key"])
+def test_a_key_of_a_megabyte_is_read_no_further_than_a_key_goes(name: str) -> None:
+    """What is read of it is too long still."""
+    value = b"Bearer mg_live_" + b"a" * 10**6
+    (key,) = HeaderReader([name]).read([(name.encode(), value)]).keys
+    assert len(key) == keys.LENGTH_MAX + 1
+    assert keys.parse(key) is None
 
 
 async def test_a_revoked_key_is_refused_by_the_very_next_call(tmp_path: Path) -> None:

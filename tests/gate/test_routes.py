@@ -36,7 +36,7 @@ def test_a_request_meets_a_rule_or_a_refusal(
     found = known.find(method, path)
     assert (found.route.match if found.route else "") == match
     assert (found.refusal.reason if found.refusal else "") == reason
-    assert known.find(method, path) is found
+    assert (known.find(method, path) is found) is (found.route is not None)
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +48,18 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(known._found) <= 10
     assert len(known.metered_calls) <= 10
     assert len(known._reported) <= 10
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", b"/other"), ("GET", b"/v1/../free"), ("FLOOD", b"/v1/7"), ("GET", b"/v1/" + b"a" * 60_000)],
+)
+def test_what_anybody_can_send_in_any_number_is_not_remembered(method: str, path: bytes) -> None:
+    """Refusals, and paths that no app has."""
+    known = rules()
+    known.find(method, path)
+    assert not known._found
+    assert not known.metered_calls
 
 
 def test_a_charge_and_a_report_have_rules_of_their_own() -> None:
