@@ -23,16 +23,28 @@ class Keeper(Protocol):
 class Answer:
     """The `send` of a metered call: adds headers to the start, counts, ends the call at the last byte."""
 
-    __slots__ = ("call", "counter", "ended", "keeper", "send", "started", "status")
+    __slots__ = ("call", "counter", "ended", "keeper", "left", "receive", "send", "started", "status")
 
-    def __init__(self, call: Call, send: Send, counter: Counter | None, keeper: Keeper | None) -> None:
+    def __init__(
+        self, call: Call, receive: Receive, send: Send, counter: Counter | None, keeper: Keeper | None
+    ) -> None:
         self.call = call
+        self.receive = receive
         self.send = send
         self.counter = counter
         self.keeper = keeper
         self.status = 0
         self.started = False
         self.ended = False
+        self.left = False
+        """Whether the app was told that the client has left."""
+
+    async def heard(self) -> Message:
+        """What the app is given as its `receive`."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            self.left = True
+        return message
 
     def said(self, message: Message) -> Awaitable[None]:
         """What the app is given as its `send`."""
@@ -119,6 +131,11 @@ class Answer:
             self._end()
         else:
             self.cut()
+
+    def returned(self) -> None:
+        """The app is done. A client that waits, and was told nothing, gets a 500 from the server."""
+        if not self.started and not self.left:
+            self.failed()
 
     def cut(self) -> None:
         """The app stopped before its last byte: the client left, or the app gave up."""

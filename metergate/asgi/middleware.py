@@ -168,9 +168,9 @@ class Metered:
         if counter is not None:
             receive = counting(receive, counter) if counter.wants_request else receive
             scope = _without_pathsend(scope)
-        answer = Answer(call, send, counter, keeper)
-        # What a class is called with costs more than a method of it, so the app gets the method.
-        said = answer.said
+        answer = Answer(call, receive, send, counter, keeper)
+        # What a class is called with costs more than a method of it, so the app gets the methods.
+        heard, said = answer.heard, answer.said
         try:
             call.dispatched()
         except StoreUnavailable as error:
@@ -179,9 +179,11 @@ class Metered:
             return
         token = running.set(call)
         try:
-            await self.app(scope, receive, said)
+            await self.app(scope, heard, said)
             if answer.status >= 500:
                 await answer.let_go()
+            if not answer.ended:
+                answer.returned()
         except Exception as error:
             refusal = answer.refused(error)
             if refusal is None:

@@ -145,7 +145,7 @@ class Route:
     on_upstream_error: OnFailure = "release"
     on_client_error: OnFailure = "charge"
     on_disconnect: OnDisconnect = "used"
-    on_missing_usage: OnUnknown = "minimum"
+    on_missing_usage: OnUnknown = "hold"
     on_unknown_outcome: OnUnknown = "minimum"
 
 

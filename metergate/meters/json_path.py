@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -10,7 +11,16 @@ import msgspec
 from metergate.core.money import MoneyError, units
 from metergate.meters.counter import Counter, Headers
 
-BODY_MAX = 1024 * 1024
+BODY_MAX = 8 * 1024 * 1024
+"""The bytes of a body that are kept and looked into, also once it is decoded."""
+
+GZIP, ZLIB, RAW_DEFLATE = 31, 15, -15
+"""How zlib is told what it reads; what HTTP calls deflate is either of the last two."""
+WINDOWS: Mapping[bytes, tuple[int, ...]] = {
+    b"gzip": (GZIP,),
+    b"x-gzip": (GZIP,),
+    b"deflate": (ZLIB, RAW_DEFLATE),
+}
 
 Path = tuple[str | int, ...]
 
@@ -23,7 +33,7 @@ _AMBIGUOUS = object()
 class JsonPath(Counter):
     """The number at a path such as `$.usage.total`, in the response or in the request.
 
-    Bodies beyond `BODY_MAX` and encoded ones are not looked into.
+    Bodies beyond `BODY_MAX` are not looked into, nor those in encodings other than gzip and deflate.
     """
 
     def __init__(self, path: str, of: str = "response") -> None:
@@ -31,6 +41,7 @@ class JsonPath(Counter):
         self._path = compiled(path)
         self._kept: list[bytes] = []
         self._room = BODY_MAX
+        self._windows: tuple[int, ...] = ()
         self._readable = True
 
     def request(self, chunk: bytes) -> None:
@@ -39,11 +50,9 @@ class JsonPath(Counter):
 
     def start(self, status: int, headers: Headers) -> None:
         if not self.wants_request:
-            self._readable = all(
-                value.strip().lower() in (b"", b"identity")
-                for name, value in headers
-                if name.lower() == b"content-encoding"
-            )
+            encodings = _encodings(headers)
+            self._readable = len(encodings) <= 1 and all(each in WINDOWS for each in encodings)
+            self._windows = WINDOWS[encodings[0]] if self._readable and encodings else ()
 
     def feed(self, chunk: bytes) -> None:
         if not self.wants_request:
@@ -54,9 +63,9 @@ class JsonPath(Counter):
         if not self._readable or self._room < 0 or not body:
             return None
         try:
-            found = look_up(_decoded(body, self._path), self._path)
+            found = look_up(_decoded(_unpacked(body, self._windows), self._path), self._path)
             return units(found)
-        except (MoneyError, LookupError, ValueError, RecursionError):
+        except (MoneyError, LookupError, ValueError, RecursionError, zlib.error):
             return None
 
     def _keep(self, chunk: bytes) -> None:
@@ -91,6 +100,33 @@ def look_up(value: object, path: Path) -> object:
         else:
             value = value.get(step) if isinstance(value, dict) else None
     return value
+
+
+def _encodings(headers: Headers) -> list[bytes]:
+    named = b",".join(value for name, value in headers if name.lower() == b"content-encoding")
+    found = [each.strip().lower() for each in named.split(b",")]
+    return [each for each in found if each not in (b"", b"identity")]
+
+
+def _unpacked(body: bytes, windows: tuple[int, ...]) -> bytes:
+    """The body as it was before it was encoded; ValueError when that is too much, or no end is there."""
+    if not windows:
+        return body
+    *others, last = windows
+    for window in others:
+        try:
+            return _inflated(body, window)
+        except zlib.error:
+            continue
+    return _inflated(body, last)
+
+
+def _inflated(body: bytes, window: int) -> bytes:
+    unpacker = zlib.decompressobj(window)
+    found = unpacker.decompress(body, BODY_MAX + 1)
+    if len(found) > BODY_MAX or not unpacker.eof or unpacker.unused_data:
+        raise ValueError("The body is too long, or cut off, or followed by something else.")
+    return found
 
 
 def _decoded(body: bytes, path: Path) -> object:

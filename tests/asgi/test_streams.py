@@ -10,8 +10,10 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request as StarletteRequest
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.responses import StreamingResponse as StarletteStream
 from starlette.routing import Route
 
@@ -209,17 +211,44 @@ async def test_what_an_error_costs_is_for_the_policy(
         assert await shell.settled() == 10**9 - rows * 10**7
 
 
+@pytest.mark.parametrize(("route", "rows"), [({}, 0), ({"on_upstream_error": "charge"}, 1)])
+async def test_an_app_that_returns_without_an_answer_has_failed(
+    tmp_path: Path, route: dict[str, object], rows: int
+) -> None:
+    """The server answers with a 500 for it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        return
+
+    async with metered(app, tmp_path, rules(**route)) as shell:
+        with pytest.raises(AssertionError, match="without an answer"):
+            await shell.fetch("GET", "/x")
+        assert len(await shell.rows()) == rows
+
+
+async def test_a_client_that_leaves_before_the_answer_does_not_make_it_free(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with metered(app, tmp_path, rules()) as shell:
+        async with shell.request("GET", "/x"):
+            pass
+        assert [(units, how) for _, units, how in await shell.summary()] == [(1, "cut")]
+
+
 @pytest.mark.parametrize(
     ("route", "units", "cost"),
     [
-        ({}, 0, 5_000_000),
+        ({"on_missing_usage": "minimum"}, 0, 5_000_000),
+        ({}, 1, 10_000_000),
         ({"hold": {"units": 20}, "on_missing_usage": "hold"}, 20, 200_000_000),
     ],
 )
 async def test_an_answer_that_does_not_say_what_it_used(
     tmp_path: Path, route: dict[str, object], units: int, cost: int
 ) -> None:
-    """Costs the meter's minimum, or what was held; never nothing because a number is missing."""
+    """Costs what was held, or what the policy says; never nothing because a number is missing."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -266,6 +295,23 @@ async def test_the_answer_itself_is_the_meter(tmp_path: Path, meter: str, units:
             request.send(b":7}", more=False)
             assert await request.read() == b'{"rows": 12}'
         assert await shell.summary() == [(meter, units, "measured")]
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+@pytest.mark.parametrize("size", [1_000, 3_000_000])
+async def test_a_client_does_not_choose_whether_its_usage_is_seen(
+    tmp_path: Path, encoding: str, size: int
+) -> None:
+    """Neither by the encodings that it accepts nor by the size of what it asks for."""
+
+    async def answer(request: StarletteRequest) -> JSONResponse:
+        return JSONResponse({"rows": 12, "text": "x" * size})
+
+    app = Starlette(routes=[Route("/x", answer)], middleware=[Middleware(GZipMiddleware)])
+    async with metered(app, tmp_path, rules(meter="rows")) as shell:
+        told = await shell.fetch("GET", "/x", accept_encoding=encoding)
+        assert told.header("content-encoding") == (None if encoding == "identity" else encoding)
+        assert await shell.summary() == [("rows", 12, "measured")]
 
 
 def charging() -> FastAPI:

@@ -1,6 +1,8 @@
 """A number in a JSON body is believed only when every reader would find the same one."""
 
 import json
+import tracemalloc
+import zlib
 
 import pytest
 from hypothesis import given
@@ -128,11 +130,56 @@ def test_bodies_beyond_the_bound_are_not_kept() -> None:
     assert counted("$.n", fits[:-2] + b"x" + tail) is None
 
 
+def zipped(body: bytes, wbits: int) -> bytes:
+    packer = zlib.compressobj(wbits=wbits)
+    return packer.compress(body) + packer.flush()
+
+
+GZIP, ZLIB, RAW = 31, 15, -15
+
+
 @pytest.mark.parametrize(
-    ("encoding", "units"), [(b"identity", 1), (b" Identity ", 1), (b"gzip", None), (b"identity, br", None)]
+    ("encoding", "body"),
+    [
+        (b"identity", b'{"n": 1}'),
+        (b" Identity ", b'{"n": 1}'),
+        (b"gzip", zipped(b'{"n": 1}', GZIP)),
+        (b"X-GZip", zipped(b'{"n": 1}', GZIP)),
+        (b"identity, gzip", zipped(b'{"n": 1}', GZIP)),
+        (b"deflate", zipped(b'{"n": 1}', ZLIB)),
+        (b"deflate", zipped(b'{"n": 1}', RAW)),
+    ],
 )
-def test_an_encoded_body_is_not_looked_into(encoding: bytes, units: int | None) -> None:
-    assert counted("$.n", b'{"n": 1}', (b"Content-Encoding", encoding)) == units
+def test_a_body_is_read_in_the_encodings_that_frameworks_write(encoding: bytes, body: bytes) -> None:
+    assert counted("$.n", body, (b"Content-Encoding", encoding)) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        (b"br", b'{"n": 1}'),
+        (b"gzip", b'{"n": 1}'),
+        (b"gzip", zipped(b'{"n": 1}', GZIP)[:-9]),
+        (b"gzip", zipped(b'{"n": 1}', GZIP) + b"more"),
+        (b"deflate", b"\x00\x01"),
+        (b"gzip, gzip", zipped(zipped(b'{"n": 1}', GZIP), GZIP)),
+        (b"gzip, br", zipped(b'{"n": 1}', GZIP)),
+    ],
+)
+def test_a_body_that_cannot_be_decoded_says_nothing(encoding: bytes, body: bytes) -> None:
+    assert counted("$.n", body, (b"Content-Encoding", encoding)) is None
+
+
+def test_a_small_body_that_unfolds_without_end_is_given_up() -> None:
+    """Whoever unfolds it holds no more than the bound."""
+    bomb = zipped(b'{"n": 1, "text": "' + b"x" * 64 * BODY_MAX + b'"}', GZIP)
+    assert len(bomb) < BODY_MAX
+    tracemalloc.start()
+    try:
+        assert counted("$.n", bomb, (b"content-encoding", b"gzip")) is None
+        assert tracemalloc.get_traced_memory()[1] < 4 * BODY_MAX
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_request_can_be_what_is_counted() -> None:
