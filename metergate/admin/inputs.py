@@ -98,6 +98,8 @@ def cost(value: object) -> int:
         raise InvalidInput(
             f"Give a cost of zero or more, not {shown(value)}: give credits back with a grant."
         )
+    if nanos > money.COST_MAX:
+        raise InvalidInput(f"Give a cost of at most {money.plain(money.COST_MAX)}, not {shown(value)}.")
     return nanos
 
 

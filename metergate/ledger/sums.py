@@ -14,7 +14,8 @@ BITS = 32
 def halves(amount: sa.ColumnElement[int]) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
     """The two columns of a query that `whole` puts together."""
     # PostgreSQL shifts by a plain integer only, and a bound one would be a bigint.
-    return sa.func.sum(amount.bitwise_rshift(sa.literal_column(str(BITS)))), sa.func.sum(amount.bitwise_and(2**BITS - 1))
+    upper = amount.bitwise_rshift(sa.literal_column(str(BITS)))
+    return sa.func.sum(upper), sa.func.sum(amount.bitwise_and(2**BITS - 1))
 
 
 def whole(upper: int | Decimal, lower: int | Decimal) -> int:

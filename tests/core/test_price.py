@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metergate.core.money import NANOS, MoneyError, round_half_up
+from metergate.core.money import COST_MAX, NANOS, MoneyError, round_half_up
 from metergate.core.price import (
     Flat,
     Graduated,
@@ -237,7 +237,9 @@ def test_patterns_are_globs_and_mind_capitals(pattern: str, value: str, whether:
         lambda: Rate(1, 0),
         lambda: Flat(-1),
         lambda: Package(0, 1),
-        lambda: Package(1, 2**63),
+        lambda: Package(1, COST_MAX + 1),
+        lambda: Flat(COST_MAX + 1),
+        lambda: PriceRule((), Flat(1), minimum_nanos=COST_MAX + 1),
         lambda: Tier(None, Rate(1, 1), -1),
         lambda: Graduated(()),
         lambda: Graduated((Tier(10, Rate(1, 1)),)),
@@ -255,6 +257,11 @@ def test_a_price_that_makes_no_sense_cannot_exist(wrong: Callable[[], object]) -
         wrong()
 
 
-def test_a_cost_that_no_ledger_can_hold_is_refused() -> None:
-    with pytest.raises(MoneyError, match="fewer units"):
-        cost(always(PerUnit(Rate.parse("1000"))), 2**53 - 1)
+@pytest.mark.parametrize(("price", "units"), [("1000", 2**53 - 1), ("0.001", 10**9 + 1), ("1000000.01", 1)])
+def test_a_cost_beyond_a_million_is_refused(price: str, units: int) -> None:
+    with pytest.raises(MoneyError, match=r"fewer units at once: their cost is above 1000000\.00"):
+        cost(always(PerUnit(Rate.parse(price))), units)
+
+
+def test_a_cost_of_exactly_a_million_is_charged() -> None:
+    assert cost(always(PerUnit(Rate.parse("0.001"))), 10**9) == COST_MAX

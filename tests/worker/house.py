@@ -53,6 +53,12 @@ class House:
         events = [UsageEvent(op, op, self.clock(), "/", outcome) for op in ops]
         self.store.settle([Settle(e.op, None, encode_event(e)) for e in events], self.clock())
 
+    def settle_oddly(self, op: str, cost: int) -> UsageEvent:
+        """End a call with a cost that no ledger can keep."""
+        event = UsageEvent(op, op, self.clock(), "/", Outcome(1, (), cost, "measured", (10,), TERMS))
+        self.store.settle([Settle(op, None, encode_event(event))], self.clock())
+        return event
+
     def balance(self) -> int:
         told = self.store.state((AskBudget("credits:acct"),))[0]
         assert isinstance(told, int)

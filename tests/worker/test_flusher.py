@@ -1,5 +1,6 @@
 """Events move from the outbox into the ledger once, whatever happens in between."""
 
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from metergate.core.hold import Terms
 from metergate.ledger import accounts, audit
 from metergate.ledger.errors import LedgerUnavailable
 from metergate.ports import AskAccount, Settle
+from metergate.wire import decode_events
 from metergate.worker.flusher import Flusher
 from tests.worker.house import TERMS, House, a_house
 
@@ -65,6 +67,27 @@ async def test_an_event_that_nobody_can_read_is_kept_and_blocks_nobody(tmp_path:
         assert [row.id for row in await house.rows()] == ["fine"]
         [kept] = await house.ledger.read(audit.page)
         assert kept.action == "usage.unreadable"
+        assert house.store.drain(10) == []
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+async def test_an_event_that_cannot_be_posted_is_kept_and_blocks_nobody(tmp_path: Path, place: int) -> None:
+    async with a_house(tmp_path) as house:
+        for op in ("a", "b", "c", "d", "odd"):
+            house.hold(op)
+        for op in "abcd"[:place]:
+            house.settle(op)
+        odd = house.settle_oddly("odd", 2**63)
+        for op in "abcd"[place:]:
+            house.settle(op)
+        broken = ("broken", "broken", house.clock(), "/", b"\xc1nonsense", None, None)
+        house.hold("broken")
+        house.store.settle((Settle("broken", None, broken),), house.clock())
+        assert await Flusher(house.store, house.ledger, house.clock).run_dry() == 6
+        assert [row.id for row in reversed(await house.rows())] == ["a", "b", "c", "d"]
+        kept = {row.action: row.details for row in await house.ledger.read(audit.page)}
+        assert kept.keys() == {"usage.unreadable", "usage.set_aside"}
+        assert decode_events(b64decode(kept["usage.set_aside"]["events"])) == [odd]
         assert house.store.drain(10) == []
 
 

@@ -1,5 +1,6 @@
 """A new process takes over what the journal of the last one says."""
 
+from base64 import b64decode
 from pathlib import Path
 
 from metergate.core.idempotency import Twin
@@ -7,6 +8,7 @@ from metergate.ledger import audit, twins
 from metergate.store import journal
 from metergate.store.embedded import EmbeddedStore
 from metergate.store.journal import Journal
+from metergate.wire import decode_events
 from metergate.worker.recovery import load, recover
 from tests.worker.house import a_house
 
@@ -47,3 +49,18 @@ async def test_a_record_that_nobody_can_read_is_set_aside(tmp_path: Path) -> Non
         assert left.unreadable == [b"\xc1"]
         [kept] = await house.ledger.read(audit.page)
         assert kept.action == "journal.unreadable"
+
+
+async def test_an_event_that_cannot_be_posted_does_not_stop_the_start(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        for op in ("a", "odd", "b", "running"):
+            house.hold(op)
+        house.settle("a")
+        odd = house.settle_oddly("odd", 2**63)
+        house.settle("b")
+        for _ in range(2):  # a recovery that is killed is done again
+            await recover(tmp_path / "journal", house.ledger, house.clock)
+            assert {row.id for row in await house.rows()} == {"a", "b", "running"}
+            [kept] = await house.ledger.read(audit.page)
+            assert (kept.action, kept.subject) == ("usage.set_aside", "odd")
+            assert decode_events(b64decode(kept.details["events"])) == [odd]
