@@ -13,7 +13,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from metergate import meters
-from metergate.asgi import websocket
+from metergate.asgi import heap, websocket
 from metergate.asgi.current import running
 from metergate.asgi.exchange import Exchange, naming
 from metergate.asgi.http import Answer, Keeper, counting
@@ -103,6 +103,7 @@ class Metered:
             return error
         gate = self._engine.serving
         assert gate is not None
+        heap.set_aside()
         self._gate = gate
         self._reader = HeaderReader(gate.policy.key_headers)
         gate.members.lanes = {name: {} for name in (*self._reader.key_names, *LOOKED_AT)}

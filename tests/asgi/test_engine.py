@@ -1,5 +1,6 @@
 """Engines: beginning with a mistake, sharing a folder, and serving those who show no key."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,10 @@ async def test_a_question_about_an_account_that_nobody_knows_makes_none(tmp_path
         with pytest.raises(InvalidInput, match="typo"):
             await gate.balance("typo")
         assert (await gate.office.accounts.page())["data"] == []
+
+
+async def test_what_is_loaded_before_the_first_call_is_set_aside_from_collections(tmp_path: Path) -> None:
+    gc.unfreeze()
+    async with metered(hello, tmp_path) as shell:
+        await shell.fetch("GET", "/x")
+        assert gc.get_freeze_count() > 10_000
