@@ -130,7 +130,7 @@ class Route(Part):
     on_disconnect: Literal["used", "hold", "release"] = "used"
     """What a call costs whose client left: what it used so far, all that was held, or nothing."""
     on_missing_usage: Literal["minimum", "hold", "release"] = "hold"
-    """What a call costs whose answer does not say what it used: all that was held, the minimum, or nothing."""
+    """What a call costs whose answer does not say what it used: what was held, the minimum, or nothing."""
     on_unknown_outcome: Literal["minimum", "hold", "release"] = "minimum"
     """What a call costs whose end nobody saw, because a process died."""
 
