@@ -4,6 +4,8 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from metergate.asgi import answer_headers
 from metergate.asgi.refuse import Withheld, told_inside, withheld
 from metergate.asgi.types import Message, Receive, Send
@@ -20,24 +22,19 @@ class Keeper(Protocol):
     def answer(self) -> bytes | None: ...
 
 
-class Answer:
+class Answer(msgspec.Struct, eq=False):
     """The `send` of a metered call: adds headers to the start, counts, ends the call at the last byte."""
 
-    __slots__ = ("call", "counter", "ended", "keeper", "left", "receive", "send", "started", "status")
-
-    def __init__(
-        self, call: Call, receive: Receive, send: Send, counter: Counter | None, keeper: Keeper | None
-    ) -> None:
-        self.call = call
-        self.receive = receive
-        self.send = send
-        self.counter = counter
-        self.keeper = keeper
-        self.status = 0
-        self.started = False
-        self.ended = False
-        self.left = False
-        """Whether the app was told that the client has left."""
+    call: Call
+    receive: Receive
+    send: Send
+    counter: Counter | None
+    keeper: Keeper | None
+    status: int = 0
+    started: bool = False
+    ended: bool = False
+    left: bool = False
+    """Whether the app was told that the client has left."""
 
     async def heard(self) -> Message:
         """What the app is given as its `receive`."""
