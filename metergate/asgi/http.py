@@ -149,7 +149,7 @@ class Answer(msgspec.Struct, eq=False):
         else:
             units = self.counter.finish()
             if units is None:
-                self.call.end_unmeasured("minimum", "cut")
+                self.call.end_unmeasured(self.call.route.on_missing_usage, "cut")
             else:
                 self.call.settle(units, measured="cut")
 
