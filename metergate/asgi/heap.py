@@ -1,8 +1,8 @@
 """What the process has loaded before its first call is no garbage.
 
-A full collection looks at every object that SQL, schemas and the framework have loaded, which is dear beside a
-call and finds nothing. So these objects are set aside once, when a gate begins to serve; what comes later is
-collected as ever. A process whose owner has arranged its collector already is left alone.
+A full collection looks at every object that SQL, schemas and the framework have loaded, which is dear beside
+a call and finds nothing. So these objects are set aside once, when a gate begins to serve; what comes later
+is collected as ever. A process whose owner has arranged its collector already is left alone.
 """
 
 import gc
