@@ -139,14 +139,15 @@ class Exchange:
         token = running.set(visit)
         try:
             await self.app(self.scope, self.receive, answer)
+            if answer.status >= 500 and route.on_upstream_error == "release":
+                visit.release()
             await answer.let_go()
         except Exception as error:
+            visit.release()
             refusal = told_inside(error)
             if refusal is None or answer.begun:
-                visit.release()
                 await answer.let_go()
                 raise
-            visit.release()
             await answer_inside(self.send, self.scope, refusal, visit)
         finally:
             running.reset(token)
@@ -159,11 +160,13 @@ class _VisitAnswer:
     def __init__(self, visit: Visit, send: Send) -> None:
         self._visit = visit
         self._send = send
+        self.status = 0
         self.begun = False
         """Whether the caller has seen a part of it."""
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
+            self.status = message["status"]
             self._send = withheld(self._visit, message["status"], self._send)
         self.begun = not isinstance(self._send, Withheld)
         return self._send(message)

@@ -133,8 +133,10 @@ class Call(msgspec.Struct, eq=False, gc=False):
         else:
             try:
                 cost, amounts = decide.settled(offer, counted, self._before())
-            except MoneyError:  # a count beyond all money is nonsense: the hold is what is known
-                counted, cost, amounts = offer.units, offer.cost, prepared.amounts
+            except MoneyError:  # a count beyond all money is nonsense, as good as none
+                self.ended = False
+                self.end_unmeasured(self.route.on_missing_usage, "missing")
+                return
         self._post(counted, cost, amounts, measured, dimensions)
 
     def settle_cost(self, units: int, cost: int, measured: str) -> None:

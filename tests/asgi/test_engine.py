@@ -121,3 +121,14 @@ async def test_what_is_loaded_before_the_first_call_is_set_aside_from_collection
     async with metered(hello, tmp_path) as shell:
         await shell.fetch("GET", "/x")
         assert gc.get_freeze_count() > 10_000
+
+
+async def test_what_a_free_route_charged_goes_with_its_500(tmp_path: Path) -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        await current.charge("images", 1)
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with metered(fails, tmp_path) as shell:
+        assert (await shell.fetch("GET", "/free/x")).status == 500
+        assert await shell.settled() == 1_000_000_000
