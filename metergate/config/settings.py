@@ -21,7 +21,8 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "METERGATE_ADMIN_TOKEN": "The token of the admin API; left out: made once, kept in the data folder.",
         "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox. "
         "Checked, and not used by this version.",
-        "METERGATE_WORKER": "`off` stops the worker of this process: usage waits in the journal; left out: on.",
+        "METERGATE_WORKER": "`off` stops the worker of this process: usage waits in the journal; "
+        "left out: on.",
         "METERGATE_PUBLIC_URL": "Where customers reach the service; https, except on loopback. Checked, and "
         "not used by this version.",
         "PAYMENT_PROVIDER": "Understood where METERGATE_PROVIDER is not given.",
