@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from metergate import foundation as ground
 from metergate import meters
-from metergate.admin import Hooks, Office, OwnerSocket, Recorded, Recording
+from metergate.admin import Hooks, Office, OwnerSocket
 from metergate.api import billing_app
 from metergate.asgi.request_headers import HeaderReader
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +23,7 @@ from metergate.core.facts import Caller
 from metergate.core.money import as_json
 from metergate.core.periods import rfc3339
 from metergate.core.policy import Policy
+from metergate.core.report import Receipt, Report
 from metergate.errors import ConfigurationError, InvalidInput
 from metergate.foundation import Foundation
 from metergate.gate import explaining, tracking
@@ -251,8 +252,8 @@ class Engine:
             await gate.endings.done()
         await self.foundation.worker.flusher.run_dry()
 
-    async def _record(self, asked: Recording) -> Recorded:
-        return Recorded(*await tracking.record(self.gate, tracking.Report(*asked)))
+    async def _record(self, asked: Report) -> Receipt:
+        return await tracking.record(self.gate, asked)
 
     def _held(self, account: str) -> int:
         calls = [call for gate in self._gates for call in gate.live.values()]

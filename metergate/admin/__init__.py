@@ -4,7 +4,7 @@
 `OwnerSocket`. The admin API and the command line are two skins over either.
 """
 
-from metergate.admin.desk import Hooks, Recorded, Recording
+from metergate.admin.desk import Hooks
 from metergate.admin.errors import NotFound, OwnerUnavailable
 from metergate.admin.office import Doing, Office
 from metergate.admin.owner import OwnerSocket
@@ -19,7 +19,5 @@ __all__ = [
     "Office",
     "OwnerSocket",
     "OwnerUnavailable",
-    "Recorded",
-    "Recording",
     "RemoteOffice",
 ]

@@ -8,9 +8,10 @@ behind.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from metergate.core.policy import Policy
+from metergate.core.report import Receipt, Report
 from metergate.errors import StoreUnavailable
 from metergate.ledger import audit
 from metergate.ledger.database import Tx
@@ -22,40 +23,12 @@ Json = dict[str, Any]
 Details = Mapping[str, object]
 
 
-class Recording(NamedTuple):
-    """Usage that somebody reports, once it has been checked."""
-
-    account: str
-    meter: str
-    units: int
-    cost: int | None = None
-    """Nanos that the reporter knows; None asks the policy's price."""
-    at_us: int = 0
-    """When it happened; 0 is now."""
-    service: str = ""
-    dimensions: tuple[tuple[str, str], ...] = ()
-    idempotency_key: str = ""
-    kid: str = ""
-    """The key that reported, where a customer did."""
-    strict: bool = False
-    """Whether it is refused when it does not fit; without it, usage that has happened is always counted."""
-
-
-class Recorded(NamedTuple):
-    """What became of it."""
-
-    request_id: str
-    cost: int
-    balance: int | None = None
-    replayed: bool = False
-
-
-Recorder = Callable[[Recording], Awaitable[Recorded]]
+Recorder = Callable[[Report], Awaitable[Receipt]]
 Explainer = Callable[[str, str, str | None], Awaitable[Sequence[Json]]]
 """Method, path and account of a request -> why it would be admitted or refused, step by step."""
 
 
-async def _nobody_records(_recording: Recording) -> Recorded:
+async def _nobody_records(_recording: Report) -> Receipt:
     raise StoreUnavailable("No gate runs here that could record usage; ask the process that serves the API.")
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from metergate.admin import inputs, shapes
 from metergate.admin.credits import found
-from metergate.admin.desk import Desk, Json, Recorded, Recording, page
+from metergate.admin.desk import Desk, Json, page
 from metergate.admin.errors import NotFound
 from metergate.core.money import as_json, shown
+from metergate.core.report import Receipt, Report
 from metergate.errors import InvalidInput, MetergateError
 from metergate.ledger import usage
 from metergate.ledger.database import Tx
@@ -123,7 +124,7 @@ class Usage:
             raise first_error
         return {"recorded": recorded, "failed": len(answers) - recorded, "data": answers}
 
-    def _batch(self, data: object, idempotency_key: object) -> list[Recording]:
+    def _batch(self, data: object, idempotency_key: object) -> list[Report]:
         if not isinstance(data, list) or not 1 <= len(data) <= BATCH_MAX:
             raise InvalidInput(f"Give data as a list of 1 to {BATCH_MAX} usage rows, not {shown(data)}.")
         key = None if idempotency_key is None else inputs.idempotency_key(idempotency_key)
@@ -138,7 +139,7 @@ class Usage:
             rows.append(row)
         return rows
 
-    def checked(self, given: object) -> Recording:
+    def checked(self, given: object) -> Report:
         """One reported row, checked; what is None was left out."""
         if not isinstance(given, Mapping) or not set(given) <= FIELDS:
             raise InvalidInput(f"Give usage as an object with {', '.join(sorted(FIELDS))} only.")
@@ -148,7 +149,7 @@ class Usage:
             raise InvalidInput(f"Give usage with {', '.join(missing)}.")
         cost = inputs.cost(said["cost"]) if "cost" in said else None
         key = said.get("idempotency_key")
-        return Recording(
+        return Report(
             account=inputs.account_id(said["account"]),
             meter=self._meter(said["meter"], cost),
             units=inputs.units(said["units"]),
@@ -176,11 +177,11 @@ class Usage:
             raise InvalidInput(f"Give at as a time that is over, not {shown(value)}.")
         return at_us
 
-    async def _owners(self, rows: Sequence[Recording]) -> None:
+    async def _owners(self, rows: Sequence[Report]) -> None:
         names = {row.account for row in rows}
         await self._desk.read(lambda tx: [found(tx, name) for name in sorted(names)])
 
-    def shown(self, row: Recording, recorded: Recorded) -> Json:
+    def shown(self, row: Report, recorded: Receipt) -> Json:
         currency = self._desk.policy().currency
         balance = recorded.balance
         return {

@@ -23,7 +23,7 @@ async def with_lifespan(app: ASGIApp, engine: Startable, scope: Scope, receive: 
     life = _Lifespan(engine, receive, send)
     try:
         await app(scope, life.receive, life.send)
-    except Exception:
+    except Exception:  # apps without a lifespan refuse it in their own ways
         if life.begun:
             await engine.stop()
             raise

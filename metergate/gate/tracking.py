@@ -1,7 +1,6 @@
 """Usage without a request: recorded after the fact, or asked about before it."""
 
 from collections.abc import Awaitable, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -10,41 +9,15 @@ from metergate.core.budget import BALANCE, take
 from metergate.core.decide import Offer
 from metergate.core.idempotency import KEEP_US, Twin, fingerprint, twin_id
 from metergate.core.refusal import Refusal
+from metergate.core.report import Receipt, Report
 from metergate.core.verdict import Verdict
 from metergate.errors import InvalidInput, as_exception
 from metergate.gate.call import Call
 from metergate.gate.gate import Admitted, Replay, RequestGate
 from metergate.gate.members import Member
-from metergate.gate.routes import Dimensions
 from metergate.ports import Answers, AskBudget, T
 
 REPORTED = "reported"
-
-
-class Report(NamedTuple):
-    """Usage that happened, as somebody tells it."""
-
-    account: str
-    meter: str
-    units: int
-    cost: int | None = None
-    """Nanos that the reporter knows; None asks the policy."""
-    at_us: int = 0
-    service: str = ""
-    dimensions: Dimensions = ()
-    idempotency_key: str = ""
-    kid: str = ""
-    strict: bool = False
-    """Whether it is refused when it does not fit."""
-
-
-class Receipt(NamedTuple):
-    """What became of a report."""
-
-    request_id: str
-    cost: int
-    balance: int | None
-    replayed: bool = False
 
 
 async def record(gate: RequestGate, report: Report) -> Receipt:

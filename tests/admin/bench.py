@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from metergate.admin import Hooks, Office, Recorded, Recording
+from metergate.admin import Hooks, Office
 from metergate.config import load
 from metergate.core.refusal import Refusal
+from metergate.core.report import Receipt, Report
 from metergate.gate import tracking
 from metergate.gate.call import Call
 from metergate.gate.gate import Replay, RequestGate
-from metergate.gate.tracking import Report
 from metergate.ledger import tables
 from metergate.ledger.database import Ledger, Tx
 from metergate.ledger.thread import LedgerThread
@@ -96,8 +96,8 @@ class Bench:
         await self.gate.endings.done()
         return ""
 
-    async def record(self, recording: Recording) -> Recorded:
-        return Recorded(*await tracking.record(self.gate, Report(*recording)))
+    async def record(self, recording: Report) -> Receipt:
+        return await tracking.record(self.gate, recording)
 
     async def refresh(self) -> None:
         await self.gate.endings.done()

@@ -6,10 +6,10 @@ from metergate.core.facts import AccountFacts
 from metergate.core.idempotency import KEEP_US, Twin
 from metergate.core.policy import Included, Plan
 from metergate.core.refusal import Refusal
+from metergate.core.report import Report
 from metergate.errors import InvalidInput, MetergateError, PaymentRequired, UsageLimitExceeded
 from metergate.gate import tracking
 from metergate.gate.gate import Replay
-from metergate.gate.tracking import Report
 from metergate.ports import PutAccount
 from metergate.testing.clock import START_US
 from tests.gate.house import House, a_house, a_policy
