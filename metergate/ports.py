@@ -177,3 +177,67 @@ class CounterStore(Protocol):
     def state(self, asks: Sequence[Ask]) -> Answers[Told]: ...
 
     def health(self) -> StoreHealth: ...
+
+
+class Standing(NamedTuple):
+    """What a shared store says of itself."""
+
+    epoch: str
+    """Under which everything in it was written; empty where nothing ever was, or all is lost."""
+    open: bool
+    """Whether calls are served; not while somebody fills it."""
+    sequence: tuple[int, ...] = ()
+    """Counts the changes, once per shard. One that has gone back tells of a lost tail."""
+
+
+class SharedStore(CounterStore, Protocol):
+    """A counter store that several processes use at once, and that outlives each of them.
+
+    Everything in it belongs to an epoch. A process works in the epoch that it has entered: every operation of
+    `CounterStore` carries it, and raises StoreUnavailable where the store is closed, has another epoch or
+    none, or has gone back. From then on `epoch` is empty and every operation raises at once, without asking,
+    until the process enters the epoch that is there now. A connection that breaks changes no epoch.
+
+    What is lost is filled anew from the ledger by one process: `begin`, post and `discard` what is
+    `left_over`, `fill`, `reopen`. Each names the new epoch, and raises StoreUnavailable where another is.
+
+    A release of an unknown op is remembered: a hold that was on its way, and comes after it, answers ENDED.
+    Puts of accounts and keys whose `version` is below that of what is known change nothing, and are DONE.
+    The id of an Adjust is remembered as long as the epoch.
+
+    An adapter `metergate_foo` makes its store with `store(address, backlog=…)`, which does no I/O.
+    """
+
+    @property
+    def epoch(self) -> str:
+        """The epoch that this process has entered; empty while it has none."""
+
+    async def standing(self) -> Standing:
+        """Ask the store itself, whatever was entered."""
+
+    def enter(self, epoch: str, sequence: Sequence[int] = ()) -> None:
+        """Work in an epoch from now on. A store whose sequence is below the given one has gone back."""
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """The highest that was seen in the entered epoch."""
+
+    async def begin(self, epoch: str) -> None:
+        """Close the store for all, under a new epoch, and forget everything but the outbox."""
+
+    async def left_over(self, epoch: str, limit: int) -> Sequence[Entry]:
+        """The oldest entries of the outbox of a closed store, whoever was about to post them."""
+
+    async def discard(self, epoch: str, ids: Sequence[str]) -> None:
+        """Delete entries of a closed store that the ledger has."""
+
+    async def fill(self, epoch: str, changes: Sequence[Change], now_us: int) -> None:
+        """Make changes in a closed store."""
+
+    async def reopen(self, epoch: str) -> None:
+        """Serve again. Processes enter the epoch when they see that it is there."""
+
+    async def unposted(self) -> Entry | None:
+        """The oldest entry that nobody has acknowledged, whoever is about to post it."""
+
+    async def close(self) -> None: ...

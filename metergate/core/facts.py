@@ -18,6 +18,8 @@ class KeyFacts(NamedTuple):
     expires_at_us: int = 0
     cap_nanos: int = 0
     cap_every: Every = "month"
+    version: int = 0
+    """Grows with every change in the ledger, so that what comes late is known to be old."""
 
 
 class AccountFacts(NamedTuple):
@@ -27,6 +29,8 @@ class AccountFacts(NamedTuple):
     plan: str = ""
     plan_since_us: int = 0
     suspended: bool = False
+    version: int = 0
+    """As that of a key."""
 
 
 class Caller(NamedTuple):
