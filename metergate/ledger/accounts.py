@@ -12,7 +12,7 @@ from metergate.core.facts import AccountFacts
 from metergate.core.money import MoneyError, exponent
 from metergate.errors import InvalidInput
 from metergate.ledger import bulk
-from metergate.ledger.database import Row, Tx
+from metergate.ledger.database import Row, Select, Tx
 from metergate.ledger.errors import Conflict
 from metergate.ledger.tables import accounts, plan_changes
 
@@ -30,10 +30,11 @@ class Account:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     suspended: bool = False
     created_at_us: int = 0
+    version: int = 0
 
     @property
     def facts(self) -> AccountFacts:
-        return AccountFacts(self.id, self.plan, self.plan_since_us, self.suspended)
+        return AccountFacts(self.id, self.plan, self.plan_since_us, self.suspended, self.version)
 
 
 def create(
@@ -56,7 +57,7 @@ def create(
         raise InvalidInput(str(error)) from None
     account = Account(id, plan, at_us if plan else 0, name, email, currency, metadata or {}, False, at_us)
     columns = [column.name for column in accounts.columns]
-    row = (tx.org, id, plan, account.plan_since_us, name, email, currency, _json(metadata), False, at_us)
+    row = (tx.org, id, plan, account.plan_since_us, name, email, currency, _json(metadata), False, at_us, 0)
     if not bulk.insert(tx, accounts, columns, [row], "ON CONFLICT DO NOTHING"):
         raise Conflict(f"There is an account {id} already: choose another id.")
     return account
@@ -84,14 +85,14 @@ def assign_plan(tx: Tx, id: str, plan: str, at_us: int, cause_id: str) -> bool:
     first = bulk.insert(tx, plan_changes, columns, [change], "ON CONFLICT DO NOTHING")
     if not first or account.plan == plan:
         return False
-    tx.execute(accounts.update().where(*_is(tx, id)).values(plan=plan, plan_since_us=at_us))
+    _change(tx, id, plan=plan, plan_since_us=at_us)
     return True
 
 
 def upgrade(tx: Tx, id: str, from_plan: str, plan: str, at_us: int, cause_id: str) -> bool:
     """Assign the plan that usage reached, unless the account has left the one that was outgrown."""
-    account = get(tx, id)
-    if account is None or account.plan not in (from_plan, ""):
+    held = tx.execute(_locked(tx, id)).first()
+    if held is None or _account(held).plan not in (from_plan, ""):
         return False
     return assign_plan(tx, id, plan, at_us, cause_id)
 
@@ -100,7 +101,7 @@ def suspend(tx: Tx, id: str, suspended: bool = True) -> bool:
     """Stop an account, or let it go on; whether anything changed."""
     if _known(tx, id, lock=True).suspended == suspended:
         return False
-    tx.execute(accounts.update().where(*_is(tx, id)).values(suspended=suspended))
+    _change(tx, id, suspended=suspended)
     return True
 
 
@@ -124,10 +125,10 @@ def update(
 
 def all_facts(tx: Tx) -> Iterator[AccountFacts]:
     """What the counter store has to know of every account."""
-    columns = (accounts.c.id, accounts.c.plan, accounts.c.plan_since_us, accounts.c.suspended)
+    columns = [accounts.c[name] for name in AccountFacts._fields]
     query = sa.select(*columns).where(accounts.c.org == tx.org).order_by(accounts.c.id)
-    for id, plan, plan_since_us, suspended in tx.execute(query):
-        yield AccountFacts(id, plan, plan_since_us, bool(suspended))
+    for id, plan, plan_since_us, suspended, version in tx.execute(query):
+        yield AccountFacts(id, plan, plan_since_us, bool(suspended), version)
 
 
 def known(tx: Tx, id: str) -> Account:
@@ -136,11 +137,20 @@ def known(tx: Tx, id: str) -> Account:
 
 
 def _known(tx: Tx, id: str, lock: bool = False) -> Account:
-    query = sa.select(accounts).where(*_is(tx, id))
-    row = tx.execute(query.with_for_update(key_share=True) if lock else query).first()
+    query = _locked(tx, id) if lock else sa.select(accounts).where(*_is(tx, id))
+    row = tx.execute(query).first()
     if row is None:
         raise InvalidInput(f"There is no account {id!r:.80}: create it first.")
     return _account(row)
+
+
+def _locked(tx: Tx, id: str) -> Select:
+    return sa.select(accounts).where(*_is(tx, id)).with_for_update(key_share=True)
+
+
+def _change(tx: Tx, id: str, **values: object) -> None:
+    """Change what the counter store has to know."""
+    tx.execute(accounts.update().where(*_is(tx, id)).values(version=accounts.c.version + 1, **values))
 
 
 def _is(tx: Tx, id: str) -> tuple[sa.ColumnElement[bool], ...]:
@@ -155,5 +165,6 @@ def _json(metadata: Mapping[str, Any] | None) -> str:
 
 
 def _account(row: Row) -> Account:
-    _, id, plan, since, name, email, currency, metadata, suspended, created = row
-    return Account(id, plan, since, name, email, currency, json.loads(metadata), bool(suspended), created)
+    _, id, plan, since, name, email, currency, metadata, suspended, created, version = row
+    told = json.loads(metadata)
+    return Account(id, plan, since, name, email, currency, told, bool(suspended), created, version)

@@ -18,17 +18,19 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from metergate.errors import ConfigurationError
-from metergate.ledger.errors import LedgerUnavailable
+from metergate.ledger.errors import LedgerBusy, LedgerUnavailable
 from metergate.ledger.migrations import HEAD, VERSION_TABLE
-from metergate.ledger.tables import organisations
+from metergate.ledger.tables import epochs, organisations
 
 Row = sa.Row[*tuple[Any, ...]]
 Rows = sa.CursorResult[*tuple[Any, ...]]
 Select = sa.Select[*tuple[Any, ...]]
 
 WAIT_S: Final = 2
+STOPPED_S: Final = 15
 _CLAIM: Final = 0x6D657467  # "metg": the class of the advisory lock; the object is the organisation
 _MIGRATION: Final = 0x6D65746D
+_LEADER: Final = 0x6D65746C
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Ledger:
             known = tx.execute(sa.select(organisations.c.id).where(organisations.c.id == self.org)).first()
             if known is None:
                 tx.execute(organisations.insert().values(id=self.org, name="default", snapshots=True))
+                tx.execute(epochs.insert().values(org=self.org, epoch="", sequence="[]"))
 
     def revision(self) -> str:
         """The revision that the tables are at; empty when there are none."""
@@ -133,16 +136,27 @@ class Ledger:
             f"The ledger {self.name} is {at} and this version needs {HEAD}: run `metergate migrate`."
         )
 
-    def claim(self) -> None:
-        """Make sure that no other embedded counter store stands on this ledger."""
+    def claim(self, *, shared: bool = False) -> None:
+        """Make sure that one counter store stands on this ledger: one embedded, or a shared one."""
         if self._claim is not None:
             return
-        self._claim = self._claim_file(self.path) if self.path else self._claim_database()
+        self._claim = self._claim_file(self.path) if self.path else self._claim_database(shared)
         if self._claim is None:
             raise ConfigurationError(
                 f"Another process already runs an embedded store on {self.name}: stop it, and run a single"
-                " worker. Several processes need Redis (store: redis://…), which comes with a later version."
+                " worker, or give all of them one shared store (store: redis://…)."
+                if not shared
+                else f"A process without a shared store already runs on {self.name}: give it this store too."
             )
+
+    @contextmanager
+    def leading(self) -> Iterator[bool]:
+        """Whether this process is the one that does, until the end of the block, what only one may do."""
+        with self._translated(), self._writer.connect() as connection, connection.begin():
+            # The lock of a transaction, which may be idle: poolers in front of a database share sessions.
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout TO 0")
+            ask = "SELECT pg_try_advisory_xact_lock(%s, %s)"
+            yield bool(connection.exec_driver_sql(ask, (_LEADER, self.org)).scalar_one())
 
     def release(self) -> None:
         """Give the claim back; the end of the process does it too."""
@@ -179,9 +193,8 @@ class Ledger:
             if not _is_outage(error, self._writer):
                 raise
             cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            raise LedgerUnavailable(
-                f"The ledger {self.name} cannot be used: {cause}. Try again later."
-            ) from error
+            kind = LedgerBusy if _is_collision(error) else LedgerUnavailable
+            raise kind(f"The ledger {self.name} cannot be used: {cause}. Try again later.") from error
 
     def _claim_file(self, path: Path) -> IO[bytes] | None:
         import fcntl  # only Unix has it, and only the embedded store needs it
@@ -195,12 +208,12 @@ class Ledger:
             return None
         return lock
 
-    def _claim_database(self) -> sa.Connection | None:
+    def _claim_database(self, shared: bool) -> sa.Connection | None:
         with self._translated():
             connection = self._writer.connect().execution_options(isolation_level="AUTOCOMMIT")
             # Nothing of the session may linger in a pool: closing it has to end the lock.
             connection.detach()
-            ask = "SELECT pg_try_advisory_lock(%s, %s)"
+            ask = f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}(%s, %s)"
             if connection.exec_driver_sql(ask, (_CLAIM, self.org)).scalar_one():
                 return connection
             connection.close()
@@ -272,12 +285,16 @@ def _postgres(url: sa.URL, durable: bool) -> sa.Engine:
         raise ConfigurationError(
             "A PostgreSQL ledger needs psycopg: run `pip install 'metergate[postgres]'`."
         ) from None
+    # A process that was stopped in the middle of a transaction must not hold up all the others.
+    settings = [f"idle_in_transaction_session_timeout TO '{STOPPED_S}s'", f"lock_timeout TO '{STOPPED_S}s'"]
     if not durable:
+        settings.append("synchronous_commit TO off")
 
-        @sa.event.listens_for(engine, "connect")
-        def relax(connection: Any, _: object) -> None:
-            connection.execute("SET synchronous_commit TO off")
-            connection.commit()
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        for setting in settings:
+            connection.execute(f"SET {setting}")
+        connection.commit()
 
     return engine
 
@@ -298,6 +315,11 @@ def _is_outage(error: Exception, engine: sa.Engine) -> bool:
         isinstance(cause, (dbapi.OperationalError, dbapi.InterfaceError, dbapi.InternalError))
         or type(cause) is dbapi.DatabaseError
     )
+
+
+def _is_collision(error: Exception) -> bool:
+    """Two writers were in each other's way, and the database chose this one to begin again."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) in ("40001", "40P01")
 
 
 def _revision(tx: Tx) -> str:

@@ -40,6 +40,7 @@ def add(tx: Tx, facts: KeyFacts, last4: str, at_us: int) -> Key:
         facts.cap_nanos,
         facts.cap_every,
         at_us,
+        facts.version,
     )
     columns = [column.name for column in keys.columns]
     if not bulk.insert(tx, keys, columns, [row], "ON CONFLICT DO NOTHING"):
@@ -62,14 +63,14 @@ def page(tx: Tx, account: str | None = None, limit: int = 100, after: str = "") 
 
 def revoke(tx: Tx, kid: str, at_us: int) -> Key:
     """End a key for good; ending it again changes nothing."""
-    tx.execute(keys.update().where(*_is(tx, kid), keys.c.revoked_at_us == 0).values(revoked_at_us=at_us))
+    _change(tx, kid, keys.c.revoked_at_us == 0, revoked_at_us=at_us)
     return _known(tx, kid)
 
 
 def expire(tx: Tx, kid: str, expires_at_us: int, replaced_by: str = "") -> Key:
     """Let a key end at an instant, because another takes its place; an earlier end stays."""
     sooner = sa.or_(keys.c.expires_at_us == 0, keys.c.expires_at_us > expires_at_us)
-    tx.execute(keys.update().where(*_is(tx, kid), sooner).values(expires_at_us=expires_at_us))
+    _change(tx, kid, sooner, expires_at_us=expires_at_us)
     if replaced_by:
         tx.execute(keys.update().where(*_is(tx, kid)).values(replaced_by=replaced_by))
     return _known(tx, kid)
@@ -94,6 +95,12 @@ def _known(tx: Tx, kid: str) -> Key:
     return key
 
 
+def _change(tx: Tx, kid: str, unless_done: sa.ColumnElement[bool], **values: object) -> None:
+    """Change what the counter store has to know."""
+    changed = keys.update().where(*_is(tx, kid), unless_done)
+    tx.execute(changed.values(version=keys.c.version + 1, **values))
+
+
 def _is(tx: Tx, kid: str) -> tuple[sa.ColumnElement[bool], ...]:
     return keys.c.org == tx.org, keys.c.kid == kid
 
@@ -110,5 +117,6 @@ def _key(row: Row) -> Key:
         expires_at_us=row.expires_at_us,
         cap_nanos=row.cap_nanos,
         cap_every=row.cap_every,
+        version=row.version,
     )
     return Key(facts, row.last4, row.replaced_by, row.revoked_at_us, row.created_at_us)

@@ -64,6 +64,7 @@ accounts = sa.Table(
     _text("metadata"),
     sa.Column("suspended", FLAG, nullable=False),
     _int("created_at_us"),
+    _int("version", "0"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -98,6 +99,7 @@ keys = sa.Table(
     _int("cap_nanos"),
     _text("cap_every"),
     _int("created_at_us"),
+    _int("version", "0"),
     _account_of(),
     _range("cap_nanos", 0),
     sa.Index("keys_of_account", "org", "account"),
@@ -217,6 +219,38 @@ audit = sa.Table(
     _text("details"),
     sa.Index("audit_in_order", "org", "seq"),
     sqlite_strict=True,
+)
+
+# What a counter store that several processes share has been told, and the proof that they share one pepper.
+
+epochs = sa.Table(
+    "epochs",
+    metadata,
+    _org(),
+    _text("epoch"),
+    _text("sequence"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+untold = sa.Table(
+    "untold",
+    metadata,
+    _seq(),
+    sa.Column("org", INT, sa.ForeignKey("organisations.id"), nullable=False),
+    _int("at_us"),
+    _text("changes"),
+    sqlite_strict=True,
+)
+
+peppers = sa.Table(
+    "peppers",
+    metadata,
+    _org(),
+    sa.Column("version", INT, primary_key=True, autoincrement=False),
+    _text("proof"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 # From here on everything is derived: it can be dropped, and is made again from the tables above.

@@ -6,11 +6,16 @@ One writer per SQLite file is enforced by this shape, and the event loop never w
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from metergate.ledger.database import Ledger, Tx
+from metergate.ledger.errors import LedgerBusy
 
 T = TypeVar("T")
+
+TRIES = 4
+"""How often what met another writer begins again at once."""
 
 
 class LedgerThread:
@@ -33,6 +38,9 @@ class LedgerThread:
         self._thread.shutdown(wait=True)
 
     def _write(self, work: Callable[[Tx], T]) -> T:
+        for _ in range(TRIES):
+            with suppress(LedgerBusy), self.ledger.write() as tx:
+                return work(tx)
         with self.ledger.write() as tx:
             return work(tx)
 

@@ -72,7 +72,7 @@ def test_a_suspended_account_can_go_on_again(ledger: Ledger) -> None:
         open_account(tx)
         assert [accounts.suspend(tx, "a", state) for state in (True, True, False)] == [True, False, True]
         accounts.suspend(tx, "a")
-        assert list(accounts.all_facts(tx)) == [AccountFacts("a", suspended=True)]
+        assert list(accounts.all_facts(tx)) == [AccountFacts("a", suspended=True, version=3)]
 
 
 def test_a_plan_is_assigned_once_per_cause(ledger: Ledger) -> None:
@@ -81,7 +81,7 @@ def test_a_plan_is_assigned_once_per_cause(ledger: Ledger) -> None:
         assert accounts.assign_plan(tx, "a", "growth", START + 1, "order-1")
         assert accounts.assign_plan(tx, "a", "free", START + 2, "order-2")
         assert not accounts.assign_plan(tx, "a", "growth", START + 3, "order-1")
-        assert list(accounts.all_facts(tx)) == [AccountFacts("a", "free", START + 2)]
+        assert list(accounts.all_facts(tx)) == [AccountFacts("a", "free", START + 2, version=2)]
 
 
 def test_to_stay_on_a_plan_keeps_its_anchor(ledger: Ledger) -> None:
@@ -111,7 +111,7 @@ def test_a_revoked_key_stays_revoked(ledger: Ledger) -> None:
         keys.add(tx, KEY, "wxyz", START)
         assert keys.revoke(tx, "k1", START + 5).revoked_at_us == START + 5
         assert keys.revoke(tx, "k1", START + 9).revoked_at_us == START + 5
-        assert list(keys.all_facts(tx)) == [KEY._replace(revoked=True)]
+        assert list(keys.all_facts(tx)) == [KEY._replace(revoked=True, version=1)]
         with pytest.raises(InvalidInput, match="no key"):
             keys.revoke(tx, "k2", START)
 

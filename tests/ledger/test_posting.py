@@ -145,7 +145,7 @@ def test_an_upgrade_assigns_the_plan_once(ledger: Ledger) -> None:
         accounts.create(tx, "a", plan="free", at_us=START)
         assert post(tx, outgrown).upgrades == [Upgrade("a", "growth", START + 7)]
         assert post(tx, outgrown).upgrades == []
-        assert list(accounts.all_facts(tx)) == [AccountFacts("a", "growth", START + 7)]
+        assert list(accounts.all_facts(tx)) == [AccountFacts("a", "growth", START + 7, version=1)]
 
 
 def test_a_late_upgrade_does_not_undo_what_the_customer_chose_since(ledger: Ledger) -> None:
