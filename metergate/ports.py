@@ -193,34 +193,49 @@ class Standing(NamedTuple):
 class SharedStore(CounterStore, Protocol):
     """A counter store that several processes use at once, and that outlives each of them.
 
-    Everything in it belongs to an epoch. A process works in the epoch that it has entered: every operation of
-    `CounterStore` carries it, and raises StoreUnavailable where the store is closed, has another epoch or
-    none, or has gone back. From then on `epoch` is empty and every operation raises at once, without asking,
-    until the process enters the epoch that is there now. A connection that breaks changes no epoch.
+    For `store: foo://…` it is what `metergate_foo.open_store(url, space=…, backlog=…)` answers, without I/O.
+    Everything in it is one ledger's: `space` is part of the names of its keys, so that the same server may
+    serve several ledgers.
 
-    What is lost is filled anew from the ledger by one process: `begin`, post and `discard` what is
-    `left_over`, `fill`, `reopen`. Each names the new epoch, and raises StoreUnavailable where another is.
+    Everything in it belongs to an epoch. A process works in the epoch that it has entered: every operation of
+    `CounterStore` carries the epoch that was entered when it was called, and raises StoreUnavailable where
+    the store is closed, has another epoch or none, or has gone back. From then on `epoch` is empty and every
+    operation raises at once, without asking, until an epoch is entered again. A store never enters one by
+    itself, for only the ledger knows which is true. A connection that breaks changes no epoch.
+
+    What is lost is filled anew from the ledger by one process, which holds a lock there: `begin`, post and
+    `discard` what is `left_over`, `fill`, `reopen`. Each raises StoreUnavailable in another epoch.
 
     A release of an unknown op is remembered: a hold that was on its way, and comes after it, answers ENDED.
     Puts of accounts and keys whose `version` is below that of what is known change nothing, and are DONE.
     The id of an Adjust is remembered as long as the epoch.
-
-    An adapter `metergate_foo` makes its store with `store(address, backlog=…)`, which does no I/O.
     """
+
+    async def connect(self) -> None:
+        """Reach the server and keep in touch with it.
+
+        ConfigurationError where its settings endanger money, StoreUnavailable where it is away: then the
+        store goes on trying until it is closed.
+        """
+
+    async def close(self) -> None: ...
 
     @property
     def epoch(self) -> str:
         """The epoch that this process has entered; empty while it has none."""
 
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """How far the store was seen to be in the epoch that was entered last."""
+
     async def standing(self) -> Standing:
         """Ask the store itself, whatever was entered."""
 
     def enter(self, epoch: str, sequence: Sequence[int] = ()) -> None:
-        """Work in an epoch from now on. A store whose sequence is below the given one has gone back."""
+        """Work in an epoch from now on; empty is none. A store below the given sequence has gone back."""
 
-    @property
-    def sequence(self) -> tuple[int, ...]:
-        """The highest that was seen in the entered epoch."""
+    async def unposted(self) -> Entry | None:
+        """The oldest entry of the outbox, whoever is about to post it."""
 
     async def begin(self, epoch: str) -> None:
         """Close the store for all, under a new epoch, and forget everything but the outbox."""
@@ -232,12 +247,7 @@ class SharedStore(CounterStore, Protocol):
         """Delete entries of a closed store that the ledger has."""
 
     async def fill(self, epoch: str, changes: Sequence[Change], now_us: int) -> None:
-        """Make changes in a closed store."""
+        """Make changes in a closed store; may come in parts."""
 
     async def reopen(self, epoch: str) -> None:
         """Serve again. Processes enter the epoch when they see that it is there."""
-
-    async def unposted(self) -> Entry | None:
-        """The oldest entry that nobody has acknowledged, whoever is about to post it."""
-
-    async def close(self) -> None: ...

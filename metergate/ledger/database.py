@@ -5,6 +5,7 @@ here and the database leaves this file as `LedgerUnavailable`; nothing above kno
 """
 
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,7 +116,8 @@ class Ledger:
             known = tx.execute(sa.select(organisations.c.id).where(organisations.c.id == self.org)).first()
             if known is None:
                 tx.execute(organisations.insert().values(id=self.org, name="default", snapshots=True))
-                tx.execute(epochs.insert().values(org=self.org, epoch="", sequence="[]"))
+                space = secrets.token_hex(6)
+                tx.execute(epochs.insert().values(org=self.org, space=space, epoch="", sequence="[]"))
 
     def revision(self) -> str:
         """The revision that the tables are at; empty when there are none."""

@@ -33,6 +33,11 @@ def read(tx: Tx) -> Epoch:
     return Epoch(id, tuple(json.loads(sequence)))
 
 
+def space(tx: Tx) -> str:
+    """What the store's keys begin with, so that no other ledger's are taken for this one's."""
+    return str(tx.execute(sa.select(epochs.c.space).where(_here(tx))).scalar_one())
+
+
 def stay(tx: Tx) -> str:
     """The epoch; no other one begins until this transaction has ended."""
     return str(tx.execute(_locked(tx, weakly=True)).scalar_one())

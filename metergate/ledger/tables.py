@@ -227,6 +227,7 @@ epochs = sa.Table(
     "epochs",
     metadata,
     _org(),
+    _text("space"),
     _text("epoch"),
     _text("sequence"),
     sqlite_strict=True,

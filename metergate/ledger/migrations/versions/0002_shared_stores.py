@@ -1,5 +1,7 @@
 """A counter store that several processes share: its epoch, and what it has not been told yet."""
 
+import secrets
+
 from alembic import op
 
 revision = "0002"
@@ -13,11 +15,12 @@ ALTER TABLE keys ADD COLUMN version {int} NOT NULL DEFAULT 0;
 
 CREATE TABLE epochs (
     org {int} NOT NULL PRIMARY KEY REFERENCES organisations (id),
+    space TEXT NOT NULL,
     epoch TEXT NOT NULL,
     sequence TEXT NOT NULL
 ) {keyed};
 
-INSERT INTO epochs (org, epoch, sequence) SELECT id, '', '[]' FROM organisations;
+INSERT INTO epochs SELECT id, '{space}', '', '[]' FROM organisations;
 
 CREATE TABLE untold (
     seq {seq} NOT NULL PRIMARY KEY,
@@ -39,5 +42,6 @@ POSTGRES = {"int": "BIGINT", "seq": "BIGSERIAL", "strict": "", "keyed": ""}
 
 def upgrade() -> None:
     sqlite = op.get_bind().dialect.name == "sqlite"
-    for statement in CHANGES.format_map(SQLITE if sqlite else POSTGRES).split(";"):
+    words = (SQLITE if sqlite else POSTGRES) | {"space": secrets.token_hex(6)}
+    for statement in CHANGES.format_map(words).split(";"):
         op.execute(statement)
