@@ -150,6 +150,28 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Upstream:
+    """A service behind the proxy, and how patient the proxy is with it. Zero stands for no bound."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    """Added to every request, in the place of the client's own of the same names."""
+    ca: str = ""
+    """The file of the certificates that are trusted, where those of the system are not."""
+    cookies: bool = False
+    """Whether cookies pass, in either direction."""
+    forwarded: bool = True
+    """Whether it is told who asks, in `X-Forwarded-` headers."""
+    connect_us: int = 10_000_000
+    first_byte_us: int = 120_000_000
+    silence_us: int = 120_000_000
+    total_us: int = 0
+    connections: int = 512
+    waiting: int = 512
+    """How many calls may wait for one of the connections."""
+
+
+@dataclass(frozen=True, slots=True)
 class Show:
     """Which answers say what a call cost and what is left."""
 

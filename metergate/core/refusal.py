@@ -26,6 +26,22 @@ class Reason(NamedTuple):
 
 
 REASONS: Mapping[str, Reason] = {
+    "too_many_connections": Reason(
+        429, "Too many connections", "rate_limit_exceeded", "rate_limit_error",
+        "Close connections that you do not need before you open another.",
+    ),
+    "too_slow": Reason(
+        408, "The request came too slowly", "invalid_request_error", "invalid_request_error",
+        "Send the whole request without long pauses.",
+    ),
+    "url_too_long": Reason(
+        414, "Address too long", "invalid_request_error", "invalid_request_error",
+        "Send a shorter path and query.",
+    ),
+    "headers_too_large": Reason(
+        431, "Headers too large", "invalid_request_error", "request_too_large",
+        "Send fewer and shorter headers.",
+    ),
     "bad_request": Reason(
         400, "The request cannot be read in one way", "invalid_request_error", "invalid_request_error",
         "Send a plain path and an ordinary method.",
@@ -83,8 +99,8 @@ REASONS: Mapping[str, Reason] = {
         "Send one Idempotency-Key of 1 to 255 printable ASCII characters.",
     ),
     "body_too_large": Reason(
-        413, "Body too large for an Idempotency-Key", "invalid_request_error", "request_too_large",
-        "With an Idempotency-Key the body may hold 1 MB at most; leave the header out for larger ones.",
+        413, "Body too large", "invalid_request_error", "request_too_large",
+        "Send a smaller body; together with an Idempotency-Key it may hold 1 MB at most.",
     ),
     "idempotency_mismatch": Reason(
         422, "Idempotency-Key used for another request", "invalid_request_error", "invalid_request_error",
@@ -126,6 +142,22 @@ REASONS: Mapping[str, Reason] = {
         402, "Credits used up", "insufficient_quota", "billing_error",
         "The account's credits do not cover this call; top up and try again.",
     ),
+    "upstream_busy": Reason(
+        503, "The service behind is busy", "server_error", "overloaded_error",
+        "Too many calls wait for the service behind the gate; try again in a moment.",
+    ),
+    "upstream_unreachable": Reason(
+        502, "The service behind cannot be reached", "server_error", "api_error",
+        "The service behind the gate cannot be reached; nothing was charged, so try again.",
+    ),
+    "upstream_invalid": Reason(
+        502, "The service behind gave no valid answer", "server_error", "api_error",
+        "The service behind the gate gave no valid answer; nothing was charged.",
+    ),
+    "upstream_timeout": Reason(
+        504, "The service behind is too slow", "server_error", "timeout_error",
+        "The service behind the gate did not answer in time; nothing was charged.",
+    ),
 }  # fmt: skip
 
 MONEY_REASONS = frozenset({"cap_reached", "insufficient_credits"})
@@ -162,7 +194,7 @@ def retry_after_s(refusal: Refusal) -> int:
 
 def worth_retrying(refusal: Refusal) -> bool:
     """Whether the retry of an official SDK can help."""
-    if refusal.status == 503 or refusal.reason == "idempotency_running":
+    if refusal.status >= 500 or refusal.reason in ("idempotency_running", "too_slow"):
         return True
     return refusal.status == 429 and retry_after_s(refusal) <= SDK_PATIENCE_S
 

@@ -8,6 +8,10 @@ from metergate.core.limits import Standing
 from metergate.core.refusal import REASONS, Refusal, body, headers, retry_after_s, worth_retrying
 
 STATUSES = {
+    "too_many_connections": 429,
+    "too_slow": 408,
+    "url_too_long": 414,
+    "headers_too_large": 431,
     "bad_request": 400,
     "two_keys": 400,
     "key_missing": 401,
@@ -33,6 +37,10 @@ STATUSES = {
     "quota_exceeded": 429,
     "cap_reached": 402,
     "insufficient_credits": 402,
+    "upstream_busy": 503,
+    "upstream_unreachable": 502,
+    "upstream_invalid": 502,
+    "upstream_timeout": 504,
 }
 """Every reason in the order of precedence: the caller hears of the first that applies."""
 
@@ -156,5 +164,6 @@ def test_waiting_is_rounded_up_to_whole_seconds(waits_us: int, seconds: int) -> 
 @pytest.mark.parametrize("reason", tuple(REASONS))
 def test_only_what_time_cures_is_worth_a_retry(reason: str) -> None:
     cured: Any = {"store_unavailable", "ledger_backlog", "idempotency_running"}
-    cured |= {"too_many_open", "rate_limited", "quota_exceeded"}
+    cured |= {"too_many_open", "rate_limited", "quota_exceeded", "too_many_connections", "too_slow"}
+    cured |= {"upstream_busy", "upstream_unreachable", "upstream_invalid", "upstream_timeout"}
     assert worth_retrying(Refusal(reason, retry_after_us=SECOND)) is (reason in cured)

@@ -32,6 +32,7 @@ FORBIDDEN: Mapping[str, frozenset[str]] = {
 LIBRARIES: Mapping[str, frozenset[str]] = {
     "alembic": frozenset({"ledger"}),
     "click": frozenset({"cli"}),
+    "httptools": frozenset({"upstream"}),
     "msgspec": frozenset(FLOORS) - {"core"},
     "pydantic": frozenset({"api", "config"}),
     "pytest": frozenset({"testing"}),
