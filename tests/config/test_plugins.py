@@ -38,10 +38,10 @@ def test_asking_whether_it_is_there_imports_nothing(packages: Path) -> None:
 def test_a_missing_package_is_one_sentence() -> None:
     """It names the package, and no extra: this version has none for adapters."""
     with pytest.raises(ConfigurationError) as told:
-        plugins.load_adapter("redis")
+        plugins.load_adapter("foo")
     assert str(told.value) == (
-        "Install the package that provides metergate_redis, which does not come with this version of "
-        "metergate, or leave redis out."
+        "Install the package that provides metergate_foo, which does not come with this version of "
+        "metergate, or leave foo out."
     )
 
 

@@ -1,0 +1,218 @@
+"""A shard: the keys under one tag, what this process knows of them, and the turn that is being collected.
+
+Every script call names the epoch it means and the sequence that was seen last, and changes nothing where they
+do not fit: a server that was emptied or rolled back is noticed before anything is done to it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import hiredis
+
+from metergate.errors import StoreUnavailable
+from metergate.ports import Held, Hold, Settle
+from metergate_redis.connection import Connection, Parts
+from metergate_redis.link import Asked, Link, ask, value
+from metergate_redis.scripts import SCRIPTS, Script
+from metergate_redis.template import Templates
+from metergate_redis.turn import OPS_AT_ONCE, Settling, Turn
+
+OWED_MAX = 100_000
+NO_EPOCH = "The counters are being filled from the ledger; try again in a moment."
+OTHER_EPOCH = "The counters have been emptied, or are being filled from the ledger; try again in a moment."
+GONE_BACK = "The counters have lost their last changes, and are about to be filled from the ledger."
+
+
+def opened(epoch: str) -> str:
+    """An epoch as it stands on the server while calls are served."""
+    return f"o{epoch}"
+
+
+def closed(epoch: str) -> str:
+    return f"c{epoch}"
+
+
+class Shard:
+    def __init__(self, tag: str, backlog: int, templates: Templates, link: Link) -> None:
+        self.tag = tag
+        self.link = link
+        self.epoch = ""
+        self.sequence = 0
+        """The highest that was seen in the epoch."""
+        self.waiting = 0
+        self.open = 0
+        self._why = NO_EPOCH
+        self._run = ""
+        self._backlog = backlog
+        self._templates = templates
+        self._loop = asyncio.get_running_loop()
+        self._turn: Turn | None = None
+        self._owed: list[str] = []
+        """Releases that the server has not heard of yet."""
+
+    # -- the epoch -----------------------------------------------------------------------------------------
+
+    def enter(self, epoch: str, sequence: int) -> None:
+        self._send()
+        if epoch != self.epoch:
+            self._owed = []
+            self.sequence = 0
+        self.epoch, self.sequence, self._why = epoch, max(sequence, self.sequence), NO_EPOCH
+
+    def leave(self, why: str) -> None:
+        """Believe nothing more of this shard until an epoch is entered again."""
+        self.epoch, self._why = "", why
+
+    async def attach(self, connection: Connection, run: str) -> tuple[str, int]:
+        """The epoch as it stands on the server, and its sequence; `run` is the server's run id."""
+        epoch, seen = self.epoch, self.sequence
+        reply = value(await ask(connection, b"EVALSHA", SCRIPTS["attach"].sha, 1, self.tag, run))
+        assert isinstance(reply, list)
+        there = reply[0].decode()
+        sequence, met, self.waiting = map(int, reply[1:4])
+        self.open = reply[4]
+        if epoch and epoch == self.epoch:
+            if there != opened(epoch):
+                self.leave(OTHER_EPOCH)
+            elif sequence < seen or (run != self._run and seen > met):
+                self.leave(GONE_BACK)
+                there = closed(epoch)
+                value(await self._evaluate(connection, "swap", opened(epoch), there))
+        self._run = run
+        return there, sequence
+
+    def _evaluate(
+        self, connection: Connection, name: str, *arguments: bytes | str | int
+    ) -> asyncio.Future[object]:
+        return ask(connection, b"EVALSHA", SCRIPTS[name].sha, 1, self.tag, *arguments)
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    def hold(self, batch: Sequence[Hold], now_us: int) -> "asyncio.Future[Sequence[Held]]":
+        return self._ready().hold(batch, now_us)
+
+    def settle(self, batch: Sequence[Settle], now_us: int) -> "asyncio.Future[Sequence[str]]":
+        return self._ready().settle(batch, now_us)
+
+    def release(self, ops: Sequence[str], now_us: int) -> "asyncio.Future[Sequence[str]]":
+        turn = self._ready()
+        if any(map(turn.names, ops)):
+            # Within a turn, ends come before holds.
+            self._send()
+            turn = self._ready()
+        return turn.release(ops, now_us)
+
+    def dispatch(self, op: str) -> None:
+        self._ready().dispatches.append(op)
+
+    def owe(self, ops: Sequence[str]) -> None:
+        """Release these as soon as the server hears again."""
+        self._owed += ops[: OWED_MAX - len(self._owed)]
+
+    def pay(self) -> None:
+        """Tell the server now of the releases that it has not heard of."""
+        if self._owed and self.epoch and self.link.connection is not None:
+            self._ready()
+
+    def _ready(self) -> Turn:
+        turn = self._turn
+        if turn is not None and turn.size < OPS_AT_ONCE:
+            return turn
+        if self.link.connection is None or not self.epoch:
+            raise self.unusable()
+        self._send()
+        turn = self._turn = Turn(self._loop, self, self._templates)
+        self._loop.call_soon(self._send_this, turn)
+        return turn
+
+    def _send_this(self, turn: Turn) -> None:
+        if turn is self._turn:
+            self._send()
+
+    def _send(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.epoch, turn.owed, self._owed = self.epoch, self._owed, []
+            self._deliver(turn)
+
+    def _deliver(self, turn: Turn) -> None:
+        connection = self.link.connection
+        if connection is None or not turn.epoch:
+            turn.fail(self.unusable(), maybe=False)
+        else:
+            connection.send(turn.request(self.tag, self.sequence, self._backlog), turn)
+
+    def spent(self, turn: Turn, reply: object) -> bytes | None:
+        """The lines of a reply to a turn that was taken; None when it goes again, or has failed."""
+        if isinstance(reply, hiredis.ReplyError):
+            self._not_taken(turn, str(reply))
+            return None
+        text = reply[0] if isinstance(reply, list) else reply
+        assert isinstance(text, bytes)
+        if not text.startswith(b"K"):
+            turn.fail(self._refused(text, turn.epoch), maybe=False)
+            return None
+        sequence, waiting, open = text[1 : text.find(b"\n")].split()
+        self.waiting, self.open = int(waiting), int(open)
+        self.saw(turn.epoch, int(sequence))
+        return text
+
+    def _not_taken(self, turn: Turn, error: str) -> None:
+        if error.startswith("NOSCRIPT") and self.link.connection is not None:
+            self._load(self.link.connection, SCRIPTS["turn"])
+            self._deliver(turn)
+        else:
+            turn.fail(StoreUnavailable(f"The counter store refuses: {error}."), maybe=False)
+
+    def _refused(self, text: bytes, epoch: str) -> StoreUnavailable:
+        """The script changed nothing, because the epoch or the sequence is not what it was."""
+        why = GONE_BACK if text.startswith(b"L") else OTHER_EPOCH
+        if epoch == self.epoch:
+            self.leave(why)
+        return StoreUnavailable(why)
+
+    def saw(self, epoch: str, sequence: int) -> None:
+        if epoch == self.epoch and sequence > self.sequence:
+            self.sequence = sequence
+
+    def settle_singly(self, settling: Settling, place: int, settle: Settle) -> None:
+        try:
+            self._ready().group(settling, place, (settle,))
+        except StoreUnavailable as error:
+            settling.failed(error)
+
+    # -- the other scripts ---------------------------------------------------------------------------------
+
+    async def run(self, name: str, arguments: Parts) -> object:
+        """Run a script in the epoch that was entered."""
+        epoch = self.epoch
+        if not epoch:
+            raise self.unusable()
+        reply = await self.run_in(opened(epoch), name, arguments)
+        if isinstance(reply, bytes) and not reply.startswith(b"K"):
+            raise self._refused(reply, epoch)
+        return reply
+
+    async def run_in(self, epoch: str, name: str, arguments: Parts) -> object:
+        """Run a script; once more where the server has forgotten it."""
+        connection = self.link.connection
+        if connection is None:
+            raise self.unusable()
+        reply = await self._evaluate(connection, name, epoch, *arguments)
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            self._load(connection, SCRIPTS[name])
+            reply = await self._evaluate(connection, name, epoch, *arguments)
+        return value(reply)
+
+    def _load(self, connection: Connection, script: Script) -> None:
+        connection.send((b"SCRIPT", b"LOAD", script.source), Asked(self._loop))
+
+    # -- refusals ------------------------------------------------------------------------------------------
+
+    @property
+    def why(self) -> str:
+        """Why the shard cannot be used; empty when it can."""
+        return self.link.why or ("" if self.epoch else self._why)
+
+    def unusable(self) -> StoreUnavailable:
+        return StoreUnavailable(self.why)
