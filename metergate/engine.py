@@ -50,7 +50,8 @@ class Engine:
         self.policy = self._first()
         self.watch = Watch(clock)
         self._foundation: Foundation | None = None
-        self._gate: RequestGate | None = None
+        self.serving: RequestGate | None = None
+        """The gate of the running policy; None before the start and after the stop."""
         self._gates: list[RequestGate] = []
         self._socket: OwnerSocket | None = None
         self._starting = asyncio.Lock()
@@ -73,14 +74,9 @@ class Engine:
     # -- life ----------------------------------------------------------------------------------------------
 
     @property
-    def serving(self) -> RequestGate | None:
-        """The gate of the running policy; None before the start and after the stop."""
-        return self._gate
-
-    @property
     def gate(self) -> RequestGate:
-        assert self._gate is not None, "the engine has not been started"
-        return self._gate
+        assert self.serving is not None, "the engine has not been started"
+        return self.serving
 
     @property
     def foundation(self) -> Foundation:
@@ -89,7 +85,7 @@ class Engine:
 
     async def start(self) -> None:
         async with self._starting:
-            if self._gate is not None and self._gate.loop is asyncio.get_running_loop():
+            if self.serving is not None and self.serving.loop is asyncio.get_running_loop():
                 return
             self._leave_dead_loop()
             try:
@@ -112,17 +108,17 @@ class Engine:
 
     def _leave_dead_loop(self) -> None:
         """Some test clients give each request a loop of its own; what a closed one left is in the journal."""
-        if self._foundation is None or self._gate is None:
+        if self._foundation is None or self.serving is None:
             return
-        if not self._gate.loop.is_closed():
+        if not self.serving.loop.is_closed():
             raise ConfigurationError(
                 "This MeterGate already serves another event loop; give each loop its own."
             )
-        _listening.pop(self._gate.loop, None)
+        _listening.pop(self.serving.loop, None)
         if self._socket is not None:
             self._socket.abandon()
         ground.abandon(self._foundation)
-        self._foundation, self._gate, self._socket = None, None, None
+        self._foundation, self.serving, self._socket = None, None, None
         self._gates.clear()
 
     async def stop(self) -> None:
@@ -137,7 +133,7 @@ class Engine:
             await gate.endings.done()
             self._foundation.gates.remove(gate)
         self._gates.clear()
-        self._gate = None
+        self.serving = None
         foundation, self._foundation = self._foundation, None
         if self in foundation.engines:
             foundation.engines.remove(self)
@@ -164,7 +160,7 @@ class Engine:
             over = [each for each in self._gates if not each.live]
             self._gates = [*(each for each in self._gates if each.live), gate]
             at_work.gates[:] = [*(each for each in at_work.gates if each not in over), gate]
-            self._gate = gate
+            self.serving = gate
             self._billing = self._make_billing()
         self.policy = policy
 

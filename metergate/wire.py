@@ -19,7 +19,7 @@ REMEMBERED = 4096
 
 Unreadable = msgspec.DecodeError
 """Bytes that are none of ours."""
-MISFIT = "The columns of a batch of events do not fit together."
+MISFIT = "The columns of a batch do not fit together."
 
 _Columns = tuple[
     list[bytes],
@@ -48,7 +48,7 @@ class _Outcome(NamedTuple):
 _terms = msgspec.msgpack.Decoder(Terms)
 _outcome = msgspec.msgpack.Decoder(_Outcome)
 _columns = msgspec.msgpack.Decoder(_Columns)
-_hold = msgspec.msgpack.Decoder(tuple[str, str, bytes, TwinFields | None])
+_holds = msgspec.msgpack.Decoder(tuple[list[bytes], list[int], list[str], list[str], list[TwinFields | None]])
 _remembered: dict[bytes, Outcome] = {}
 _remembered_terms: dict[bytes, Terms] = {}
 
@@ -107,10 +107,18 @@ def decode_event(event: Event) -> UsageEvent:
 def join_events(events: Sequence[Event]) -> bytes:
     """Events as bytes, column by column: one outcome is written once, and the work per event is done in C."""
     ops, request_ids, instants, paths, outcomes, twins, answers = zip(*events, strict=True)
-    places = {outcome: place for place, outcome in enumerate(dict.fromkeys(outcomes))}
-    place = [places[outcome] for outcome in outcomes]
-    columns = (list(places), place, ops, request_ids, instants, paths, twins, answers)
+    different, places = _places(outcomes)
+    columns = (different, places, ops, request_ids, instants, paths, twins, answers)
     return len(events).to_bytes(4, "big") + encode(columns)
+
+
+def _places(values: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
+    """The different ones among many, and where among them each is."""
+    different = list(dict.fromkeys(values))
+    if len(different) == 1:
+        return different, [0] * len(values)
+    places = {value: place for place, value in enumerate(different)}
+    return different, [places[value] for value in values]
 
 
 def count_events(joined: bytes) -> int:
@@ -137,10 +145,21 @@ def decode_lots(joined: bytes) -> list[Lot]:
     return [Lot(decode_outcome(outcomes[0]), ops, request_ids, instants, paths, [])]
 
 
-def encode_hold(op: str, request_id: str, terms: bytes, twin: TwinFields | None) -> bytes:
-    return encode((op, request_id, terms, twin))
+def join_holds(
+    ops: Sequence[str],
+    request_ids: Sequence[str],
+    terms: Sequence[bytes],
+    twins: Sequence[TwinFields | None],
+) -> bytes:
+    """Calls that are about to reach the app, column by column as well."""
+    different, places = _places(terms)
+    return encode((different, places, ops, request_ids, twins))
 
 
-def decode_hold(data: bytes) -> tuple[str, str, Terms, TwinFields | None]:
-    op, request_id, terms, twin = _hold.decode(data)
-    return op, request_id, decode_terms(terms), twin
+def decode_holds(joined: bytes) -> list[tuple[str, str, Terms, TwinFields | None]]:
+    terms, places, ops, request_ids, twins = _holds.decode(joined)
+    known = [decode_terms(each) for each in terms]
+    try:
+        return list(zip(ops, request_ids, [known[place] for place in places], twins, strict=True))
+    except (IndexError, ValueError) as error:
+        raise Unreadable(MISFIT) from error

@@ -1,11 +1,19 @@
 """What an answer tells of its cost, of the balance and of the limits."""
 
+from collections.abc import Callable
+
 from metergate.asgi.types import Headers
 from metergate.core import limits
 from metergate.core.limits import is_limit
 from metergate.core.money import plain
 from metergate.core.policy import Show
 from metergate.gate.call import Call
+from metergate.gate.prepared import Prepared
+
+
+def dressing(show: Show) -> Callable[[Call], Headers]:
+    """The same for calls that were just admitted."""
+    return lambda call: headers(call, show)
 
 
 def headers(call: Call, show: Show) -> Headers:
@@ -16,16 +24,19 @@ def headers(call: Call, show: Show) -> Headers:
         found += _so_far(call, show)
     else:
         if show.cost and prepared.exact:
-            if prepared.cost_header is None:
-                cost = plain(prepared.offer.cost, prepared.currency)
-                prepared.cost_header = (b"metergate-cost", cost.encode())
-            found.append(prepared.cost_header)
-        if show.balance and prepared.balance >= 0:
-            balance = plain(call.values[prepared.balance], prepared.currency)
-            found.append((b"metergate-balance", balance.encode()))
-    if show.limits and prepared.limited:
+            found.append(prepared.cost_header or _cost(prepared))
+        position = prepared.balance
+        if show.balance and position >= 0:
+            found.append((b"metergate-balance", plain(call.values[position], prepared.currency).encode()))
+    if prepared.limited and show.limits:
         found += limits_of(call)
     return found
+
+
+def _cost(prepared: Prepared) -> tuple[bytes, bytes]:
+    cost = plain(prepared.offer.cost, prepared.currency)
+    prepared.cost_header = (b"metergate-cost", cost.encode())
+    return prepared.cost_header
 
 
 def _so_far(call: Call, show: Show) -> Headers:

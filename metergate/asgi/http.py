@@ -70,7 +70,10 @@ class Answer(msgspec.Struct, eq=False):
         headers = message.get("headers", ())
         if self.counter is not None:
             self.counter.start(self.status, headers)
-        own = answer_headers.headers(self.call, self.call.gate.policy.show)
+        call = self.call
+        own = call.headers
+        if own is None or call.charges:
+            own = answer_headers.headers(call, call.gate.policy.show)
         message = {**message, "headers": [*headers, *own]}
         if self.keeper is not None:
             self.keeper.see(message)
@@ -80,7 +83,7 @@ class Answer(msgspec.Struct, eq=False):
         """The app has said its last byte: what the call used is known."""
         if self.status < 400 and self.counter is None and self.keeper is None:
             self.ended = True
-            self.call.settle()
+            self.call.settle_expected()
             return
         if self.status >= 500 and isinstance(self.send, Withheld):
             return

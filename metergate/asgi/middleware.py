@@ -5,6 +5,7 @@ the app is called. Everything else takes the longer way through `Exchange`. Per-
 and `Exchange`, never on the middleware.
 """
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 from metergate import meters
 from metergate.asgi import heap, websocket
+from metergate.asgi.answer_headers import dressing
 from metergate.asgi.current import running
 from metergate.asgi.exchange import Exchange, naming
 from metergate.asgi.http import Answer, Keeper, counting
@@ -37,8 +39,7 @@ OWN_IN_ANY_SPELLING = b"metergate"
 class Engine(Protocol):
     """What stands behind the middleware; `bootstrap` puts it together."""
 
-    @property
-    def serving(self) -> RequestGate | None: ...
+    serving: RequestGate | None
 
     @property
     def policy(self) -> Policy: ...
@@ -70,7 +71,8 @@ class Metered:
                 if problem is not None:
                     await self._unavailable(send, problem)
                     return
-            admitted = self._admit_at_once(scope)
+            arriving = self._arrive(scope)
+            admitted = None if arriving is None else await arriving
             if type(admitted) is Call:
                 await self._run(scope, receive, send, admitted)
             else:
@@ -107,6 +109,7 @@ class Metered:
         self._gate = gate
         self._reader = HeaderReader(gate.policy.key_headers)
         gate.members.lanes = {name: {} for name in (*self._reader.key_names, *LOOKED_AT)}
+        gate.dress = dressing(gate.policy.show)
         self._billing_path = f"{gate.policy.billing}/v1/".encode() if gate.policy.billing else b"\0"
         return None
 
@@ -114,9 +117,10 @@ class Metered:
         assert self._gate is not None
         return self._gate
 
-    def _admit_at_once(self, scope: Scope) -> Admitted | Awaitable[Admitted] | None:
-        """Decide about a request whose rule and caller are known; None where they need a closer look."""
-        gate = self._serving()
+    def _arrive(self, scope: Scope) -> asyncio.Future[Admitted | Awaitable[Admitted]] | None:
+        """The coming verdict on a request whose rule and caller are known; None for a closer look."""
+        gate = self._gate
+        assert gate is not None
         found = gate.routes.metered_calls.get((scope["method"], scope.get("raw_path", b"")))
         if found is None:
             return None
@@ -134,7 +138,7 @@ class Metered:
         now_us = gate.clock()
         if member is None or member.fresh_until_us <= now_us:
             return None
-        return gate.admit_at_once(member, found.route, found.path, now_us)
+        return gate.admit_soon(member, found.route, found.path, now_us)
 
     async def _look_closer(
         self, scope: Scope, receive: Receive, send: Send, admitted: Admitted | Awaitable[Admitted] | None
@@ -173,7 +177,8 @@ class Metered:
         # What a class is called with costs more than a method of it, so the app gets the methods.
         heard, said = answer.heard, answer.said
         try:
-            call.dispatched()
+            if not call.told:
+                call.dispatched()
         except StoreUnavailable as error:
             call.release()
             await self._unavailable(send, error, call.request_id)

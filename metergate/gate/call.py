@@ -50,7 +50,7 @@ class Visit:
 
 
 class Call(msgspec.Struct, eq=False, gc=False):
-    """One hold that was granted. It ends once: settled or released.
+    """One hold. Once it was granted it ends once: settled or released.
 
     A struct, because one is made for every call: it costs a third of an object with an `__init__`, and the
     garbage collector does not look at it. Nothing that a call holds leads back to it once it has ended.
@@ -70,6 +70,8 @@ class Call(msgspec.Struct, eq=False, gc=False):
     """Why the call would have been refused, had shadow mode not let it through."""
     at_us: int = 0
     """When it happened, where that is not now."""
+    headers: Sequence[tuple[bytes, bytes]] | None = None
+    """What the shell adds to the answer, where it was known at once."""
     answer: bytes | None = None
     """What a twin of this call will be answered with."""
     ended: bool = False
@@ -101,6 +103,15 @@ class Call(msgspec.Struct, eq=False, gc=False):
         if not self.told:
             self.gate.store.dispatch(self.op)
             self.told = True
+
+    def settle_expected(self) -> None:
+        """End the call with what was expected of it. Most calls end here, hence the short way."""
+        prepared = self.prepared
+        if prepared.plain and self.shadow is None and not self.charges and not self.ended:
+            self.ended = True
+            self.gate.endings.settle(self, prepared.as_held, prepared.expected)
+        else:
+            self.settle()
 
     def settle(
         self,
@@ -194,7 +205,6 @@ class Call(msgspec.Struct, eq=False, gc=False):
 
     def _tell(self, amounts: tuple[int, ...] | None, outcome: bytes) -> None:
         gate = self.gate
-        gate.live.pop(self.op, None)
         gate.endings.settle(self, amounts, outcome)
         if self.prepared.races:
             gate.stretches.left(self.prepared)

@@ -6,7 +6,7 @@ return an awaitable. The only caller of `core.decide`'s offers.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from threading import get_ident
 from typing import NamedTuple
@@ -19,8 +19,9 @@ from metergate.core.money import MoneyError
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
+from metergate.gate.arrivals import Arrivals
 from metergate.gate.call import Call, Visit
-from metergate.gate.endings import Endings, new_tuple
+from metergate.gate.endings import Endings
 from metergate.gate.members import Member, Members
 from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
@@ -90,14 +91,16 @@ class RequestGate:
         self.watch = watch or Watch(clock)
         self.counters = counters
         """Counters of third parties, by the name that `count:` gives them."""
-        self._watchers = self.watch.watchers
+        self.dress: Callable[[Call], Sequence[tuple[bytes, bytes]] | None] = lambda _: None
+        """How a shell tells of a call in the headers of its answer; here, to be done for many at once."""
         self._prefix = f"req_{secrets.token_hex(8)}"
         self._numbers = count(1)
         self.loop = asyncio.get_running_loop()
         self.thread = get_ident()
         self.live: dict[str, Call] = {}
         """Calls of this process that have not ended; the worker renews the holds of the long ones."""
-        self.endings = Endings(store, clock, self.loop)
+        self._arrivals = Arrivals(self)
+        self.endings = Endings(store, clock, self.loop, self.live)
         self.stretches = Stretches(store, self.endings)
 
     def request_id(self) -> str:
@@ -111,41 +114,38 @@ class RequestGate:
         """Hold what a call may cost, or say why not."""
         return self._try(self._plain(member, route, path, request_id, twin), 1)
 
-    def admit_at_once(
+    def admit_soon(
         self, member: Member, route: Route, path: str, now_us: int
-    ) -> Admitted | Awaitable[Admitted] | None:
-        """The same for a call like one that was admitted a moment ago, and that goes on as soon as it may.
+    ) -> asyncio.Future[Admitted | Awaitable[Admitted]] | None:
+        """The same for a call like one that was admitted a moment ago, at the end of this turn of the loop.
 
-        None where nothing is prepared. Most calls come this way, so it is one piece that makes few objects.
+        None where nothing is prepared.
         """
         prepared = member.prepared.get(route.index)
         if prepared is None or prepared.valid_until_us <= now_us:
             return None
         op = f"{self._prefix}{next(self._numbers):08x}"
-        hold = (
-            op,
-            prepared.account,
-            member.caller.generation,
-            prepared.draws,
-            now_us + route.hold_for_us,
-            prepared.terms,
-            op,
-            None,
-            True,
-        )
-        try:
-            answers = self.store.hold((new_tuple(Hold, hold),), now_us)
-        except StoreUnavailable:
-            return self._turned_away(self._plain(member, route, path, op, None), UNAVAILABLE)
-        if type(answers) is list and answers[0].status == GRANTED:
-            if self._watchers:
-                self.watch.admitted(member, route, path, op, prepared.offer.cost)
-            values = answers[0].values
-            self.live[op] = call = Call(self, member, prepared, op, op, path, values, None, True)
-            if prepared.races:
-                self.stretches.entered(prepared)
-            return call
-        return self._answer(self._plain(member, route, path, op, None), prepared, op, answers, 1)
+        return self._arrivals.admit(Call(self, member, prepared, op, op, path, (), None, True))
+
+    def entered(self, call: Call) -> None:
+        """A plain call was granted what it may cost."""
+        prepared = call.prepared
+        self.live[call.op] = call
+        if self.watch.watchers:
+            self.watch.admitted(call.member, prepared.route, call.path, call.op, prepared.offer.cost)
+        if prepared.races:
+            self.stretches.entered(prepared)
+        call.headers = self.dress(call)
+
+    def judge(self, call: Call, held: Held) -> Admitted | Awaitable[Admitted]:
+        """What becomes of a plain call that was not simply granted."""
+        return self._judge(self._again(call), call.prepared, call.op, held, 1)
+
+    def unavailable(self, call: Call) -> Admitted | Awaitable[Admitted]:
+        return self._turned_away(self._again(call), UNAVAILABLE)
+
+    def _again(self, call: Call) -> Wish:
+        return self._plain(call.member, call.route, call.path, call.request_id, None)
 
     def _plain(self, member: Member, route: Route, path: str, request_id: str, twin: Twin | None) -> Wish:
         """A call as requests make them: the units that the route expects, at the price of the policy."""
@@ -282,7 +282,7 @@ class RequestGate:
         if offer.tally >= 0:
             draw = prepared.draws[offer.tally]
             wish.member.used[draw.name] = held.values[offer.tally]
-        if self._watchers:
+        if self.watch.watchers:
             self.watch.admitted(wish.member, wish.route, wish.path, wish.request_id, offer.cost)
         call = Call(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
         self.stretches.entered(prepared)

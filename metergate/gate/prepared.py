@@ -22,6 +22,7 @@ class Prepared:
         "limited",
         "measured",
         "offer",
+        "plain",
         "races",
         "raw",
         "route",
@@ -54,5 +55,7 @@ class Prepared:
         outcome = Outcome(offer.units, route.dimensions, offer.cost, "measured", self.amounts, self.raw)
         self.expected = encode_outcome(outcome) if exact else b""
         """What an ordinary call comes to, ready for its event; empty where that is known only at its end."""
+        self.plain = exact and not self.races
+        """Whether a call that comes to what was expected needs no more than its end."""
         self.cost_header: tuple[bytes, bytes] | None = None
         """What the shell says of the cost, once it has said it."""

@@ -7,9 +7,7 @@ so that whatever a killed process has answered can be read again. One process ow
 from collections.abc import Sequence
 from itertools import islice
 
-import msgspec
-
-from metergate.core.budget import Draw, correct, take
+from metergate.core.budget import Draw, correct
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.core.hold import Event
 from metergate.errors import StoreUnavailable
@@ -42,8 +40,9 @@ from metergate.ports import (
 from metergate.store import journal as records
 from metergate.store.journal import Journal, segment_of
 from metergate.store.outbox import EVENTS_AT_ONCE, Outbox
+from metergate.store.taking import UNDISPATCHED, Open, Taking
 from metergate.store.twins import Twins
-from metergate.wire import decode_events, encode_event, encode_hold
+from metergate.wire import decode_events, encode_event, join_holds
 
 ENDED_KEPT = 4096
 """How many ended operations answer a repetition; after that the ledger's unique id is the guard."""
@@ -55,20 +54,6 @@ LATE_US = 3600 * 10**6
 
 _STALE = Held(STALE)
 _FULL = Held(FULL)
-new_tuple = tuple.__new__
-
-
-UNDISPATCHED = -1
-
-
-class _Open(msgspec.Struct, eq=False, gc=False):
-    """A hold that has not ended."""
-
-    hold: Hold
-    values: tuple[int, ...]
-    expires_at_us: int
-    position: int
-    """Where the journal tells that the call was dispatched."""
 
 
 class EmbeddedStore:
@@ -80,7 +65,7 @@ class EmbeddedStore:
         self._accounts: dict[str, AccountFacts] = {}
         self._keys: dict[str, KeyFacts] = {}
         self._generations: dict[str, int] = {}
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Open] = {}
         self._ended: dict[str, bytes | Held] = {}
         """How operations ended: the joined events among which a settle's is, nothing for a release."""
         self._ended_before: dict[str, bytes | Held] = {}
@@ -91,46 +76,36 @@ class EmbeddedStore:
     # -- calls ---------------------------------------------------------------------------------------------
 
     def hold(self, batch: Sequence[Hold], now_us: int) -> Sequence[Held]:
-        if len(batch) == 1:
-            return [self._hold(batch[0], now_us)]
-        return [self._hold(each, now_us) for each in batch]
+        taking = Taking(self._budgets, now_us)
+        answers = [self._hold(each, taking, now_us) for each in batch]
+        # The journal comes first: where it cannot be written, nothing has changed.
+        self._write_taking(taking)
+        self._budgets.update(taking.after)
+        self._open.update(taking.opened)
+        for until_us, name in taking.windows:
+            self._ends.setdefault(until_us, []).append(name)
+        return answers
 
-    def _hold(self, hold: Hold, now_us: int) -> Held:
-        # The way of every call, and therefore one function: each one less is felt.
-        op, account, generation, draws, expires_at_us, _, _, twin, dispatched = hold
-        if op in self._open or op in self._ended or op in self._ended_before:
-            return self._known(hold)
-        if self._generations.get(account) != generation:
+    def _hold(self, hold: Hold, taking: Taking, now_us: int) -> Held:
+        op, twin = hold.op, hold.twin
+        if op in self._open or op in taking.opened or op in self._ended or op in self._ended_before:
+            return self._known(hold, taking)
+        if self._generations.get(hold.account) != hold.generation:
             return _STALE
         if twin is not None and (known := self._twins.verdict(twin, now_us)) is not None:
             return known
         if self._outbox.waiting >= self._backlog:
             return _FULL
-        budgets = self._budgets
-        after: dict[str, int] = {}
-        for draw in draws:
-            value = budgets.get(draw.name, 0)
-            taken = take(draw, value, now_us)
-            if taken is None:
-                denied = Held(DENIED, position=len(after), value=value)
-                self._end(op, denied)
-                return denied
-            after[draw.name] = taken
-        granted = tuple(after.values())
-        # The journal comes first: where it cannot be written, nothing has changed.
-        position = self._write_dispatch(hold) if dispatched else UNDISPATCHED
-        for draw in draws:
-            if draw.until_us and draw.name not in budgets:
-                self._ends.setdefault(draw.until_us, []).append(draw.name)
-        budgets.update(after)
-        self._open[op] = _Open(hold, granted, expires_at_us, position)
-        if twin is not None:
+        held = taking.take(hold)
+        if held.status == DENIED:
+            self._end(op, held)
+        elif twin is not None:
             self._twins.began(twin)
-        return new_tuple(Held, (GRANTED, granted, 0, 0, None))
+        return held
 
-    def _known(self, hold: Hold) -> Held:
+    def _known(self, hold: Hold, taking: Taking) -> Held:
         """A hold that was seen before: the same answer, or what has become of it."""
-        opened = self._open.get(hold.op)
+        opened = self._open.get(hold.op) or taking.opened.get(hold.op)
         if opened is not None:
             same = opened.hold._replace(expires_at_us=hold.expires_at_us) == hold
             return Held(GRANTED, opened.values) if same else Held(CONFLICT)
@@ -143,7 +118,7 @@ class EmbeddedStore:
             return
         # Back at the end: dispatched holds stand in the order of their journal records.
         self._open[op] = opened
-        opened.position = self._write_dispatch(opened.hold)
+        opened.position = self._write_dispatched([opened.hold])
 
     def settle(self, batch: Sequence[Settle], now_us: int) -> Sequence[str]:
         events: list[Event] = []
@@ -230,11 +205,11 @@ class EmbeddedStore:
         needed = [opened.position for opened in dispatched] + self._outbox.first_journalled()
         journal.keep_from(min(needed, default=journal.position))
 
-    def _carry(self, opened: _Open) -> bool:
+    def _carry(self, opened: Open) -> bool:
         """Tell once more of a dispatched call, further on. Where there is no room it stays where it was."""
         hold = opened.hold
         try:
-            opened.position = self._write_dispatch(hold)
+            opened.position = self._write_dispatched([hold])
         except StoreUnavailable:
             return False
         self._open[hold.op] = self._open.pop(hold.op)
@@ -344,15 +319,30 @@ class EmbeddedStore:
             for name in self._ends.pop(until):
                 self._budgets.pop(name, None)
 
-    def _write_dispatch(self, hold: Hold) -> int:
+    def _write_taking(self, taking: Taking) -> None:
+        """One record for all calls that go on as soon as they are granted."""
+        if not taking.dispatched:
+            return
+        try:
+            position = self._write_dispatched([each.hold for each in taking.dispatched])
+        except StoreUnavailable:
+            for each in taking.opened.values():
+                if each.hold.twin is not None:
+                    self._twins.dropped(each.hold.twin)
+            raise
+        for each in taking.dispatched:
+            each.position = position
+
+    def _write_dispatched(self, holds: Sequence[Hold]) -> int:
         journal = self._journal
         if journal is None:
             return 0
         if self._outbox.unwritten:
             raise StoreUnavailable("The journal cannot be written; make room in the data folder.")
+        ops, _, _, _, _, terms, request_ids, twins, _ = zip(*holds, strict=True)
+        fields = [twin.fields if twin else None for twin in twins] if any(twins) else twins
         try:
-            twin = hold.twin.fields if hold.twin else None
-            return journal.append(records.DISPATCHED, encode_hold(hold.op, hold.request_id, hold.terms, twin))
+            return journal.append(records.DISPATCHED, join_holds(ops, request_ids, terms, fields))
         except OSError as error:
             raise StoreUnavailable(
                 f"The journal cannot grow ({error.strerror}); make room in the data folder."

@@ -28,7 +28,7 @@ Fsync = Literal["always", "everysec", "no"]
 """When records are brought to the disk: before the call goes on, by `sync`, or when the kernel likes."""
 
 DISPATCHED, SETTLED, RELEASED = 1, 2, 3
-"""A call is about to reach the app, with its terms; usage events; a call that ended without any."""
+"""Calls are about to reach the app, with their terms; usage events; a call that ended without any."""
 
 _SHIFT = 32
 _head = HEADER.pack

@@ -19,7 +19,7 @@ from metergate.ledger.thread import LedgerThread
 from metergate.ports import Change, Clock, CounterStore, PutAccount, PutBudget, PutKey, PutTwin
 from metergate.store import journal
 from metergate.store.journal import Record
-from metergate.wire import Unreadable, decode_events, decode_hold
+from metergate.wire import Unreadable, decode_events, decode_holds
 from metergate.worker.flusher import answered
 
 BATCH = 5000
@@ -42,8 +42,8 @@ def left_behind(records: Iterable[Record], now_us: int) -> Left:
     for record in records:
         try:
             if record.kind == journal.DISPATCHED:
-                op, request_id, terms, twin = decode_hold(record.payload)
-                running[op] = (request_id, terms, twin)
+                for op, request_id, terms, twin in decode_holds(record.payload):
+                    running[op] = (request_id, terms, twin)
             elif record.kind == journal.SETTLED:
                 events += decode_events(record.payload)
             else:

@@ -33,7 +33,7 @@ from metergate.store.outbox import EVENTS_AT_ONCE
 from metergate.store.twins import Twins
 from metergate.testing.clock import START_US
 from metergate.testing.conformance.bench import an_event
-from metergate.wire import decode_events, decode_hold, encode_terms
+from metergate.wire import decode_events, decode_holds, encode_terms
 from tests.store.disk import full_disk
 
 HOUR_US = 3600 * 10**6
@@ -83,7 +83,7 @@ def journalled(folder: Path) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     for kind, payload in read(folder):
         if kind == DISPATCHED:
-            found.append((kind, decode_hold(payload)[0]))
+            found += [(kind, op) for op, *_ in decode_holds(payload)]
         elif kind == SETTLED:
             found += [(kind, event.op) for event in decode_events(payload)]
         else:
@@ -106,7 +106,7 @@ def test_the_journal_tells_of_every_call_that_reached_the_app_and_of_every_end(t
         (SETTLED, "recorded"),
         (RELEASED, "b"),
     ]
-    assert decode_hold(next(read(tmp_path)).payload) == ("a", "req-a", FACTS, None)
+    assert decode_holds(next(read(tmp_path)).payload) == [("a", "req-a", FACTS, None)]
 
 
 def test_a_segment_stays_while_one_of_its_events_waits_for_the_ledger(tmp_path: Path) -> None:

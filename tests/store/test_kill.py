@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metergate.store.journal import DISPATCHED, SETTLED, read
-from metergate.wire import decode_events, decode_hold
+from metergate.wire import decode_events, decode_holds
 
 PROCESS = """
 import os, sys
@@ -74,7 +74,7 @@ def test_what_was_said_to_be_done_is_in_the_journal(tmp_path: Path, lines: int) 
     released: set[str] = set()
     for kind, payload in read(tmp_path):
         if kind == DISPATCHED:
-            dispatched.add(decode_hold(payload)[0])
+            dispatched |= {op for op, *_ in decode_holds(payload)}
         elif kind == SETTLED:
             settled |= {event.op for event in decode_events(payload)}
         else:

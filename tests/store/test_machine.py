@@ -18,7 +18,7 @@ from metergate.store.embedded import REAPER_LEASE_US, EmbeddedStore
 from metergate.store.journal import Journal
 from metergate.testing.clock import START_US
 from metergate.testing.conformance.bench import an_event
-from metergate.wire import decode_events, decode_hold, encode_event, encode_terms, join_events
+from metergate.wire import decode_events, decode_holds, encode_event, encode_terms, join_events
 from tests.store.model import Model
 
 TERMS = encode_terms(Terms("a", "", "", "", "", "", "", "USD", ()))
@@ -158,7 +158,7 @@ class EmbeddedStoreMachine(RuleBasedStateMachine):
         running: dict[str, None] = {}
         for kind, payload in journal.read(Path(self.folder.name)):
             if kind == journal.DISPATCHED:
-                running[decode_hold(payload)[0]] = None
+                running.update(dict.fromkeys(op for op, *_ in decode_holds(payload)))
             elif kind == journal.SETTLED:
                 settled |= {encode_event(event) for event in decode_events(payload)}
                 for event in decode_events(payload):

@@ -31,6 +31,11 @@ class TwinTests(OnBench):
         assert (await bench.hold(money(1), twin=STRANGER)).status == GRANTED
         assert (await bench.hold(money(1))).status == GRANTED
 
+    async def test_of_two_twins_in_one_batch_the_first_goes_on(self, bench: Bench) -> None:
+        await bench.account(balance=100)
+        holds = [await bench.a_hold(money(1), twin=TWIN) for _ in range(2)]
+        assert [held.status for held in await bench.send(*holds)] == [GRANTED, TWIN_RUNNING]
+
     @pytest.mark.parametrize(
         "answer",
         [b"", b"\x00 what was answered", b"x" * 65536, None],

@@ -1,0 +1,100 @@
+"""Calls that arrive in one turn of the event loop, admitted together.
+
+What many do at once costs each of them a fraction: one look at the clock, one record in the journal, one
+round trip to a store behind a network, and steps of code that the processor has just taken.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING
+
+from metergate.errors import StoreUnavailable
+from metergate.gate.call import Call
+from metergate.gate.endings import new_tuple
+from metergate.ports import GRANTED, Held, Hold
+
+if TYPE_CHECKING:
+    from metergate.gate.gate import Admitted, RequestGate
+
+AT_ONCE = 64
+"""More calls than this are not gathered: their record in the journal would grow long."""
+
+Arrived = tuple[Call, "asyncio.Future[Admitted | Awaitable[Admitted]]"]
+"""A call that is not granted yet, and who waits for the verdict."""
+
+
+class Arrivals:
+    def __init__(self, gate: "RequestGate") -> None:
+        self._gate = gate
+        self._arrived: list[Arrived] = []
+        self._asking: set[asyncio.Task[None]] = set()
+
+    def admit(self, call: Call) -> "asyncio.Future[Admitted | Awaitable[Admitted]]":
+        """The verdict, at the end of this turn; a call that is granted goes on as soon as it may."""
+        arrived = self._arrived
+        loop = self._gate.loop
+        if not arrived:
+            loop.call_soon(self._ask)
+        verdict = loop.create_future()
+        arrived.append((call, verdict))
+        if len(arrived) >= AT_ONCE:
+            self._ask()
+        return verdict
+
+    def _ask(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        if not arrived:
+            return
+        now_us = self._gate.clock()
+        try:
+            answers = self._gate.store.hold([_hold(call, now_us) for call, _ in arrived], now_us)
+        except StoreUnavailable:
+            self._away(arrived)
+            return
+        if isinstance(answers, Sequence):
+            self._judge(arrived, answers)
+        else:
+            task = self._gate.loop.create_task(self._judge_later(arrived, answers))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _judge_later(self, arrived: Sequence[Arrived], asked: Awaitable[Sequence[Held]]) -> None:
+        self._gate.stretches.at_once = False
+        try:
+            answers = await asked
+        except StoreUnavailable:
+            self._away(arrived)
+        else:
+            self._judge(arrived, answers)
+
+    def _judge(self, arrived: Sequence[Arrived], answers: Sequence[Held]) -> None:
+        gate = self._gate
+        for (call, verdict), held in zip(arrived, answers, strict=True):
+            if held.status != GRANTED:
+                _tell(verdict, gate.judge(call, held))
+                continue
+            call.values = held.values
+            gate.entered(call)
+            if verdict.done():
+                call.release()  # who asked has left
+            else:
+                verdict.set_result(call)
+
+    def _away(self, arrived: Sequence[Arrived]) -> None:
+        for call, verdict in arrived:
+            _tell(verdict, self._gate.unavailable(call))
+
+
+def _hold(call: Call, now_us: int) -> Hold:
+    prepared, op = call.prepared, call.op
+    until_us = now_us + prepared.route.hold_for_us
+    generation = call.member.caller.generation
+    fields = (op, prepared.account, generation, prepared.draws, until_us, prepared.terms, op, None, True)
+    return new_tuple(Hold, fields)
+
+
+def _tell(
+    verdict: "asyncio.Future[Admitted | Awaitable[Admitted]]", admitted: "Admitted | Awaitable[Admitted]"
+) -> None:
+    if not verdict.done():
+        verdict.set_result(admitted)
