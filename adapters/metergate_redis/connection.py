@@ -7,7 +7,7 @@ which one reply is late is given up with all that wait on it.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import hiredis
 
@@ -36,8 +36,7 @@ class Connection(asyncio.Protocol):
         self.open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self.open = True
 
     def send(self, request: Parts, receiver: Receiver) -> None:

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Awaitable, Iterator, Sequence
 from itertools import chain
 
+import msgspec
+
 from metergate.core.idempotency import Twin
 from metergate.errors import StoreUnavailable
 from metergate.ports import (
@@ -50,9 +52,8 @@ class RedisStore:
         self._space = space
         self._backlog = backlog
         self._link = Link(address, address.hosts[0] if address.hosts else ("", 0), self._greet)
-        templates = Templates()
         tags = [f"{{{address.prefix}{space}:{n}}}" for n in range(address.shards)]
-        self._shards = [Shard(tag, backlog, templates, self._link) for tag in tags]
+        self._shards = [Shard(tag, backlog, Templates(tag), self._link) for tag in tags]
         self._shard = self._shards[0]
         self._drained: dict[str, int] = {}
         """How many events each entry holds that this process has drained."""
@@ -250,15 +251,11 @@ def _age(entry: Entry) -> tuple[int, int]:
 
 
 def _expired(op: bytes, request: bytes, dispatched: bytes, terms: bytes, twin: bytes) -> Expired:
-    return Expired(op.decode(), request.decode(), dispatched == b"1", terms, _twin(twin))
+    return Expired(op.decode(), (request or op).decode(), dispatched == b"1", terms, _twin(twin))
 
 
 def _twin(text: bytes) -> Twin | None:
-    if not text:
-        return None
-    until, length, rest = text.split(b" ", 2)
-    id, fingerprint = rest[: int(length)], rest[int(length) :]
-    return Twin(id.decode(), fingerprint.decode(), int(until))
+    return Twin(*msgspec.json.decode(text)) if text else None
 
 
 def _fits(store: RedisStore) -> SharedStore:

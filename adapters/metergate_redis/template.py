@@ -1,28 +1,40 @@
 """What the holds of one caller on one route have in common, as the scripts read it; made once."""
 
+import msgspec
+
 from metergate.core.budget import RATE, Draw
 from metergate.errors import InvalidInput
 from metergate.ports import Hold
 
 REMEMBERED = 65_536
+LARGE = 4 * 10**15
+
+encode = msgspec.json.Encoder().encode
 
 
 class Template:
     __slots__ = ("account", "draws", "generation", "terms", "text")
 
-    def __init__(self, account: str, generation: int, draws: tuple[Draw, ...], terms: bytes) -> None:
+    def __init__(
+        self, tag: str, account: str, generation: int, draws: tuple[Draw, ...], terms: bytes
+    ) -> None:
         self.account = account
         self.generation = generation
         self.draws = draws
         self.terms = terms
-        self.text = f"{generation} {one_line(account)}\n{''.join(map(_line, draws))}"
+        self.text = encode([str(generation), account, [_draw(tag, draw) for draw in draws]])
 
 
-def _line(draw: Draw) -> str:
+def _draw(tag: str, draw: Draw) -> tuple[int | str, ...]:
     kind, name, amount, low, high, until_us, _ = draw
     # The product is made here, where integers have no end.
     low = low * amount if kind == RATE else low
-    return f"{kind} {amount} {low} {high} {until_us} {one_line(name)}\n"
+    return kind, f"{tag}b:{name}", integer(amount), integer(low), integer(high), until_us
+
+
+def integer(value: int) -> int | str:
+    """As the scripts take it: a number only where sums of two are exact as doubles."""
+    return value if -LARGE < value < LARGE else str(value)
 
 
 def one_line(text: str) -> str:
@@ -32,7 +44,8 @@ def one_line(text: str) -> str:
 
 
 class Templates:
-    def __init__(self) -> None:
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
         self._known: dict[bytes, Template] = {}
 
     def of(self, hold: Hold) -> Template:
@@ -48,5 +61,5 @@ class Templates:
             return known
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        made = self._known[terms] = Template(account, generation, draws, terms)
+        made = self._known[terms] = Template(self._tag, account, generation, draws, terms)
         return made

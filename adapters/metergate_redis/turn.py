@@ -27,7 +27,7 @@ from metergate.ports import (
 from metergate.wire import join_events
 from metergate_redis.connection import Parts
 from metergate_redis.scripts import SCRIPTS
-from metergate_redis.template import Template, Templates, one_line
+from metergate_redis.template import Template, Templates, encode, integer, one_line
 
 EVENTS_AT_ONCE = 64
 """An entry of the outbox holds at most this many events."""
@@ -86,10 +86,13 @@ class Turn:
         self._shard = shard
         self._known = templates
         self._templates: dict[Template, int] = {}
-        self._holds: list[str] = []
-        self._extra: list[bytes | str] = []
+        self._holds: list[str | int] = []
+        """Op, template, now, expires, dispatched, request, twin, one after the other."""
+        self._settles: list[str | int | list[str | int]] = []
+        """Op, digest, amounts, answer, one after the other."""
+        self._extra: list[bytes] = []
         """Twins and answers, named by their place."""
-        self._groups: list[bytes | str | int] = []
+        self._events: list[bytes] = []
         self.epoch = ""
         self.owed: Sequence[str] = ()
         """Releases that nobody waits for."""
@@ -119,14 +122,11 @@ class Turn:
         place = templates.get(template)
         if place is None:
             place = templates[template] = len(templates) + 1
-        if op is request_id or op == request_id:
-            length, text = 0, one_line(op)
-        else:
-            length, text = len(op.encode()), one_line(op + request_id)
         which = self._place(_twin(twin)) if twin is not None else 0
-        self._holds.append(f"{place} {now_us} {expires_at_us} {dispatched:d} {which} {length} {text}\n")
+        request = 0 if op is request_id or op == request_id else one_line(request_id)
+        self._holds += (op, place, now_us, str(expires_at_us), 1 if dispatched else 0, request, which)
 
-    def _place(self, extra: bytes | str) -> int:
+    def _place(self, extra: bytes) -> int:
         self._extra.append(extra)
         return len(self._extra)
 
@@ -142,21 +142,18 @@ class Turn:
 
     def group(self, settling: Settling, start: int, settles: Sequence[Settle]) -> None:
         """Settles that are taken together, or not at all."""
-        lines = "".join([self._settle_line(each) for each in settles])
-        self._groups += (lines, len(settles), join_events([each.event for each in settles]))
+        for op, amounts, event, answer in settles:
+            place = self._place(answer) if answer is not None else 0
+            actual = 0 if amounts is None else [integer(amount) for amount in amounts]
+            self._settles += (op, _digest(event), actual, place)
+        self._events.append(join_events([each[2] for each in settles]))
         self._settling.append((settling, start, settles))
         settling.open += 1
         self.size += len(settles)
 
-    def _settle_line(self, settle: Settle) -> str:
-        op, amounts, event, answer = settle
-        place = self._place(answer) if answer is not None else 0
-        actual = "-" if amounts is None else ",".join(map(str, amounts)) or "."
-        return f"{_digest(event)} {place} {actual} {one_line(op)}\n"
-
     def release(self, ops: Sequence[str], now_us: int) -> "asyncio.Future[Sequence[str]]":
         future: asyncio.Future[Sequence[str]] = self._loop.create_future()
-        self._releases += map(one_line, ops)
+        self._releases += ops
         self.now_us = now_us
         self._releasing.append((future, len(ops)))
         self.size += len(ops)
@@ -169,27 +166,22 @@ class Turn:
     # -- sending -------------------------------------------------------------------------------------------
 
     def request(self, tag: str, seen: int, backlog: int) -> Parts:
-        templates: list[bytes | str] = []
-        for template in self._templates:
-            templates += (template.text, template.terms)
-        return (
-            b"EVALSHA",
-            SCRIPT.sha,
-            1,
-            tag,
-            "o" + self.epoch,
+        asked = (
+            f"o{self.epoch}",
             seen,
             backlog,
             self.now_us,
-            len(self._settling),
+            [*self.owed, *self._releases],
+            self.dispatches,
+            self._settles,
+            [len(settles) for _, _, settles in self._settling],
+            self._holds,
             len(self._templates),
-            _lines([*self.owed, *self._releases]),
-            _lines(self.dispatches),
-            "".join(self._holds),
-            *self._groups,
-            *templates,
-            *self._extra,
         )
+        parts: list[bytes] = []
+        for template in self._templates:
+            parts += (template.text, template.terms)
+        return (b"EVALSHA", SCRIPT.sha, 1, tag, encode(asked), *parts, *self._events, *self._extra)
 
     # -- the reply -----------------------------------------------------------------------------------------
 
@@ -256,19 +248,17 @@ class Turn:
         self._shard.owe([*self.owed, *self._releases])
 
 
-def _lines(ops: Sequence[str]) -> str:
-    return "\n".join(ops) + "\n" if ops else ""
-
-
-def _digest(event: Event) -> int:
+def _digest(event: Event) -> str:
     """What tells apart two events of one call."""
     _, _, at_us, path, outcome, twin, answer = event
     digest = crc32(path.encode(), crc32(outcome, at_us & 0xFFFFFFFF))
-    return digest if twin is None and answer is None else crc32(repr((twin, answer)).encode(), digest)
+    if twin is not None or answer is not None:
+        digest = crc32(repr((twin, answer)).encode(), digest)
+    return str(digest)
 
 
-def _twin(twin: Twin) -> str:
-    return one_line(f"{twin.until_us} {len(twin.id.encode())} {twin.id}{twin.fingerprint}")
+def _twin(twin: Twin) -> bytes:
+    return encode((twin.id, twin.fingerprint, twin.until_us))
 
 
 def _verdict(line: bytes, answer: Callable[[], bytes]) -> Held:

@@ -1,47 +1,33 @@
--- The same as metergate/core/budget.py, and tested against it.
+-- The same as metergate/core/budget.py, and tested against it. A draw is { kind, key, amount, low, high, end }; the
+-- `low` of a rate is its interval times the amount.
 
-local BALANCE, QUOTA, RATE = '0', '1', '2'
+local BALANCE, QUOTA, RATE = 0, 1, 2
+local KIND, KEY, AMOUNT, LOW, HIGH, UNTIL = 1, 2, 3, 4, 5, 6
 
-local function larger(a, b)
-  return at_most(a, b) and b or a
-end
-
--- The value after the draw, or nil when it does not fit. The `low` of a rate is its interval times the amount.
+-- The value after the draw, or nil when it does not fit.
 local function take(draw, value, now)
-  local kind = draw.kind
+  local kind = draw[KIND]
   if kind == BALANCE then
-    local left = minus(value, draw.amount)
-    return at_most(draw.low, left) and left or nil
+    local left = minus(value, draw[AMOUNT])
+    return at_most(draw[LOW], left) and left or nil
   end
   if kind == RATE then
-    local near = not at_most(value, now) and at_most(value, plus(now, plus(draw.high, draw.high)))
-    local arrival = plus(near and value or now, draw.low)
-    return at_most(minus(arrival, now), draw.high) and arrival or nil
+    local high = draw[HIGH]
+    local near = not at_most(value, now) and at_most(value, plus(now, plus(high, high)))
+    local arrival = plus(near and value or now, draw[LOW])
+    return at_most(minus(arrival, now), high) and arrival or nil
   end
-  local used = plus(value, draw.amount)
-  if kind == QUOTA and not at_most(draw.low, value) then return nil end
-  return at_most(used, draw.high) and used or nil
+  if kind == QUOTA and not at_most(draw[LOW], value) then return nil end
+  local used = plus(value, draw[AMOUNT])
+  return at_most(used, draw[HIGH]) and used or nil
 end
 
 -- The value once the held amount turned out to be `actual`.
 local function correct(draw, value, actual)
-  local kind = draw.kind
-  if kind == BALANCE then return minus(plus(value, draw.amount), actual) end
+  local kind = draw[KIND]
   if kind == RATE then return value end
-  local rest = minus(value, draw.amount)
+  if kind == BALANCE then return minus(plus(value, draw[AMOUNT]), actual) end
+  local rest = minus(value, draw[AMOUNT])
   if kind == QUOTA then rest = plus(rest, actual) end
-  return larger(0, rest)
-end
-
--- Draws as a hold brings them: 'kind amount low high until name', one a line.
-local function parse_draws(text, start)
-  local draws, count = {}, 0
-  for kind, amount, low, high, till, name in
-    string.gmatch(sub(text, start or 1), '(%d) (%-?%d+) (%-?%d+) (%-?%d+) (%d+) ([^\n]*)\n') do
-    count = count + 1
-    draws[count] = {
-      kind = kind, amount = integer(amount), low = integer(low), high = integer(high), till = till, name = name,
-    }
-  end
-  return draws
+  return at_most(0, rest) and rest or 0
 end

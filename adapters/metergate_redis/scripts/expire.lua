@@ -24,7 +24,7 @@ end
 
 local function forget_windows()
   local over = call('ZRANGEBYSCORE', WINDOWS, '-inf', digits(late), 'LIMIT', '0', tostring(AT_ONCE))
-  for _, name in ipairs(over) do call('UNLINK', tag .. 'b:' .. name) end
+  for _, key in ipairs(over) do call('UNLINK', key) end
   if #over > 0 then call('ZREM', WINDOWS, unpack(over)) end
 end
 
@@ -54,7 +54,7 @@ local told = {}
 for i, each in ipairs(found) do
   local op, record = each[1], each[2]
   local read = read_record(record)
-  told[i] = { op, read.request, read.dispatched, sub(record, read.body + read.length), read.twin }
+  told[i] = { op, read.request, read.dispatched, sub(record, read.terms), read.twin }
   call('HSET', OPEN, op, with_expiry(record, digits(lease)))
 end
 return { 'K', told }

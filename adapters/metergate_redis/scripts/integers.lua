@@ -3,8 +3,10 @@
 
 local LARGE = 4e15
 local BASE = 1e12
-local format, match, sub = string.format, string.match, string.sub
+local format, match, sub, byte = string.format, string.match, string.sub, string.byte
 local tonumber, type, floor, abs = tonumber, type, math.floor, math.abs
+-- The faster way to write an integer, where it is as wide as a double.
+local PLAIN = format('%d', LARGE) == '4000000000000000' and '%d' or '%.0f'
 
 local function integer(text)
   local value = tonumber(text)
@@ -14,14 +16,15 @@ end
 
 -- What a caller sent is checked before anything is done with it.
 local function checked(text)
-  if not text or not match(text, '^%-?%d+$') or #text > 30 then
+  if type(text) == 'number' and text == floor(text) then return text end
+  if type(text) ~= 'string' or #text > 30 or not match(text, '^%-?%d+$') then
     error('not an integer: ' .. tostring(text))
   end
   return integer(text)
 end
 
 local function digits(value)
-  if type(value) == 'number' then return format('%.0f', value) end
+  if type(value) == 'number' then return format(PLAIN, value) end
   return value
 end
 
@@ -53,12 +56,16 @@ end
 
 local function minus(a, b)
   if type(b) == 'number' then return plus(a, 0 - b) end
-  return plus(a, sub(b, 1, 1) == '-' and sub(b, 2) or '-' .. b)
+  return plus(a, byte(b) == 45 and sub(b, 2) or '-' .. b)
 end
 
 local function at_most(a, b)
-  if type(a) == 'number' and type(b) == 'number' then return a <= b end
+  if type(a) == 'number' then
+    if type(b) == 'number' then return a <= b end
+    return byte(b) ~= 45  -- what is text is larger than any number, or smaller where it begins with a minus
+  end
+  if type(b) == 'number' then return byte(a) == 45 end
   local rest = minus(b, a)
   if type(rest) == 'number' then return rest >= 0 end
-  return sub(rest, 1, 1) ~= '-'
+  return byte(rest) ~= 45
 end

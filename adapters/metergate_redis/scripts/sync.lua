@@ -61,8 +61,9 @@ function changes.J(id, account, delta)
 end
 
 function changes.B(name, value, till)
-  if call('SET', tag .. 'b:' .. name, digits(checked(value)), 'NX') then
-    call('ZADD', tag .. 'windows', digits(checked(till)), name)
+  local key = tag .. 'b:' .. name
+  if call('SET', key, digits(checked(value)), 'NX') then
+    call('ZADD', tag .. 'windows', digits(checked(till)), key)
   end
   return 'D'
 end
@@ -70,7 +71,7 @@ end
 function changes.T(id, fingerprint, till, kept, answer)
   local lives = minus(checked(till), now)
   if at_most(1000, lives) then
-    local text = done_twin(till, fingerprint, kept == '+' and answer)
+    local text = done_twin(fingerprint, integer(till), kept == '+' and answer)
     call('SET', tag .. 't:' .. id, text, 'NX', 'PX', digits(floor(tonumber(lives) / 1000)))
   end
   return 'D'

@@ -1,111 +1,111 @@
 -- What the calls of one turn of an event loop want, all at once: ends first, then holds.
 --
 -- KEYS[1]  the tag that begins every key of the shard
--- ARGV     epoch, sequence seen, backlog, now, number of groups, number of templates;
---          releases, and dispatches: an op a line;
---          holds: 'template now expires dispatched twin length op request' a line;
---          per group of settles: 'digest answer amounts op' a line, how many, and their joined events;
---          per template: 'generation account' and its draws, a line each; and its terms;
---          twins and answers, which the lines name by their place among them.
+-- ARGV[1]  epoch, sequence seen, backlog, now;
+--          releases and dispatches: ops;
+--          settles: op, digest, amounts (0 where all came to what was held), answer, one after the other;
+--          how many settles belong together in each group;
+--          holds: op, template, now, expires, dispatched, request (0 where it is the op), twin, one after the other;
+--          how many templates there are
+-- ARGV     per template: generation, account and draws; and the terms,
+--          per group: its joined events,
+--          twins and answers, which the others name by their place among them; 0 is none
 --
 -- First everything is read and decided, then everything is written: a script is not rolled back.
 
-local call, pcall, gmatch, concat, byte = redis.call, redis.pcall, string.gmatch, table.concat, string.byte
+local call, pcall, concat, min = redis.call, redis.pcall, table.concat, math.min
 local tag = KEYS[1]
-local OPEN, ENDED, BEFORE, BUDGET, TWIN = tag .. 'open', tag .. 'ended', tag .. 'ended:before', tag .. 'b:', tag .. 't:'
+local OPEN, ENDED, BEFORE, TWIN = tag .. 'open', tag .. 'ended', tag .. 'ended:before', tag .. 't:'
 local EPOCH, SEQUENCE, WAITING = tag .. 'epoch', tag .. 'seq', tag .. 'waiting'
-local epoch, seen, backlog, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), checked(ARGV[4])
-local groups, templates = tonumber(ARGV[5]), tonumber(ARGV[6])
-local RELEASES, DISPATCHES, HOLDS, FIRST_GROUP = 7, 8, 9, 10
-local FIRST_TEMPLATE = FIRST_GROUP + 3 * groups
-local EXTRA = FIRST_TEMPLATE + 2 * templates - 1
-local PORTION = 4000
-local SETTLE_LINE = '(%d+) (%d+) (%S+) ([^\n]*)\n'
-local HOLD_LINE = '(%d+) (%-?%d+) (%-?%d+) (%d) (%d+) (%d+) ([^\n]*)\n'
+local epoch, seen, backlog, now, releases, dispatches, settles, groups, holds, templates = unpack(cjson.decode(ARGV[1]))
+local SETTLE, HOLD, PORTION = 4, 7, 4000
+local EVENTS = 1 + 2 * templates
+local EXTRA = EVENTS + #groups
 
--- Ask for, or tell, many keys or fields, in portions that Lua's stack can carry.
+local function do_with(list, first, last, command, key)
+  if key then return call(command, key, unpack(list, first, last)) end
+  return call(command, unpack(list, first, last))
+end
+
+-- Ask for many keys or fields, in portions that Lua's stack can carry.
 local function ask(list, command, key)
+  if #list == 0 then return list end
+  if #list <= PORTION then return do_with(list, 1, #list, command, key) end
   local found = {}
   for first = 1, #list, PORTION do
-    local last = math.min(first + PORTION - 1, #list)
-    local got = key and call(command, key, unpack(list, first, last)) or call(command, unpack(list, first, last))
-    for i = first, last do found[list[i]] = got[i - first + 1] end
+    local last = min(first + PORTION - 1, #list)
+    local got = do_with(list, first, last, command, key)
+    for i = first, last do found[i] = got[i - first + 1] end
   end
   return found
 end
 
 local function tell(list, command, key)
-  for first = 1, #list, PORTION do
-    local last = math.min(first + PORTION - 1, #list)
-    if key then call(command, key, unpack(list, first, last)) else call(command, unpack(list, first, last)) end
-  end
+  for first = 1, #list, PORTION do do_with(list, first, min(first + PORTION - 1, #list), command, key) end
 end
 
--- 1. What the holds of the turn have in common, and the budgets that they draw from.
+-- 1. The budgets that the holds draw from.
 
-local kinds, keys = {}, { EPOCH, SEQUENCE, WAITING }
+local kinds, keys, values = {}, { EPOCH, SEQUENCE, WAITING }, {}
 for i = 1, templates do
-  local text, terms = ARGV[FIRST_TEMPLATE + 2 * i - 2], ARGV[FIRST_TEMPLATE + 2 * i - 1]
-  local generation, account, start = match(text, '^(%-?%d+) ([^\n]*)\n()')
-  local draws = parse_draws(text, start)
-  kinds[i] = { length = #text, contents = text .. terms, generation = generation, known = tag .. 'g:' .. account, draws = draws }
-  keys[#keys + 1] = kinds[i].known
-  for _, draw in ipairs(draws) do
-    draw.key = BUDGET .. draw.name
-    keys[#keys + 1] = draw.key
+  local kind = cjson.decode(ARGV[2 * i])
+  kinds[i], keys[#keys + 1] = kind, tag .. 'g:' .. kind[2]
+end
+local FIRST_BUDGET = #keys + 1
+for i = 1, templates do
+  for _, draw in ipairs(kinds[i][3]) do
+    local key = draw[KEY]
+    if values[key] == nil then values[key], keys[#keys + 1] = false, key end
   end
 end
-local stored = ask(keys, 'MGET')
-if stored[EPOCH] ~= epoch then return 'E' end
-local sequence = tonumber(stored[SEQUENCE] or '0')
+local loaded = ask(keys, 'MGET')
+if loaded[1] ~= epoch then return 'E' end
+local sequence, waiting = tonumber(loaded[2] or '0'), tonumber(loaded[3] or '0')
 if sequence < seen then return 'L' end
-local waiting = tonumber(stored[WAITING] or '0')
+for i = FIRST_BUDGET, #keys do
+  local value = loaded[i] and integer(loaded[i])
+  loaded[i], values[keys[i]] = value, value
+end
 
-local values, changed = {}, {}
 local function value_of(key)
   local value = values[key]
   if value == nil then
-    local text = stored[key]
-    if text == nil then text = call('GET', key) end
-    value = text and integer(text)
-    values[key] = value
+    value = call('GET', key)
+    value = value and integer(value)
+    loaded[#keys + 1], keys[#keys + 1], values[key] = value, key, value
   end
   return value
 end
 
-local function put(key, value)
-  values[key], changed[key] = value, true
-end
-
 -- 2. What is known of every op of the turn.
 
-local ops, held, holds = {}, {}, {}
-for section = RELEASES, DISPATCHES do
-  for op in gmatch(ARGV[section], '([^\n]*)\n') do ops[#ops + 1] = op end
+local ending, asking = {}, {}
+for i = 1, #settles, SETTLE do ending[#ending + 1] = settles[i] end
+for i = 1, #releases do ending[#ending + 1] = releases[i] end
+for i = 1, #dispatches do ending[#ending + 1] = dispatches[i] end
+for i = 1, #holds, HOLD do asking[#asking + 1] = holds[i] end
+local open, ended, opened, opened_ops = {}, {}, {}, {}
+
+local function learn(ops)
+  local records = ask(ops, 'HMGET', OPEN)
+  for i = 1, #ops do open[ops[i]] = records[i] end
 end
-for i = 1, groups do
-  for _, _, _, op in gmatch(ARGV[FIRST_GROUP + 3 * i - 3], SETTLE_LINE) do ops[#ops + 1] = op end
-end
-for kind, at, expires, dispatched, twin, length, text in gmatch(ARGV[HOLDS], HOLD_LINE) do
-  local op, request = text, text
-  if length ~= '0' then op, request = sub(text, 1, length), sub(text, length + 1) end
-  kind, twin = kinds[tonumber(kind)], twin ~= '0' and ARGV[EXTRA + twin] or ''
-  ops[#ops + 1], held[#held + 1] = op, op
-  holds[#holds + 1] = {
-    op = op, kind = kind, now = integer(at), expires = expires, dispatched = dispatched, twin = twin,
-    contents = twin .. '\n' .. dispatched .. request .. '\n' .. kind.contents,
-  }
-end
-local open, ended, before = ask(ops, 'HMGET', OPEN), ask(held, 'HMGET', ENDED), ask(held, 'HMGET', BEFORE)
+learn(ending)
+learn(asking)
+local lately, earlier = ask(asking, 'HMGET', ENDED), ask(asking, 'HMGET', BEFORE)
 
 local function how_ended(op)
-  if ended[op] == nil then ended[op], before[op] = call('HGET', ENDED, op), call('HGET', BEFORE, op) end
-  return ended[op] or before[op]
+  local how = ended[op]
+  if how == nil then
+    how = call('HGET', ENDED, op) or call('HGET', BEFORE, op)
+    ended[op] = how
+  end
+  return how
 end
 
 -- 3. Ends.
 
-local opened, closed, endings, entries, twins, twin_writes, news = {}, {}, {}, {}, {}, {}, {}
+local closed, endings, entries, twins, twin_writes, news = {}, {}, {}, {}, {}, {}
 
 local function twin_text(id)
   if twins[id] == nil then twins[id] = call('GET', TWIN .. id) end
@@ -117,66 +117,71 @@ local function write_twin(id, text, lives)
   twin_writes[#twin_writes + 1] = { TWIN .. id, text, lives }
 end
 
-local function finish(op, how)
-  open[op], opened[op] = false, nil
-  closed[#closed + 1] = op
+local function remember(op, how)
   ended[op] = how
   endings[#endings + 1], endings[#endings + 2] = op, how
 end
 
+local function close(op, how)
+  open[op], closed[#closed + 1] = false, op
+  remember(op, how)
+end
+
+local function keep_open(op, record)
+  if not opened[op] then opened_ops[#opened_ops + 1] = op end
+  open[op], opened[op] = record, record
+end
+
 -- Put what a call came to in the place of what it held; without amounts it came to nothing.
 local function correct_all(record, amounts)
-  for i, draw in ipairs(draws_of(record)) do
-    local key = BUDGET .. draw.name
-    local value = value_of(key)
-    if value then put(key, correct(draw, value, amounts and amounts[i] or 0)) end
+  for i, draw in ipairs(cjson.decode(read_record(record).template)[3]) do
+    local value = value_of(draw[KEY])
+    if value then values[draw[KEY]] = correct(draw, value, amounts and checked(amounts[i]) or 0) end
   end
 end
 
-local function settle(op, digest, answer, amounts)
+local function settle(i)
+  local op, digest, amounts, answer = settles[i], settles[i + 1], settles[i + 2], settles[i + 3]
   local record = open[op]
-  if amounts ~= '-' then
-    local actual = {}
-    for amount in gmatch(amounts, '%-?%d+') do actual[#actual + 1] = integer(amount) end
-    correct_all(record, actual)
+  if amounts ~= 0 then correct_all(record, amounts) end
+  if has_twin(record) then
+    local id, fingerprint, till = unpack(cjson.decode(read_record(record).twin))
+    local lives = math.max(1000, floor((till - now) / 1000))
+    write_twin(id, done_twin(fingerprint, till, answer ~= 0 and ARGV[EXTRA + answer]), lives)
   end
-  if byte(record) == 116 then  -- t
-    local id, fingerprint, till = read_twin(read_record(record).twin)
-    local lives = minus(integer(till), now)
-    write_twin(id, done_twin(till, fingerprint, answer ~= '0' and ARGV[EXTRA + answer]), at_most(1000000, lives) and lives or 1000000)
-  end
-  finish(op, 's' .. digest)
+  close(op, digest)
 end
 
-local function all_open(lines)
-  local seen_here = {}
-  for _, _, _, op in gmatch(lines, SETTLE_LINE) do
-    if not open[op] or seen_here[op] then return false end
-    seen_here[op] = true
+local function all_open(first, last)
+  local met = {}
+  for i = first, last, SETTLE do
+    local op = settles[i]
+    if not open[op] or met[op] then return false end
+    met[op] = true
   end
   return true
 end
 
 -- One that is not open was settled before, the same way or another; of several the sender has to ask one by one.
-local function not_open(lines, count)
-  if count ~= '1' then return '?' end
-  local digest, _, _, op = match(lines, SETTLE_LINE)
-  local how = how_ended(op)
+local function not_open(first, last)
+  if last - first > SETTLE then return '?' end
+  local how = how_ended(settles[first])
   if not how or how == 'v' then return 'U' end
-  return how == 's' .. digest and 'D' or 'C'
+  return how == settles[first + 1] and 'D' or 'C'
 end
 
-for i = 1, groups do
-  local first = FIRST_GROUP + 3 * i - 3
-  local lines, count = ARGV[first], ARGV[first + 1]
-  if all_open(lines) then
-    for digest, answer, amounts, op in gmatch(lines, SETTLE_LINE) do settle(op, digest, answer, amounts) end
-    entries[#entries + 1] = first
-    waiting = waiting + tonumber(count)
+local first = 1
+for group, count in ipairs(groups) do
+  local last = first + SETTLE * count - 1
+  if all_open(first, last) then
+    for i = first, last, SETTLE do settle(i) end
+    waiting = waiting + count
+    entries[#entries + 1] = group
     news[#news + 1] = 'D'
   else
-    news[#news + 1] = not_open(lines, count)
+    news[#news + 1] = not_open(first, last)
   end
+  first = last + 1
 end
 
 -- What nobody knows is remembered: a hold that was on its way, and comes after its release, must not be taken.
@@ -184,22 +189,21 @@ local function release(op)
   local record = open[op]
   if record then
     correct_all(record)
-    if byte(record) == 116 then write_twin(read_twin(read_record(record).twin), false) end
-    finish(op, 'r')
+    if has_twin(record) then write_twin(cjson.decode(read_record(record).twin)[1], false) end
+    close(op, 'r')
     return 'D'
   end
   local how = how_ended(op)
-  if not how then finish(op, 'v') end
+  if not how then remember(op, 'v') end
   return (not how or how == 'v') and 'U' or how == 'r' and 'D' or 'C'
 end
 
-for op in gmatch(ARGV[RELEASES], '([^\n]*)\n') do news[#news + 1] = release(op) end
+for i = 1, #releases do news[#news + 1] = release(releases[i]) end
 
-for op in gmatch(ARGV[DISPATCHES], '([^\n]*)\n') do
-  if open[op] then
-    open[op] = sub(open[op], 1, 1) .. '1' .. sub(open[op], 3)
-    opened[op] = open[op]
-  end
+for i = 1, #dispatches do
+  local op = dispatches[i]
+  local record = open[op]
+  if record then keep_open(op, sub(record, 1, 1) .. '1' .. sub(record, 3)) end
 end
 
 -- 4. The first write tells whether the server takes any: one that is full still takes ends, but no holds.
@@ -208,8 +212,8 @@ local full = false
 sequence = sequence + 1
 local wrote = pcall('SET', SEQUENCE, digits(sequence))
 if wrote.err then
-  if not string.find(wrote.err, 'OOM', 1, true) then return wrote end
-  if #closed == 0 and not next(opened) then return wrote end
+  local ends = #closed + #opened_ops > 0
+  if not (ends and string.find(wrote.err, 'OOM', 1, true)) then return wrote end
   full = true
   call('HDEL', OPEN, '')
   call('SET', SEQUENCE, digits(sequence))
@@ -217,10 +221,10 @@ end
 
 -- 5. Holds.
 
-local answers, windows = {}, {}
+local answers, windows, after = {}, {}, {}
 
-local function twin_verdict(text, at)
-  local id, fingerprint = read_twin(text)
+local function twin_verdict(twin, at)
+  local id, fingerprint = unpack(cjson.decode(twin))
   local known = twin_text(id)
   if not known then return nil end
   if sub(known, 1, 1) == 'R' then return sub(known, 2) == fingerprint and 'r' or 'o' end
@@ -232,70 +236,108 @@ local function twin_verdict(text, at)
   return 'a'
 end
 
-local function again(hold, record)
-  local granted, start = match(record, '^%S+ %S+ (%S*) %d+\n()')
-  return sub(record, start) == hold.contents and 'g' .. granted or 'c'
+local patterns = { [0] = '', PLAIN, PLAIN .. ',' .. PLAIN }
+
+local function written_out(count)
+  for i = 1, count do
+    if type(after[i]) ~= 'number' then
+      for j = 1, count do after[j] = digits(after[j]) end
+      return concat(after, ',', 1, count)
+    end
+  end
+  local pattern = patterns[count]
+  if not pattern then
+    pattern = PLAIN .. string.rep(',' .. PLAIN, count - 1)
+    patterns[count] = pattern
+  end
+  return format(pattern, unpack(after, 1, count))
 end
 
-local function decide(hold)
-  local op, kind = hold.op, hold.kind
-  if open[op] then return again(hold, open[op]) end
-  local how = how_ended(op)
-  if how then return sub(how, 1, 1) == 'd' and how or 'e' end
-  if stored[kind.known] ~= kind.generation then return 's' end
-  local verdict = hold.twin ~= '' and twin_verdict(hold.twin, hold.now)
+-- The first draw that does not fit, and what its budget holds; nil when all fit and `after` says what is left.
+local function misfit(draws, at)
+  for i = 1, #draws do
+    local draw = draws[i]
+    local value = values[draw[KEY]] or 0
+    local left = take(draw, value, at)
+    if not left then return i, value end
+    after[i] = left
+  end
+end
+
+local function granted(kind)
+  local draws = kind[3]
+  for i = 1, #draws do
+    local draw = draws[i]
+    local key = draw[KEY]
+    if draw[UNTIL] ~= 0 and not values[key] then windows[#windows + 1] = draw end
+    values[key] = after[i]
+  end
+  return written_out(#draws)
+end
+
+local function decide(i, place)
+  local op, template, at = holds[i], holds[i + 1], holds[i + 2]
+  local kind, dispatched, request, twin = kinds[template], holds[i + 4], holds[i + 5], holds[i + 6]
+  twin = twin ~= 0 and ARGV[EXTRA + twin]
+  local text, terms = ARGV[2 * template], ARGV[2 * template + 1]
+  local record = open[op]
+  if record then
+    local values_then, contents = match(record, '^%S+ %S+ ([^\n]*)\n(.*)')
+    local same = contents == contents_of(dispatched, request == 0 and '' or request, twin or '', text, terms)
+    return same and 'g' .. values_then or 'c'
+  end
+  local how = ended[op] or lately[place] or earlier[place]
+  if how then return byte(how) == 100 and how or 'e' end
+  if loaded[template + 3] ~= kind[1] then return 's' end
+  local verdict = twin and twin_verdict(twin, at)
   if verdict then return verdict end
   if waiting >= backlog then return 'f' end
   if full then return 'm' end
-  local taken = {}
-  for i, draw in ipairs(kind.draws) do
-    local value = value_of(draw.key) or 0
-    local after = take(draw, value, hold.now)
-    if not after then
-      how = 'd' .. (i - 1) .. ' ' .. digits(value)
-      ended[op] = how
-      endings[#endings + 1], endings[#endings + 2] = op, how
-      return how
-    end
-    taken[i] = after
+  local position, value = misfit(kind[3], at)
+  if position then
+    how = 'd' .. (position - 1) .. ' ' .. digits(value)
+    remember(op, how)
+    return how
   end
-  for i, draw in ipairs(kind.draws) do
-    if draw.till ~= '0' and not values[draw.key] then windows[#windows + 1] = draw end
-    put(draw.key, taken[i])
-    taken[i] = digits(taken[i])
-  end
-  local granted = concat(taken, ',')
-  open[op] = new_record(hold.dispatched, hold.expires, granted, kind.length, hold.contents, hold.twin)
-  opened[op] = open[op]
-  if hold.twin ~= '' then
-    local id, fingerprint = read_twin(hold.twin)
+  local values_now = granted(kind)
+  local contents = contents_of(dispatched, request == 0 and '' or request, twin or '', text, terms)
+  keep_open(op, new_record(dispatched, holds[i + 3], values_now, contents, twin))
+  if twin then
+    local id, fingerprint = unpack(cjson.decode(twin))
     write_twin(id, 'R' .. fingerprint)
   end
-  return 'g' .. granted
+  return 'g' .. values_now
 end
 
-for i, hold in ipairs(holds) do news[#news + 1] = decide(hold) end
+for place = 1, #asking do news[#news + 1] = decide(HOLD * (place - 1) + 1, place) end
 
 -- 6. Writes.
 
 tell(closed, 'HDEL', OPEN)
 tell(endings, 'HSET', ENDED)
-local fields, written = {}, {}
-for op, record in pairs(opened) do fields[#fields + 1], fields[#fields + 2] = op, record end
-tell(fields, 'HSET', OPEN)
-for key in pairs(changed) do written[#written + 1], written[#written + 2] = key, digits(values[key]) end
+local written = {}
+for i = 1, #opened_ops do
+  local op = opened_ops[i]
+  if open[op] then written[#written + 1], written[#written + 2] = op, open[op] end
+end
+tell(written, 'HSET', OPEN)
+written = {}
+for i = FIRST_BUDGET, #keys do
+  local value = values[keys[i]]
+  if value ~= loaded[i] then written[#written + 1], written[#written + 2] = keys[i], digits(value) end
+end
 if #entries > 0 then written[#written + 1], written[#written + 2] = WAITING, digits(waiting) end
 tell(written, 'MSET')
-for _, first in ipairs(entries) do
-  call('XADD', tag .. 'out', '*', 'n', ARGV[first + 1], 'e', ARGV[first + 2])
+for _, group in ipairs(entries) do
+  call('XADD', tag .. 'out', '*', 'n', groups[group], 'e', ARGV[EVENTS + group])
 end
 for _, draw in ipairs(windows) do
-  call('ZADD', tag .. 'windows', draw.till, draw.name)
+  call('ZADD', tag .. 'windows', digits(draw[UNTIL]), draw[KEY])
 end
 for _, write in ipairs(twin_writes) do
   local key, text, lives = write[1], write[2], write[3]
   if not text then call('DEL', key)
-  elseif lives then call('SET', key, text, 'PX', digits(floor(tonumber(lives) / 1000)))
+  elseif lives then call('SET', key, text, 'PX', digits(lives))
   else call('SET', key, text) end
 end
 
