@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from metergate.core.hold import Event, Outcome, Terms, TwinFields, UsageEvent
-from metergate.core.lots import Lot, lots_of
+from metergate.core.lots import Lots
 
 T = TypeVar("T")
 
@@ -135,14 +135,24 @@ def decode_events(joined: bytes) -> list[UsageEvent]:
         raise Unreadable(MISFIT) from error
 
 
-def decode_lots(joined: bytes) -> list[Lot]:
-    """The same events as lots; those of one outcome are there without a step of Python for each."""
+def gather(joined: bytes, lots: Lots) -> None:
+    """Add the same events to lots, all or none; those of one outcome without a step of Python for each."""
     outcomes, places, ops, request_ids, instants, paths, twins, _ = _columns.decode(joined[4:])
-    if len(outcomes) != 1 or any(twins):
-        return lots_of(decode_events(joined))
-    if any(places) or not len(places) == len(ops) == len(request_ids) == len(instants) == len(paths):
+    if any(twins):
+        for event in decode_events(joined):
+            lots.add_event(event)
+        return
+    if not len(places) == len(ops) == len(request_ids) == len(instants) == len(paths):
         raise Unreadable(MISFIT)
-    return [Lot(decode_outcome(outcomes[0]), ops, request_ids, instants, paths, [])]
+    if len(outcomes) == 1 and not any(places):
+        lots.add_alike(ops, request_ids, instants, paths, decode_outcome(outcomes[0]))
+        return
+    known = [decode_outcome(outcome) for outcome in outcomes]
+    try:
+        own = [known[place] for place in places]
+    except IndexError as error:
+        raise Unreadable(MISFIT) from error
+    lots.add(ops, request_ids, instants, paths, own)
 
 
 def join_holds(

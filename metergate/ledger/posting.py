@@ -6,15 +6,12 @@ of an account become one ledger transaction and every usage row names the transa
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from metergate.core.budget import QUOTA, Draw
-from metergate.core.hold import Terms, UsageEvent
-from metergate.core.lots import Lot, lots_of, merged, without
+from metergate.core.hold import UsageEvent
+from metergate.core.lots import Lot, Lots
 from metergate.core.money import MAX
-from metergate.ledger import accounts, bulk, tables
+from metergate.ledger import accounts, bulk, rows, tables
 from metergate.ledger.database import Tx
 from metergate.ledger.standing import Purse, Standing, hold_still, save
 from metergate.ledger.transactions import Transaction, record, reserve
@@ -34,157 +31,33 @@ class Posted(NamedTuple):
     upgrades: list[Upgrade]
 
 
-# What is an event's own, what it shares with events of the same outcome, and with those of the same terms.
-COLUMNS: Final = (
-    "id",
-    "request_id",
-    "at_us",
-    "path",
-    "units",
-    "dimensions",
-    "cost",
-    "measured",
-    "budgets",
-    "org",
-    "account",
-    "key",
-    "plan",
-    "policy",
-    "service",
-    "route",
-    "meter",
-    "currency",
-    "transaction",
-)
-NAMES: Final = ", ".join(f'"{name}"' for name in COLUMNS)
-# A batch whose rows are partly there already goes through a table of its own, which tells the new ones.
-_STAGE: Final = "CREATE TEMPORARY TABLE batch (LIKE usage INCLUDING DEFAULTS) ON COMMIT DROP"
-_KEEP_NEW: Final = f"""
-WITH new AS (INSERT INTO usage ({NAMES}) SELECT {NAMES} FROM batch ON CONFLICT DO NOTHING RETURNING id)
-SELECT id FROM batch WHERE id NOT IN (SELECT id FROM new)
-"""  # noqa: S608 - the names of our own columns
-_encode = msgspec.json.encode
-
-
 def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:
     """Write the events that are not in the ledger yet, and what they cost."""
-    return post_lots(tx, lots_of(events))
+    return post_lots(tx, Lots(events))
 
 
-def post_lots(tx: Tx, lots: Sequence[Lot]) -> Posted:
+def post_lots(tx: Tx, lots: Lots) -> Posted:
     """The same for events that were read as lots."""
-    lots = merged(lots)
-    if not lots:
+    came = len(lots)
+    if not came:
         return Posted(0, 0, [])
-    standings = hold_still(tx, {(lot.outcome.terms.account, lot.outcome.terms.currency) for lot in lots})
+    standings = hold_still(tx, {(lot.terms.account, lot.terms.currency) for lot in lots})
     seqs = dict(zip(standings, reserve(tx, len(standings)), strict=True))
-    work = _Work(tx.org, lots, seqs)
-    came = work.count
-    known = _insert(tx, work)
+    known = rows.insert(tx, lots, seqs)
     if known is not None:
-        work = _Work(tx.org, without(lots, known), seqs)
-    _charge(tx, work.charged, seqs, standings)
-    _count(tx, work.totals)
-    _remember(tx, work.lots)
-    return Posted(work.count, came - work.count, _upgrade(tx, work.lots))
+        lots = lots.without(known)
+    _charge(tx, _charged(lots), seqs, standings)
+    _count(tx, lots)
+    _remember(tx, lots)
+    return Posted(len(lots), came - len(lots), _upgrade(tx, lots))
 
 
-class _Shared(NamedTuple):
-    """What a batch works out once for all events of the same terms."""
-
-    purse: Purse
-    fixed: tuple[Any, ...]
-    quotas: tuple[tuple[int, Draw], ...]
-    """The draws on windows, and their places among the amounts."""
-
-
-class _Work:
-    """What a batch comes to, gathered in one pass."""
-
-    def __init__(self, org: int, lots: Sequence[Lot], seqs: Mapping[Purse, int]) -> None:
-        self.lots = lots
-        self.count = sum(len(lot.ops) for lot in lots)
-        self.ends: list[tuple[Any, ...]] = []
-        """The end that the rows of each lot share."""
-        self.charged: dict[Purse, list[Lot]] = {}
-        self.totals: dict[str, list[int]] = {}
-        """Budget name -> what the window was really charged, and until when it lasts."""
-        self._shared: dict[int, _Shared] = {}
-        for lot in lots:
-            self._add(org, lot, seqs)
-
-    def _add(self, org: int, lot: Lot, seqs: Mapping[Purse, int]) -> None:
-        units, dimensions, cost, measured, amounts, terms = lot.outcome
-        shared = self._shared.get(id(terms))
-        if shared is None:
-            shared = self._shared[id(terms)] = _share(org, terms)
-        budgets = [(draw.name, amounts[at], draw.until_us) for at, draw in shared.quotas if amounts[at]]
-        for name, amount, until_us in budgets:
-            self.totals.setdefault(name, [0, until_us])[0] += amount * len(lot.ops)
-        if cost:
-            self.charged.setdefault(shared.purse, []).append(lot)
-        own = (units, _encode(dict(dimensions)).decode(), cost, measured, _encode(budgets).decode())
-        self.ends.append((*own, *shared.fixed, seqs[shared.purse] if cost else None))
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        return [(*own, *end) for lot, end in zip(self.lots, self.ends, strict=True) for own in lot.own()]
-
-
-def _share(org: int, terms: Terms) -> _Shared:
-    quotas = tuple([(at, draw) for at, draw in enumerate(terms.draws) if draw.kind == QUOTA])
-    return _Shared((terms.account, terms.currency), (org, *terms[: Terms._fields.index("draws")]), quotas)
-
-
-def _insert(tx: Tx, work: _Work) -> set[str] | None:
-    """Insert the rows that are new. None when all were, else the ids of those that were there before."""
-    return _insert_sqlite(tx, work) if tx.sqlite else _insert_postgres(tx, work.rows())
-
-
-def _insert_sqlite(tx: Tx, work: _Work) -> set[str] | None:
-    last = tx.sql("SELECT coalesce(max(seq), 0) FROM usage").scalar_one()
-    written = 0
-    for lot, end in zip(work.lots, work.ends, strict=True):
-        own = (lot.ops, lot.request_ids, lot.instants, lot.paths)
-        written += bulk.insert_alike(tx, tables.usage, COLUMNS, own, end, "ON CONFLICT DO NOTHING")
-    if written == work.count:
-        return None
-    # Whoever writes to SQLite writes alone, so the rows after the last one are this batch's.
-    new = set(tx.sql("SELECT id FROM usage WHERE seq > ? AND org = ?", (last, tx.org)).scalars())
-    return {op for lot in work.lots for op in lot.ops} - new
-
-
-def _insert_postgres(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str] | None:
-    try:
-        with tx.connection.begin_nested():
-            _copy(tx, "usage", rows)
-    except tx.driver.IntegrityError:
-        return _insert_what_is_new(tx, rows)
-    except tx.driver.DataError:
-        # PostgreSQL has no NUL in texts, and one odd call must not hold up all the others.
-        return _insert_what_is_new(tx, [tuple(map(_without_nul, row)) for row in rows])
-    return None
-
-
-def _insert_what_is_new(tx: Tx, rows: list[tuple[Any, ...]]) -> set[str]:
-    tx.sql(_STAGE)
-    try:
-        _copy(tx, "batch", rows)
-    except tx.driver.DataError as error:
-        raise ValueError(f"PostgreSQL cannot keep a value: {error}") from error
-    known = set(tx.sql(_KEEP_NEW).scalars())
-    tx.sql("DROP TABLE batch")
-    return known
-
-
-def _without_nul(value: Any) -> Any:
-    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
-
-
-def _copy(tx: Tx, table: str, rows: list[tuple[Any, ...]]) -> None:
-    cursor: Any = tx.connection.connection.cursor()
-    with cursor, cursor.copy(f"COPY {table} ({NAMES}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+def _charged(lots: Iterable[Lot]) -> Mapping[Purse, Sequence[Lot]]:
+    charged: dict[Purse, list[Lot]] = {}
+    for lot in lots:
+        if lot.charged:
+            charged.setdefault((lot.terms.account, lot.terms.currency), []).append(lot)
+    return charged
 
 
 def _charge(
@@ -193,35 +66,41 @@ def _charge(
     seqs: Mapping[Purse, int],
     standings: Mapping[Purse, Standing],
 ) -> None:
-    written = [
-        (_transaction(seqs[purse], purse[0], lots), standings[purse].use(lots))
-        for purse, lots in charged.items()
-    ]
+    written = []
+    for purse, lots in charged.items():
+        total = sum([lot.cost for lot in lots])
+        written.append((_transaction(seqs[purse], purse[0], lots, total), standings[purse].use(lots, total)))
     record(tx, written)
     save(tx, [standings[purse] for purse in charged])
 
 
-def _transaction(seq: int, account: str, lots: Sequence[Lot]) -> Transaction:
+def _transaction(seq: int, account: str, lots: Sequence[Lot], total: int) -> Transaction:
     ops = [op for lot in lots for op in lot.ops]
     digest = hashlib.sha256("\n".join(ops).encode()).hexdigest()
-    fingerprint = f"{len(ops)} rows, {sum(lot.cost for lot in lots)} nanos"
-    at_us = max(max(lot.instants) for lot in lots)
-    return Transaction(seq, f"usage:{digest}", "usage", account, at_us, fingerprint)
+    at_us = max([max(lot.instants) for lot in lots])
+    return Transaction(seq, f"usage:{digest}", "usage", account, at_us, f"{len(ops)} rows, {total} nanos")
 
 
-def _count(tx: Tx, totals: Mapping[str, Sequence[int]]) -> None:
+def _count(tx: Tx, lots: Iterable[Lot]) -> None:
     """Add to the totals of windows what their budgets were really charged; a full counter stays full."""
+    totals: dict[str, list[int]] = {}
+    for lot in lots:
+        counted = lot.counted
+        for at, draw in rows.quotas(lot):
+            total = totals.setdefault(draw.name, [0, 0])
+            total[0] += sum([outcome.amounts[at] * count for outcome, count in counted])
+            total[1] = draw.until_us
     add = (
         "ON CONFLICT (org, name) DO UPDATE"
         f" SET value = CASE WHEN window_totals.value > {MAX} - excluded.value THEN {MAX}"
         " ELSE window_totals.value + excluded.value END, until_us = excluded.until_us"
     )
-    rows = [
+    written = [
         (tx.org, name, min(value, MAX), until_us)
         for name, (value, until_us) in sorted(totals.items())
         if value
     ]
-    bulk.insert(tx, tables.window_totals, ("org", "name", "value", "until_us"), rows, add)
+    bulk.insert(tx, tables.window_totals, ("org", "name", "value", "until_us"), written, add)
 
 
 def _remember(tx: Tx, lots: Iterable[Lot]) -> None:
@@ -233,9 +112,9 @@ def _remember(tx: Tx, lots: Iterable[Lot]) -> None:
 
 def _upgrade(tx: Tx, lots: Iterable[Lot]) -> list[Upgrade]:
     upgrades = []
-    reached = [lot for lot in lots if lot.outcome.terms.upgraded_from]
-    for lot in sorted(reached, key=lambda lot: lot.outcome.terms.account):
-        terms = lot.outcome.terms
+    reached = [lot for lot in lots if lot.terms.upgraded_from]
+    for lot in sorted(reached, key=lambda lot: lot.terms.account):
+        terms = lot.terms
         for op, since_us in zip(lot.ops, lot.instants, strict=True):
             if accounts.upgrade(
                 tx, terms.account, terms.upgraded_from, terms.plan, since_us, f"upgrade:{op}"

@@ -50,9 +50,8 @@ class Standing:
         ]
         return [line for line in lines if line.amount]
 
-    def use(self, lots: Sequence[Lot]) -> list[Line]:
+    def use(self, lots: Sequence[Lot], total: int) -> list[Line]:
         """Pay for the events in the order of their instants; what no grant covers becomes debt."""
-        total = sum(lot.cost for lot in lots)
         last = max(max(lot.instants) for lot in lots)
         draws: dict[str, int] = {}
         debt = sum(self._burn(amount, at_us, draws) for at_us, amount in self._charges(lots, total, last))
@@ -81,7 +80,11 @@ class Standing:
         first = min(min(lot.instants) for lot in lots)
         for grant in self.grants.values():
             if first < grant.effective_at_us <= last or first < (grant.expires_at_us or 0) <= last:
-                return sorted((at_us, lot.outcome.cost) for lot in lots for at_us in lot.instants)
+                return sorted(
+                    (at_us, outcome.cost)
+                    for lot in lots
+                    for at_us, outcome in zip(lot.instants, lot.outcomes, strict=True)
+                )
         return [(last, total)]
 
     def _burn(self, amount: int, at_us: int, draws: dict[str, int]) -> int:
@@ -143,14 +146,14 @@ def save(tx: Tx, standings: Iterable[Standing]) -> None:
 
 
 def _grants(tx: Tx, accounts: Sequence[str]) -> Iterable[tuple[str, str, Grant]]:
-    rows = bulk.among(
-        tx,
-        "b.account",
-        accounts,
-        (tx.org,),
-        "SELECT g.account, g.currency, g.id, b.remaining, g.priority, g.expires_at_us, g.promotional,"
-        ' g.effective_at_us FROM grant_balances b JOIN grants g ON g.org = b.org AND g.id = b."grant"'
-        " WHERE b.org = {_} AND {among}",
+    # Two look-ups and no join: for a table that has just grown, PostgreSQL may plan one that compares every
+    # grant with every other.
+    kept = 'SELECT "grant", remaining FROM grant_balances WHERE org = {_} AND {among}'
+    left = {row.grant: row.remaining for row in bulk.among(tx, "account", accounts, (tx.org,), kept)}
+    fixed = (
+        "SELECT id, account, currency, priority, expires_at_us, promotional, effective_at_us FROM grants"
+        " WHERE org = {_} AND {among}"
     )
-    for account, currency, id, remaining, priority, expires, promotional, effective in rows:
-        yield account, currency, Grant(id, remaining, priority, expires, bool(promotional), effective)
+    found = bulk.among(tx, "id", list(left), (tx.org,), fixed)
+    for id, account, currency, priority, expires, promotional, effective in found:
+        yield account, currency, Grant(id, left[id], priority, expires, bool(promotional), effective)

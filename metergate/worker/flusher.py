@@ -5,17 +5,19 @@ import base64
 from collections.abc import Sequence
 
 from metergate.core.hold import UsageEvent
-from metergate.core.lots import Lot
+from metergate.core.lots import Lots
 from metergate.ledger import accounts, audit, posting
 from metergate.ledger.apart import UNPOSTABLE, post_apart
 from metergate.ledger.database import Tx
 from metergate.ledger.posting import Posted
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Answers, Clock, CounterStore, Entry, PutAccount, T
-from metergate.wire import Unreadable, decode_events, decode_lots
+from metergate.wire import Unreadable, count_events, decode_events, gather
 
-BATCH = 512
-"""Entries of the outbox in one transaction."""
+EVENTS = 32_768
+"""About as many are posted in one transaction: what it costs beside its rows is shared by all of them."""
+FEWEST, MOST = 256, 4096
+"""Entries of the outbox in one transaction; how many events one holds is known once it is there."""
 
 
 async def answered(answers: Answers[T]) -> Sequence[T]:
@@ -24,11 +26,13 @@ async def answered(answers: Answers[T]) -> Sequence[T]:
 
 
 class Flusher:
-    def __init__(self, store: CounterStore, ledger: LedgerThread, clock: Clock, batch: int = BATCH) -> None:
+    def __init__(self, store: CounterStore, ledger: LedgerThread, clock: Clock) -> None:
         self._store = store
         self._ledger = ledger
         self._clock = clock
-        self.batch = batch
+        self.more = False
+        """Whether more may be waiting than the last batch could take."""
+        self._limit = FEWEST
         self._moving = asyncio.Lock()
 
     async def run_once(self) -> int:
@@ -37,7 +41,8 @@ class Flusher:
             return await self._move()
 
     async def _move(self) -> int:
-        entries = await answered(self._store.drain(self.batch))
+        entries = await answered(self._store.drain(self._limit))
+        self.more = len(entries) == self._limit
         if not entries:
             return 0
         try:
@@ -45,6 +50,8 @@ class Flusher:
         except UNPOSTABLE:
             posted = await self._ledger.write(lambda tx: self._post_apart(tx, entries))
         await answered(self._store.acknowledge([entry.id for entry in entries]))
+        events = sum([count_events(entry.events) for entry in entries])
+        self._limit = min(max(EVENTS * len(entries) // max(events, 1), FEWEST), MOST)
         if posted.upgrades:
             names = sorted({upgrade.account for upgrade in posted.upgrades})
             changes = await self._ledger.read(
@@ -61,10 +68,10 @@ class Flusher:
         return moved
 
     def _post(self, tx: Tx, entries: Sequence[Entry]) -> Posted:
-        lots: list[Lot] = []
+        lots = Lots()
         for entry in entries:
             try:
-                lots += decode_lots(entry.events)
+                gather(entry.events, lots)
             except Unreadable:
                 self._set_aside(tx, entry)
         return posting.post_lots(tx, lots)

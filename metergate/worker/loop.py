@@ -145,8 +145,8 @@ class Worker:
 
     async def _run(self) -> None:
         while True:
-            moved = await self.run_once()
-            if moved < self.flusher.batch:
+            await self.run_once()
+            if self.outage or not self.flusher.more:
                 await asyncio.sleep(OUTAGE_PAUSE_S if self.outage else FLUSH_PAUSE_S)
 
     def _tell(self, problems: list[Exception]) -> None:

@@ -10,7 +10,7 @@ from metergate.ledger import accounts, audit
 from metergate.ledger.errors import LedgerUnavailable
 from metergate.ports import AskAccount, Settle
 from metergate.wire import decode_events
-from metergate.worker.flusher import Flusher
+from metergate.worker.flusher import FEWEST, MOST, Flusher
 from tests.worker.house import TERMS, House, a_house
 
 
@@ -102,3 +102,17 @@ async def test_an_account_that_outgrew_its_plan_is_on_the_next_one_for_the_store
         assert told is not None and not isinstance(told, int)
         assert told.account.plan == "large"
         assert told.generation == 2
+
+
+async def test_small_entries_travel_in_larger_batches_and_large_ones_in_smaller(tmp_path: Path) -> None:
+    """A transaction takes about as many events however the calls were settled."""
+    async with a_house(tmp_path, grant=10**6) as house:
+        flusher = Flusher(house.store, house.ledger, house.clock)
+        for n in range(FEWEST + MOST + 10):
+            house.hold(f"op{n}")
+            house.settle(f"op{n}")
+        assert (await flusher.run_once(), flusher.more) == (FEWEST, True)
+        assert (await flusher.run_once(), flusher.more) == (MOST, True)
+        assert (await flusher.run_once(), flusher.more) == (10, False)
+        assert await flusher.run_once() == 0
+        assert house.balance() == 10**6 - 10 * (FEWEST + MOST + 10)
