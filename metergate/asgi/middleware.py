@@ -21,7 +21,7 @@ from metergate.asgi.exchange import Exchange, naming
 from metergate.asgi.http import Answer, Keeper, counting
 from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.refuse import answer_inside, send_refusal
-from metergate.asgi.request_headers import LOOKED_AT, HeaderReader, is_preflight, without_own
+from metergate.asgi.request_headers import LOOKED_AT, HeaderReader, Lanes, is_preflight, without_own
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
@@ -33,7 +33,6 @@ from metergate.gate.members import Member
 log = logging.getLogger("metergate")
 
 PATHSEND = "http.response.pathsend"
-OWN_IN_ANY_SPELLING = b"metergate"
 
 
 class Engine(Protocol):
@@ -108,7 +107,7 @@ class Metered:
         heap.set_aside()
         self._gate = gate
         self._reader = HeaderReader(gate.policy.key_headers)
-        gate.members.lanes = {name: {} for name in (*self._reader.key_names, *LOOKED_AT)}
+        gate.members.lanes = Lanes({name: {} for name in (*self._reader.key_names, *LOOKED_AT)})
         gate.dress = dressing(gate.policy.show)
         self._billing_path = f"{gate.policy.billing}/v1/".encode() if gate.policy.billing else b"\0"
         return None
@@ -127,18 +126,16 @@ class Metered:
         lanes = gate.members.lanes
         member: Member | None = None
         for name, value in scope["headers"]:
-            lane = lanes.get(name)
+            lane = lanes[name]
             if lane is not None:
                 known = lane.get(value)
                 if known is None or member is not None:
                     return None
                 member = known
-            elif name[:9] == OWN_IN_ANY_SPELLING:
-                return None
         now_us = gate.clock()
         if member is None or member.fresh_until_us <= now_us:
             return None
-        return gate.admit_soon(member, found.route, found.path, now_us)
+        return gate.arrivals.admit(member, found.route, found.path, now_us)
 
     async def _look_closer(
         self, scope: Scope, receive: Receive, send: Send, admitted: Admitted | Awaitable[Admitted] | None

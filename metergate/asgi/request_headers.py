@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from metergate.asgi.types import Headers
 from metergate.core.keys import LENGTH_MAX
+from metergate.gate.members import Member
 
 OWN = b"metergate-"
 BEARER = b"bearer "
@@ -13,6 +14,8 @@ IDEMPOTENCY = b"idempotency-key"
 ANTHROPIC = b"anthropic-version"
 LOOKED_AT = (IDEMPOTENCY, ANTHROPIC)
 """Headers beside the keys that make a request a special one."""
+NAMES_REMEMBERED = 1024
+"""Names of headers; a stranger may send any number of them."""
 
 
 class Seen(NamedTuple):
@@ -23,6 +26,19 @@ class Seen(NamedTuple):
     """Whether the client sent headers that only metergate may set."""
     key_header: tuple[bytes, bytes] | None
     """The one header with a key, when there is just one and nothing else is special."""
+
+
+class Lanes(dict[bytes, dict[bytes, Member] | None]):
+    """Where the name of a header leads: to the callers by its value, or to nothing that matters.
+
+    A name that only metergate may send leads to nobody, so that its request is looked at closer.
+    """
+
+    def __missing__(self, name: bytes) -> dict[bytes, Member] | None:
+        lane: dict[bytes, Member] | None = {} if is_own(name) else None
+        if len(self) < NAMES_REMEMBERED:
+            self[name] = lane
+        return lane
 
 
 class HeaderReader:

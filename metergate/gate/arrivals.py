@@ -8,9 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
+from metergate.core.policy import Route
 from metergate.errors import StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.endings import new_tuple
+from metergate.gate.members import Member
 from metergate.ports import GRANTED, Held, Hold
 
 if TYPE_CHECKING:
@@ -26,17 +28,27 @@ Arrived = tuple[Call, "asyncio.Future[Admitted | Awaitable[Admitted]]"]
 class Arrivals:
     def __init__(self, gate: "RequestGate") -> None:
         self._gate = gate
+        self._later = gate.loop.call_soon
+        self._verdict = gate.loop.create_future
         self._arrived: list[Arrived] = []
         self._asking: set[asyncio.Task[None]] = set()
 
-    def admit(self, call: Call) -> "asyncio.Future[Admitted | Awaitable[Admitted]]":
-        """The verdict, at the end of this turn; a call that is granted goes on as soon as it may."""
-        arrived = self._arrived
-        loop = self._gate.loop
+    def admit(
+        self, member: Member, route: Route, path: str, now_us: int
+    ) -> "asyncio.Future[Admitted | Awaitable[Admitted]] | None":
+        """The verdict at the end of this turn, about a call like one that was admitted a moment ago.
+
+        A call that is granted goes on as soon as it may. None where nothing is prepared for it.
+        """
+        prepared = member.prepared.get(route.index)
+        if prepared is None or prepared.valid_until_us <= now_us:
+            return None
+        gate, arrived = self._gate, self._arrived
         if not arrived:
-            loop.call_soon(self._ask)
-        verdict = loop.create_future()
-        arrived.append((call, verdict))
+            self._later(self._ask)
+        op = gate.request_id()
+        verdict = self._verdict()
+        arrived.append((Call(gate, member, prepared, op, op, path, (), None, True), verdict))
         if len(arrived) >= AT_ONCE:
             self._ask()
         return verdict
@@ -47,7 +59,7 @@ class Arrivals:
             return
         now_us = self._gate.clock()
         try:
-            answers = self._gate.store.hold([_hold(call, now_us) for call, _ in arrived], now_us)
+            answers = self._gate.store.hold(_holds(arrived, now_us), now_us)
         except StoreUnavailable:
             self._away(arrived)
             return
@@ -69,28 +81,35 @@ class Arrivals:
 
     def _judge(self, arrived: Sequence[Arrived], answers: Sequence[Held]) -> None:
         gate = self._gate
+        dress, live, watched = gate.dress, gate.live, gate.watch.watchers
         for (call, verdict), held in zip(arrived, answers, strict=True):
             if held.status != GRANTED:
                 _tell(verdict, gate.judge(call, held))
                 continue
             call.values = held.values
-            gate.entered(call)
+            live[call.op] = call
+            if watched or call.prepared.races:
+                gate.entered(call)
             if verdict.done():
                 call.release()  # who asked has left
-            else:
-                verdict.set_result(call)
+                continue
+            call.headers = dress(call)
+            verdict.set_result(call)
 
     def _away(self, arrived: Sequence[Arrived]) -> None:
         for call, verdict in arrived:
             _tell(verdict, self._gate.unavailable(call))
 
 
-def _hold(call: Call, now_us: int) -> Hold:
-    prepared, op = call.prepared, call.op
-    until_us = now_us + prepared.route.hold_for_us
-    generation = call.member.caller.generation
-    fields = (op, prepared.account, generation, prepared.draws, until_us, prepared.terms, op, None, True)
-    return new_tuple(Hold, fields)
+def _holds(arrived: Sequence[Arrived], now_us: int) -> list[Hold]:
+    holds: list[Hold] = []
+    for call, _ in arrived:
+        prepared, op = call.prepared, call.op
+        until_us = now_us + prepared.route.hold_for_us
+        generation = call.member.caller.generation
+        fields = (op, prepared.account, generation, prepared.draws, until_us, prepared.terms, op, None, True)
+        holds.append(new_tuple(Hold, fields))
+    return holds
 
 
 def _tell(

@@ -99,7 +99,7 @@ class RequestGate:
         self.thread = get_ident()
         self.live: dict[str, Call] = {}
         """Calls of this process that have not ended; the worker renews the holds of the long ones."""
-        self._arrivals = Arrivals(self)
+        self.arrivals = Arrivals(self)
         self.endings = Endings(store, clock, self.loop, self.live)
         self.stretches = Stretches(store, self.endings)
 
@@ -114,28 +114,12 @@ class RequestGate:
         """Hold what a call may cost, or say why not."""
         return self._try(self._plain(member, route, path, request_id, twin), 1)
 
-    def admit_soon(
-        self, member: Member, route: Route, path: str, now_us: int
-    ) -> asyncio.Future[Admitted | Awaitable[Admitted]] | None:
-        """The same for a call like one that was admitted a moment ago, at the end of this turn of the loop.
-
-        None where nothing is prepared.
-        """
-        prepared = member.prepared.get(route.index)
-        if prepared is None or prepared.valid_until_us <= now_us:
-            return None
-        op = f"{self._prefix}{next(self._numbers):08x}"
-        return self._arrivals.admit(Call(self, member, prepared, op, op, path, (), None, True))
-
     def entered(self, call: Call) -> None:
-        """A plain call was granted what it may cost."""
+        """Tell of a plain call that was granted, where somebody wants to know."""
         prepared = call.prepared
-        self.live[call.op] = call
         if self.watch.watchers:
             self.watch.admitted(call.member, prepared.route, call.path, call.op, prepared.offer.cost)
-        if prepared.races:
-            self.stretches.entered(prepared)
-        call.headers = self.dress(call)
+        self.stretches.entered(prepared)
 
     def judge(self, call: Call, held: Held) -> Admitted | Awaitable[Admitted]:
         """What becomes of a plain call that was not simply granted."""

@@ -43,8 +43,9 @@ class Members:
         self._policy = policy
         self._store = store
         self._peppers = peppers
-        self.lanes: dict[bytes, dict[bytes, Member]] = {}
-        """Header name -> value -> member, for values that led to one a moment ago. A shell fills it."""
+        self.lanes: dict[bytes, dict[bytes, Member] | None] = {}
+        """Header name -> value -> member, for values that led to one a moment ago; None for names that do
+        not matter. A shell fills it."""
         self._by_key: dict[str, Member] = {}
         self._by_account: dict[str, Member] = {}
 
@@ -115,7 +116,7 @@ class Members:
             return known
         if len(members) >= REMEMBERED:
             members.clear()
-            for lane in self.lanes.values():
+            for lane in filter(None, self.lanes.values()):
                 lane.clear()
         members[name] = member = Member(caller, until_us)
         return member

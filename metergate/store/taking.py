@@ -53,7 +53,8 @@ class Taking:
         if begins:
             self._note_windows(draws)
         granted = tuple(values)
-        after.update(zip([draw.name for draw in draws], granted, strict=True))
+        for draw, taken in zip(draws, granted, strict=True):
+            after[draw.name] = taken
         self.opened[op] = opened = Open(hold, granted, expires_at_us, UNDISPATCHED)
         if dispatched:
             self.dispatched.append(opened)

@@ -73,6 +73,7 @@ class Bench:
         """A call with this key, as the middleware makes it."""
         now_us = self.clock()
         lane = self.gate.members.lanes.setdefault(b"x-api-key", {})
+        assert lane is not None
         member = lane.get(key.encode())
         if member is None or member.fresh_until_us <= now_us:
             asked = self.gate.members.find_key((key,), now_us)

@@ -80,6 +80,7 @@ class House:
     async def shown(self, *texts: str) -> Member | Refusal:
         """Who shows these keys; remembered for a moment, as a shell does it."""
         lane = self.gate.members.lanes.setdefault(b"x-api-key", {})
+        assert lane is not None
         shown = ",".join(texts).encode()
         known = lane.get(shown)
         if known is not None and known.fresh_until_us > self.clock():

@@ -24,7 +24,7 @@ async def prepared_house(*, later: bool, balance: int = 100) -> House:
 
 
 async def soon(house: House) -> Admitted:
-    arriving = house.gate.admit_soon(await house.member(), house.route, "/", house.clock())
+    arriving = house.gate.arrivals.admit(await house.member(), house.route, "/", house.clock())
     assert arriving is not None
     admitted = await arriving
     return await admitted if isinstance(admitted, Awaitable) else admitted
