@@ -9,8 +9,9 @@ from typing import Any
 from metergate import api
 from metergate import foundation as ground
 from metergate.admin import Doing, Office, RemoteOffice
+from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.middleware import Metered
-from metergate.asgi.types import ASGIApp
+from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.config import PolicySource, secret_files
 from metergate.config import settings as environment
 from metergate.config.settings import Settings
@@ -19,6 +20,7 @@ from metergate.engine import Engine
 from metergate.errors import ConfigurationError, InvalidInput
 from metergate.gate import tracking
 from metergate.ports import AskAccount, Clock
+from metergate.worker.flusher import answered
 
 STARTING_S = 5.0
 """How long somebody who asks waits for an owner that is just starting."""
@@ -106,18 +108,22 @@ class Gate:
         return found
 
     async def _known(self, account: str) -> None:
-        if self.engine.foundation.store.state((AskAccount(account),))[0] is None:
+        told = await answered(self.engine.foundation.store.state((AskAccount(account),)))
+        if told[0] is None:
             await self.office.accounts.create(account)
 
 
 @asynccontextmanager
 async def open_office(policy: PolicySource = "", settings: Settings | None = None) -> AsyncIterator[Doing]:
-    """The office of a data folder: its owner's, or one's own for as long as nobody owns it."""
+    """The office of a data folder: its owner's, or one's own for as long as nobody owns it.
+
+    Over a shared store every process has an office of its own.
+    """
     given = settings or environment.read(os.environ)
     remote = RemoteOffice(ground.folder_of(given).path)
     engine = Engine(policy, given)
     for attempt in range(50):
-        if engine.policy.store != "memory" and await remote.is_there():
+        if engine.policy.store != "memory" and not engine.shares and await remote.is_there():
             yield remote
             return
         try:
@@ -134,14 +140,28 @@ async def open_office(policy: PolicySource = "", settings: Settings | None = Non
 
 
 class _Switchboard:
-    """An office that is found anew for every request, so that the data folder stays free for its owner."""
+    """An office that is found anew for every request, so that the data folder stays free for its owner.
+
+    Over a shared store nobody owns anything, so there it stays.
+    """
 
     def __init__(self, policy: PolicySource, settings: Settings) -> None:
         self._policy = policy
         self._settings = settings
+        self._engine = Engine(policy, settings)
         self._one_at_a_time = asyncio.Lock()
 
+    async def start(self) -> None:
+        if self._engine.shares:
+            await self._engine.start()
+
+    async def stop(self) -> None:
+        await self._engine.stop()
+
     async def do(self, verb: str, params: Mapping[str, object]) -> dict[str, Any]:
+        if self._engine.shares:
+            await self._engine.start()
+            return await self._engine.office.acting_as("admin").do(verb, params)
         async with self._one_at_a_time, open_office(self._policy, self._settings) as office:
             return await office.do(verb, params)
 
@@ -150,4 +170,13 @@ def admin_app(policy: PolicySource = "", *, settings: Settings | None = None) ->
     """The admin API as an app to mount or to serve. It asks the process that owns the data folder."""
     given = settings or environment.read(os.environ)
     token = secret_files.admin_token(given, ground.folder_of(given).path)
-    return api.admin_app(_Switchboard(policy, given), token)
+    switchboard = _Switchboard(policy, given)
+    app = api.admin_app(switchboard, token)
+
+    async def with_office(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await with_lifespan(app, switchboard, scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return with_office

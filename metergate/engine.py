@@ -1,6 +1,7 @@
 """The engine: a policy at work on its foundation, with everything that stands on it."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -18,20 +19,28 @@ from metergate.asgi.request_headers import HeaderReader
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.config import PolicySource, load, load_adapter
 from metergate.config import settings as environment
+from metergate.config.plugins import adapter_of_store
 from metergate.config.settings import Settings
 from metergate.core.facts import Caller
 from metergate.core.money import as_json
 from metergate.core.periods import rfc3339
 from metergate.core.policy import Policy
 from metergate.core.report import Receipt, Report
-from metergate.errors import ConfigurationError, InvalidInput
+from metergate.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from metergate.foundation import Foundation
 from metergate.gate import explaining, tracking
 from metergate.gate.gate import RequestGate
 from metergate.gate.watching import Decision, Watch
 from metergate.ports import AskAccount, AskBudget, Clock
+from metergate.worker.flusher import answered
 
 log = logging.getLogger("metergate")
+
+TOLD_S = 5.0
+"""How long the end of an engine waits for a store that does not listen."""
+FRESH_PAUSE_S = 0.02
+FRESH_TRIES = 50
+"""How often it is looked whether another process has posted what it was about to."""
 
 _listening: WeakKeyDictionary[asyncio.AbstractEventLoop, set[Callable[[], None]]] = WeakKeyDictionary()
 """Who reads its policy anew when the process gets a SIGHUP: every engine of the loop that hears it."""
@@ -79,6 +88,11 @@ class Engine:
         return self.serving
 
     @property
+    def shares(self) -> bool:
+        """Whether other processes use the store too."""
+        return bool(adapter_of_store(self.policy.store))
+
+    @property
     def foundation(self) -> Foundation:
         assert self._foundation is not None, "the engine has not been started"
         return self._foundation
@@ -102,7 +116,7 @@ class Engine:
         self.office = self._make_office(self._foundation)
         self.use(self.policy)
         self._foundation.engines.append(self)
-        if self._foundation.engines[0] is self:
+        if self._foundation.engines[0] is self and self._foundation.shared is None:
             await self._answer()
         self._listen_for_hangup()
 
@@ -130,8 +144,8 @@ class Engine:
             return
         self._ignore_hangup()
         for gate in self._gates:
-            await gate.endings.done()
-            self._foundation.gates.remove(gate)
+            await self._told(gate)
+            self._foundation.dismiss(gate)
         self._gates.clear()
         self.serving = None
         foundation, self._foundation = self._foundation, None
@@ -157,9 +171,11 @@ class Engine:
         if at_work is not None:
             counters = _counters(policy)
             gate = RequestGate(policy, at_work.store, at_work.clock, at_work.peppers, self.watch, counters)
-            over = [each for each in self._gates if not each.live]
-            self._gates = [*(each for each in self._gates if each.live), gate]
-            at_work.gates[:] = [*(each for each in at_work.gates if each not in over), gate]
+            for idle in [each for each in self._gates if not each.live]:
+                self._gates.remove(idle)
+                at_work.dismiss(idle)
+            self._gates.append(gate)
+            at_work.gates.append(gate)
             self.serving = gate
             self._billing = self._make_billing()
         self.policy = policy
@@ -208,14 +224,20 @@ class Engine:
             record=self._record,
             reload=self._reload,
             refresh=self._refresh,
-            held=self._held,
+            held=self._held if at_work.shared is None else None,
             granted=at_work.worker.expiry.look_again,
             worker=lambda: {"ok": not at_work.worker.outage, "detail": at_work.worker.outage},
             describe=lambda: {"refused": dict(self.watch.refused)},
             explain=self.explain,
         )
         return Office(
-            at_work.ledger, at_work.store, lambda: self.policy, at_work.clock, at_work.peppers, hooks=hooks
+            at_work.ledger,
+            at_work.store,
+            lambda: self.policy,
+            at_work.clock,
+            at_work.peppers,
+            hooks=hooks,
+            shared=at_work.shared,
         )
 
     async def answer_for_the_folder(self) -> None:
@@ -243,10 +265,20 @@ class Engine:
             engine.use(policy)
 
     async def _refresh(self) -> None:
-        """Bring into the ledger what has ended up to now."""
+        """Bring into the ledger what has ended up to now, in other processes too."""
         for gate in self._gates:
-            await gate.endings.done()
-        await self.foundation.worker.flusher.run_dry()
+            await self._told(gate)
+        now_us, flusher = self._clock(), self.foundation.worker.flusher
+        with contextlib.suppress(StoreUnavailable):  # a ledger that is away says so when it is read
+            for _ in range(FRESH_TRIES):
+                if await flusher.posted_until(now_us) == now_us:
+                    return
+                await asyncio.sleep(FRESH_PAUSE_S)
+
+    async def _told(self, gate: RequestGate) -> None:
+        """The store has heard of the calls that have ended, unless it does not listen."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gate.endings.done(), TOLD_S)
 
     async def _record(self, asked: Report) -> Receipt:
         return await tracking.record(self.gate, asked)
@@ -259,7 +291,7 @@ class Engine:
         """Why a request would be admitted or refused, rule by rule."""
         gate, now_us = self.gate, self._clock()
         store = self.foundation.store
-        told = store.state((AskAccount(account),))[0] if account else None
+        told = (await answered(store.state((AskAccount(account),))))[0] if account else None
         caller = told if isinstance(told, Caller) else None
         if account and caller is None:
             raise InvalidInput(f"There is no account {account!r}.", reason="unknown_account")
@@ -267,7 +299,7 @@ class Engine:
         names: list[str] = []
         if found.route is not None and found.route.meter and caller is not None:
             names = explaining.names(gate.policy, found.route, caller, now_us)
-        counted = store.state([AskBudget(name) for name in names])
+        counted = await answered(store.state([AskBudget(name) for name in names]))
         values = {name: value for name, value in zip(names, counted, strict=True) if isinstance(value, int)}
         return explaining.explain(gate.policy, method, path.encode(), caller, values, now_us)
 

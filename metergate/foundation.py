@@ -1,12 +1,15 @@
 """What stands under a policy at work: counter store, ledger and worker of one place, opened once a process.
 
-Several MeterGates over the same data folder share one foundation; the last to leave closes it.
+Several MeterGates over the same data folder, or over the same store, share one foundation; the last to leave
+closes it.
 """
 
 import asyncio
+import logging
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -15,18 +18,24 @@ from metergate.config import secret_files
 from metergate.config.plugins import adapter_of_store, load_adapter
 from metergate.config.settings import Settings
 from metergate.core.policy import Policy
-from metergate.errors import ConfigurationError
+from metergate.errors import ConfigurationError, StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.gate import RequestGate
-from metergate.ledger import keys
+from metergate.ledger import epochs, keys, peppers
 from metergate.ledger.database import Ledger
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Clock
+from metergate.ports import Clock, CounterStore, Hold, Settle, SharedStore
 from metergate.store.embedded import EmbeddedStore
 from metergate.store.folder import DataFolder
 from metergate.store.journal import Journal
+from metergate.worker.entrance import Sharing
 from metergate.worker.loop import Worker
 from metergate.worker.recovery import Left, load, recover
+
+log = logging.getLogger("metergate")
+
+START_S = 5.0
+"""How long a process waits at its start for a store that is being filled."""
 
 
 def now_us() -> int:
@@ -43,8 +52,14 @@ class OnFolder(Protocol):
     async def answer_for_the_folder(self) -> None: ...
 
 
-class Foundation:
-    """An embedded store, its ledger and its worker."""
+class Foundation(ABC):
+    """A counter store, its ledger and its worker."""
+
+    place: str
+    """What engines that share it have in common."""
+    ledger: LedgerThread
+    store: CounterStore
+    worker: Worker
 
     def __init__(self, policy: Policy, settings: Settings, clock: Clock = now_us) -> None:
         self.settings = settings
@@ -55,10 +70,54 @@ class Foundation:
         """Who stands here; the first answers for the folder on its socket."""
         self.recovered: Left | None = None
         """What the process before this one left behind."""
+        self.shared: SharedStore | None = None
+        """The store, where other processes use it too."""
         self.loop = asyncio.get_running_loop()
+        self.folder = folder_of(settings)
+        self.peppers: Mapping[int, bytes] = {}
         self._policy = policy
+        self._lost: list[Settle] = []
+
+    @abstractmethod
+    async def open(self) -> None: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Let go of everything without a loop to wait in."""
+
+    def dismiss(self, gate: RequestGate) -> None:
+        """A gate serves no more; what the store did not know of its calls is kept."""
+        self.gates.remove(gate)
+        self._lost += gate.endings.lost()
+
+    def _open_ledger(self, url: str) -> LedgerThread:
+        return LedgerThread(Ledger.open(url, durable=self._policy.fsync != "no"))
+
+    def _know_peppers(self) -> None:
+        with self.ledger.ledger.read() as tx:
+            has_keys = keys.any_known(tx)
+        self.peppers = secret_files.peppers(self.settings, self.folder.path, has_keys=has_keys)
+        with self.ledger.ledger.write() as tx:
+            peppers.prove(tx, self.peppers)
+
+    def _live(self) -> Iterable[Call]:
+        return [call for gate in self.gates for call in gate.live.values()]
+
+
+class Embedded(Foundation):
+    """The embedded store of one data folder, which this process owns."""
+
+    store: EmbeddedStore
+
+    def __init__(self, policy: Policy, settings: Settings, clock: Clock = now_us) -> None:
+        super().__init__(policy, settings, clock)
         self._scratch = tempfile.TemporaryDirectory(prefix="metergate-") if policy.store == "memory" else None
-        self.folder = folder_of(settings, Path(self._scratch.name) if self._scratch else None)
+        if self._scratch is not None:
+            self.folder = folder_of(settings, Path(self._scratch.name))
+        self.place = str(self.folder.path)
 
     async def open(self) -> None:
         """Own the folder, take over what a dead process left, and begin the worker's rounds."""
@@ -72,8 +131,7 @@ class Foundation:
             self.worker.start()
 
     async def _open(self) -> None:
-        url = ledger_url(self._policy, self.settings, self.folder)
-        self.ledger = LedgerThread(Ledger.open(url, durable=self._policy.fsync != "no"))
+        self.ledger = self._open_ledger(ledger_url(self._policy, self.settings, self.folder))
         await self.ledger.run(self._ready)
         self.recovered = await recover(self.folder.journal, self.ledger, self.clock)
         journal = self._journal()
@@ -90,12 +148,10 @@ class Foundation:
             ledger.migrate()
         else:
             ledger.check()
-        with ledger.read() as tx:
-            has_keys = keys.any_known(tx)
-        self.peppers: Mapping[int, bytes] = secret_files.peppers(
-            self.settings, self.folder.path, has_keys=has_keys
-        )
+        self._know_peppers()
         ledger.claim()
+        with ledger.write() as tx:
+            epochs.begin(tx, "")  # what a shared store holds is no longer what the ledger says
 
     def _journal(self) -> Journal | None:
         if self._scratch is not None:
@@ -111,13 +167,74 @@ class Foundation:
             self._scratch.cleanup()
 
     def abandon(self) -> None:
-        """Let go of everything without a loop to wait in."""
         self.store.close()
         self.ledger.ledger.close()
         self.folder.disown()
 
-    def _live(self) -> Iterable[Call]:
-        return [call for gate in self.gates for call in gate.live.values()]
+
+class Shared(Foundation):
+    """A store that other processes use too, over a ledger in PostgreSQL."""
+
+    def __init__(self, policy: Policy, settings: Settings, clock: Clock = now_us) -> None:
+        super().__init__(policy, settings, clock)
+        self._adapter = load_adapter(adapter_of_store(policy.store), policy.enabled)
+        self._url = ledger_url(policy, settings, self.folder)
+        # Where processes share, so may the event loops of one.
+        self.place = f"{policy.store} {self._url} {id(self.loop)}"
+
+    async def open(self) -> None:
+        """Reach the store, be let in or fill it, and begin the worker's rounds.
+
+        Where the store is away the process begins all the same, and lets calls in when it is there.
+        """
+        self.ledger = self._open_ledger(self._url)
+        try:
+            space = await self.ledger.run(self._ready)
+            await self._reach(space)
+        except BaseException:
+            await self.ledger.close()
+            raise
+        self.worker.start()
+
+    def _ready(self) -> str:
+        ledger = self.ledger.ledger
+        ledger.check()
+        self._know_peppers()
+        ledger.claim(shared=True)
+        with ledger.read() as tx:
+            return epochs.space(tx)
+
+    async def _reach(self, space: str) -> None:
+        policy = self._policy
+        shared: SharedStore = self._adapter.open_store(policy.store, space=space, backlog=policy.backlog)
+        self.store = self.shared = shared
+        sharing = Sharing(shared, self._running, self._ends_lost, self.settings.worker)
+        self.worker = Worker(shared, self.ledger, self.clock, self._live, sharing=sharing)
+        try:
+            await shared.connect()
+            await self.worker.be_let_in(START_S)
+        except StoreUnavailable as error:
+            log.warning("Metered calls are answered with 503 until the store can be used: %s", error)
+        except BaseException:
+            await shared.close()
+            raise
+
+    async def close(self) -> None:
+        await self.worker.stop()
+        assert self.shared is not None
+        await self.shared.close()
+        await self.ledger.close()
+
+    def abandon(self) -> None:
+        self.ledger.ledger.close()
+
+    def _running(self) -> Sequence[Hold]:
+        now_us = self.clock()
+        return [call.as_hold(now_us) for call in self._live()]
+
+    def _ends_lost(self) -> Sequence[Settle]:
+        lost, self._lost = self._lost, []
+        return [*lost, *(end for gate in self.gates for end in gate.endings.lost())]
 
 
 def folder_of(settings: Settings, scratch: Path | None = None) -> DataFolder:
@@ -125,17 +242,16 @@ def folder_of(settings: Settings, scratch: Path | None = None) -> DataFolder:
 
 
 def ledger_url(policy: Policy, settings: Settings, folder: DataFolder) -> str:
-    return settings.ledger or policy.ledger or folder.ledger_url
+    url = settings.ledger or policy.ledger or folder.ledger_url
+    if adapter_of_store(settings.store or policy.store) and not url.startswith("postgres"):
+        raise ConfigurationError(
+            "A store that several processes share needs a ledger that they can share: set `ledger:` in the "
+            "policy or METERGATE_LEDGER to a PostgreSQL database, such as postgresql://localhost/metergate."
+        )
+    return url
 
 
-def _refuse_other_stores(policy: Policy) -> None:
-    name = adapter_of_store(policy.store)
-    if name:
-        load_adapter(name, policy.enabled)
-        raise ConfigurationError(f"The store {name} cannot be used by this version; leave `store:` out.")
-
-
-_open: dict[Path, tuple[Foundation, int]] = {}
+_open: dict[str, tuple[Foundation, int]] = {}
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -146,49 +262,40 @@ def _turn() -> asyncio.Lock:
 
 async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Foundation:
     """The foundation of a place, opened by whoever comes first."""
-    _refuse_other_stores(policy)
-    if policy.store == "memory":
-        alone = Foundation(policy, settings, clock)
-        await alone.open()
-        return alone
     async with _turn():
-        return await _join(folder_of(settings).path, policy, settings, clock)
-
-
-async def _join(path: Path, policy: Policy, settings: Settings, clock: Clock) -> Foundation:
-    known, users = _open.get(path, (None, 0))
-    if known is not None and known.loop.is_closed():
-        abandon(known)
-        known, users = None, 0
-    if known is not None and known.loop is not asyncio.get_running_loop():
-        raise ConfigurationError(
-            f"The data folder {path} is in use by another event loop of this process; give each loop its own "
-            "folder with METERGATE_DATA."
-        )
-    if known is None:
-        known = Foundation(policy, settings, clock)
-        await known.open()
-    _open[path] = (known, users + 1)
-    return known
+        kind = Shared if adapter_of_store(policy.store) else Embedded
+        made = kind(policy, settings, clock)
+        known, users = _open.get(made.place, (None, 0))
+        if known is not None and known.loop.is_closed():
+            abandon(known)
+            known, users = None, 0
+        if known is not None and known.loop is not made.loop:
+            raise ConfigurationError(
+                f"The data folder {made.place} is in use by another event loop of this process; give each "
+                "loop its own folder with METERGATE_DATA."
+            )
+        if known is None:
+            await made.open()
+        _open[made.place] = (known or made, users + 1)
+        return known or made
 
 
 async def leave(foundation: Foundation) -> None:
     """Stop using a foundation; the last one closes it."""
-    path = foundation.folder.path
     async with _turn():
-        known, users = _open.get(path, (None, 1))
+        known, users = _open.get(foundation.place, (None, 1))
         if known is foundation and users > 1:
-            _open[path] = (foundation, users - 1)
+            _open[foundation.place] = (foundation, users - 1)
             return
-        _open.pop(path, None)
+        _open.pop(foundation.place, None)
         await foundation.close()
 
 
 def abandon(foundation: Foundation) -> None:
     """Let go of a foundation whose event loop has been closed under it."""
-    known, _ = _open.get(foundation.folder.path, (None, 0))
+    known, _ = _open.get(foundation.place, (None, 0))
     if known is foundation:
-        del _open[foundation.folder.path]
+        del _open[foundation.place]
     if not foundation.abandoned:
         foundation.abandoned = True
         foundation.abandon()

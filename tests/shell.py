@@ -1,6 +1,6 @@
 """A metered app at work: a real MeterGate over a real data folder, and what its operator can see."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,9 @@ class Shell:
 
     def balance(self, account: str = "acct") -> int:
         """Spendable nanos, as the counters have it at this moment."""
-        told = self.engine.foundation.store.state((AskBudget(f"credits:{account}"),))[0]
-        assert isinstance(told, int)
-        return told
+        told = self.engine.foundation.store.state((AskBudget(f"credits:{account}"),))
+        assert isinstance(told, Sequence) and isinstance(told[0], int)
+        return told[0]
 
     async def settled(self, account: str = "acct") -> int:
         """Spendable nanos, once every call that ended has been told to the counters."""

@@ -85,10 +85,12 @@ class Credits:
         known, in_ledger, shown = await self._desk.fresh(work)
         told = await self._desk.ask(self._desk.store.state((AskBudget(f"credits:{id}"),)))
         spendable = told[0] if isinstance(told[0], int) else in_ledger
+        # What the ledger has and nobody can spend is set aside, by whichever process.
+        held = self._desk.hooks.held(id) if self._desk.hooks.held else max(0, in_ledger - spendable)
         return {
             "account": id,
             "balance": as_json(spendable, known.currency),
-            "held": as_json(self._desk.hooks.held(id), known.currency),
+            "held": as_json(held, known.currency),
             "grants": shown,
         }
 

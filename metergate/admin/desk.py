@@ -2,7 +2,7 @@
 
 The ledger comes first: a change and its audit row are one transaction. Then the counter store is told, so
 that the very next call meets the change. Doing the same again is harmless, and mends a store that was left
-behind.
+behind; one that is shared is also mended by itself.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from metergate.core.report import Receipt, Report
 from metergate.errors import StoreUnavailable
 from metergate.ledger import audit
 from metergate.ledger.database import Tx
+from metergate.ledger.telling import Teller
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import DONE, Answers, Change, Clock, CounterStore
+from metergate.ports import Answers, Change, Clock, CounterStore
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -54,8 +55,8 @@ class Hooks:
     """Read the policy file anew; raises and changes nothing when it has a mistake."""
     refresh: Callable[[], Awaitable[object]] = _as_it_is
     """Bring settled usage into the ledger before somebody reads it there."""
-    held: Callable[[str], int] = lambda _account: 0
-    """Nanos that an account's open calls have set aside."""
+    held: Callable[[str], int] | None = None
+    """Nanos that an account's open calls have set aside; None where other processes have calls too."""
     granted: Callable[[], object] = lambda: None
     """A grant was given; the next one to expire may be another."""
     worker: Callable[[], Mapping[str, object]] = dict
@@ -68,7 +69,7 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    ledger: LedgerThread
+    teller: Teller
     store: CounterStore
     policy: Callable[[], Policy]
     clock: Clock
@@ -80,6 +81,10 @@ class Desk:
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
     _running: set[asyncio.Future[Any]] = field(default_factory=set)
 
+    @property
+    def ledger(self) -> LedgerThread:
+        return self.teller.ledger
+
     async def change(self, work: Callable[[Tx], tuple[T, Sequence[Change]]], grants: Sequence[str] = ()) -> T:
         """Commit the work, then tell the store; a client that leaves in between does not stop it."""
         running = asyncio.ensure_future(self._change(work, grants))
@@ -88,26 +93,16 @@ class Desk:
         return await asyncio.shield(running)
 
     async def _change(self, work: Callable[[Tx], tuple[T, Sequence[Change]]], grants: Sequence[str]) -> T:
-        # One after the other: otherwise older facts of an account could reach the store after newer ones.
+        # One after the other: otherwise older facts of an account could reach the store after newer ones. In
+        # a shared store, which knows the versions of facts, they cannot.
         async with self._one_at_a_time:
             try:
-                result, changes = await self.ledger.write(work)
-                await self._tell(changes)
+                result = await self.teller.change(work)
             except StoreUnavailable:
                 self.untold.update(grants)
                 raise
             self.untold.difference_update(grants)
         return result
-
-    async def _tell(self, changes: Sequence[Change]) -> None:
-        if not changes:
-            return
-        told = await self.ask(self.store.sync(changes, self.clock()))
-        if any(each != DONE for each in told):
-            raise StoreUnavailable(
-                "The ledger has the change, but the counters did not take it; do it again, and restart the "
-                "service if that does not help."
-            )
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self.ledger.read(work)
@@ -127,9 +122,9 @@ class Desk:
         """Whether the store has to be told of a grant.
 
         Balances that a store loads contain every grant of the ledger: telling it of an old one again would
-        give the credits twice. A store that outlives this process remembers what it was told.
+        give the credits twice. What a shared store has not been told is written down in the ledger.
         """
-        return not repeated or grant in self.untold or self.store.health().shared
+        return not repeated or (grant in self.untold and self.teller.shared is None)
 
 
 def page(rows: Iterable[Json], limit: int, cursors: Sequence[object]) -> Json:

@@ -13,8 +13,9 @@ from metergate.admin.keys import Keys
 from metergate.admin.plans import Plans
 from metergate.admin.usage import Usage
 from metergate.core.policy import Policy
+from metergate.ledger.telling import Teller
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Clock, CounterStore
+from metergate.ports import Clock, CounterStore, SharedStore
 
 
 class Doing(Protocol):
@@ -35,8 +36,11 @@ class Office:
         peppers: Mapping[int, bytes],
         actor: str = "operator",
         hooks: Hooks | None = None,
+        shared: SharedStore | None = None,
     ) -> None:
-        self._sit_down(Desk(ledger, store, policy, clock, peppers, hooks or Hooks(), actor))
+        """`shared` is the same store, where other processes use it too."""
+        teller = Teller(ledger, store, clock, shared)
+        self._sit_down(Desk(teller, store, policy, clock, peppers, hooks or Hooks(), actor))
 
     def _sit_down(self, desk: Desk) -> None:
         self.desk = desk

@@ -69,6 +69,13 @@ def correct(draw: Draw, value: int, actual: int) -> int:
     return value
 
 
+def unbounded(draw: Draw) -> Draw:
+    """The same draw where it always fits, for what was admitted before the store lost it."""
+    if draw.kind == RATE:
+        return draw._replace(amount=0, low=0)
+    return draw._replace(low=-UNBOUNDED, high=UNBOUNDED)
+
+
 def retry_after_us(draw: Draw, value: int, now_us: int) -> int:
     """How long until a refused rate draw fits."""
     return max(0, _arrival(draw, value, now_us) + draw.amount * draw.low - now_us - draw.high)

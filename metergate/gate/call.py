@@ -14,6 +14,7 @@ from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
 from metergate.gate.members import Member
 from metergate.gate.prepared import Prepared
+from metergate.ports import Hold
 from metergate.wire import encode_outcome
 
 if TYPE_CHECKING:
@@ -97,6 +98,21 @@ class Call(msgspec.Struct, eq=False, gc=False):
         """What is set aside of the account's balance."""
         position = self.prepared.balance
         return self.prepared.draws[position].amount if position >= 0 else 0
+
+    def as_hold(self, now_us: int) -> Hold:
+        """What is set aside for it, for a store that has lost it."""
+        prepared = self.prepared
+        return Hold(
+            self.op,
+            prepared.account,
+            self.member.caller.generation,
+            prepared.draws,
+            now_us + self.hold_for_us,
+            prepared.terms,
+            self.request_id,
+            self.twin,
+            self.told,
+        )
 
     def dispatched(self) -> None:
         """The call is about to reach the app or the upstream."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from metergate.core.idempotency import Twin
 from metergate.errors import StoreUnavailable
-from metergate.ports import Clock, CounterStore, Settle
+from metergate.ports import UNKNOWN, Clock, CounterStore, Settle
 
 AGAIN_S = 0.2
 AT_ONCE = 64
@@ -48,6 +48,7 @@ class Endings:
         self._now_us = 0
         """When the first of the gathered ends came: one look at the clock serves a turn of the event loop."""
         self._releases: list[str] = []
+        self._lost: list[Settle] = []
         self._following: set[asyncio.Future[None]] = set()
 
     def settle(self, call: Ended, amounts: tuple[int, ...] | None, outcome: bytes) -> None:
@@ -64,6 +65,11 @@ class Endings:
         if not self._releases:
             self._loop.call_soon(self._send_releases)
         self._releases.append(op)
+
+    def lost(self) -> list[Settle]:
+        """Ends of calls that the store did not know, each told once."""
+        lost, self._lost = self._lost, []
+        return lost
 
     def send(self) -> None:
         """Tell the store now of all that has ended."""
@@ -96,18 +102,34 @@ class Endings:
     async def _delivered(self, batch: Sequence[Settle], answers: Awaitable[Sequence[str]]) -> None:
         """An end that could not be told is told again; the id makes it safe."""
         try:
-            await answers
+            told = await answers
         except StoreUnavailable:
             await asyncio.sleep(AGAIN_S)
             self._deliver(batch)
+            return
+        if UNKNOWN in told:
+            self._lost += [each for each, answer in zip(batch, told, strict=True) if answer == UNKNOWN]
 
     def _send_releases(self) -> None:
         releases, self._releases = self._releases, []
-        if not releases:
+        if releases:
+            self._give_back(releases)
+
+    def _give_back(self, releases: Sequence[str]) -> None:
+        try:
+            answers = self._store.release(releases, self._clock())
+        except StoreUnavailable:
+            self._loop.call_later(AGAIN_S, self._give_back, releases)
             return
-        answers = self._store.release(releases, self._clock())
         if not isinstance(answers, Sequence):
-            self._follow(_ended(answers))
+            self._follow(self._given_back(releases, answers))
+
+    async def _given_back(self, releases: Sequence[str], answers: Awaitable[Sequence[str]]) -> None:
+        """A release that is not heard is told again: the reaper would charge a call that was dispatched."""
+        try:
+            await answers
+        except StoreUnavailable:
+            self._loop.call_later(AGAIN_S, self._give_back, releases)
 
     def _follow(self, coroutine: Awaitable[None]) -> None:
         future = asyncio.ensure_future(coroutine)
@@ -120,11 +142,3 @@ def _settle(call: Ended, amounts: tuple[int, ...] | None, outcome: bytes, now_us
     fields = twin.fields if twin else None
     event = (op, call.request_id, call.at_us or now_us, call.path, outcome, fields, answer)
     return new_tuple(Settle, (op, amounts, event, answer))
-
-
-async def _ended(answers: Awaitable[Sequence[str]]) -> None:
-    """A release that is not heard is made by the reaper when the hold expires."""
-    try:
-        await answers
-    except StoreUnavailable:
-        return

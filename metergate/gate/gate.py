@@ -22,7 +22,7 @@ from metergate.errors import StoreUnavailable
 from metergate.gate.arrivals import Arrivals
 from metergate.gate.call import Call, Visit
 from metergate.gate.endings import Endings
-from metergate.gate.members import Member, Members
+from metergate.gate.members import RETRY_US, UNAVAILABLE, Member, Members
 from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
 from metergate.gate.stretches import Stretches
@@ -44,9 +44,6 @@ from metergate.ports import (
 
 TRIES = 8
 """How often a decision is made again when the facts under it moved."""
-RETRY_US = 10**6
-
-UNAVAILABLE = Refusal("store_unavailable", retry_after_us=RETRY_US)
 BACKLOG = Refusal("ledger_backlog", retry_after_us=5 * RETRY_US)
 
 
@@ -238,10 +235,13 @@ class RequestGate:
     ) -> Admitted:
         try:
             held = (await answers)[0]
-            admitted = self._judge(wish, prepared, op, held, tries)
-        except StoreUnavailable:
-            admitted = self._turned_away(wish, UNAVAILABLE)
-        return await admitted if isinstance(admitted, Awaitable) else admitted
+        except BaseException as error:
+            # It may have been granted all the same; nobody is there to end it but us.
+            self.endings.release(op)
+            if not isinstance(error, StoreUnavailable):
+                raise
+            return await self._await(self._turned_away(wish, UNAVAILABLE))
+        return await self._await(self._judge(wish, prepared, op, held, tries))
 
     def _judge(
         self, wish: Wish, prepared: Prepared, op: str, held: Held, tries: int
@@ -292,7 +292,10 @@ class RequestGate:
         """The account or the key has changed: read both and decide from the new facts."""
         member = wish.member
         key = member.caller.key
-        asked = self.members.reread(key, member.caller.account.id)
+        try:
+            asked = self.members.reread(key, member.caller.account.id)
+        except StoreUnavailable:
+            return self._turned_away(wish, UNAVAILABLE)
         if isinstance(asked, Sequence):
             return self._reread(wish, asked[0], tries)
         return self._reread_later(wish, asked, tries)
@@ -300,7 +303,13 @@ class RequestGate:
     async def _reread_later(
         self, wish: Wish, asked: Awaitable[Sequence[Caller | int | None]], tries: int
     ) -> Admitted:
-        admitted = self._reread(wish, (await asked)[0], tries)
+        try:
+            told = (await asked)[0]
+        except StoreUnavailable:
+            return await self._await(self._turned_away(wish, UNAVAILABLE))
+        return await self._await(self._reread(wish, told, tries))
+
+    async def _await(self, admitted: Admitted | Awaitable[Admitted]) -> Admitted:
         return await admitted if isinstance(admitted, Awaitable) else admitted
 
     def _reread(self, wish: Wish, told: Caller | int | None, tries: int) -> Admitted | Awaitable[Admitted]:

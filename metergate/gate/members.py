@@ -11,10 +11,15 @@ from metergate.core import decide, keys
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
+from metergate.errors import StoreUnavailable
 from metergate.gate.prepared import Prepared
 from metergate.ports import Answers, AskAccount, AskKey, CounterStore, Told
 
 FRESH_US = 10**6
+KEPT_US = 15 * 60 * 10**6
+"""How long a proven key opens what costs nothing while the store cannot be asked."""
+RETRY_US = 10**6
+UNAVAILABLE = Refusal("store_unavailable", retry_after_us=RETRY_US)
 REMEMBERED = 10_000
 _NO_DIGEST = "0" * 64
 _NO_PEPPER = b"\0" * 32
@@ -54,7 +59,10 @@ class Members:
         key = decide.presented(shown, self._policy.environment)
         if isinstance(key, Refusal):
             return key
-        told = self._store.state((AskKey(key.kid),))
+        try:
+            told = self._store.state((AskKey(key.kid),))
+        except StoreUnavailable:
+            return self._remembered(key, now_us)
         if isinstance(told, Sequence):
             return self._proven(key, told[0], now_us)
         return self._proven_later(key, told, now_us)
@@ -62,7 +70,20 @@ class Members:
     async def _proven_later(
         self, key: keys.Key, told: Awaitable[Sequence[Told]], now_us: int
     ) -> Member | Refusal:
-        return self._proven(key, (await told)[0], now_us)
+        try:
+            answer = (await told)[0]
+        except StoreUnavailable:
+            return self._remembered(key, now_us)
+        return self._proven(key, answer, now_us)
+
+    def _remembered(self, key: keys.Key, now_us: int) -> Member | Refusal:
+        """A key that was proven a while ago. What has to be held is refused by the store itself."""
+        member = self._by_key.get(key.text)
+        if member is None or member.fresh_until_us + KEPT_US < now_us:
+            return UNAVAILABLE
+        facts = member.caller.key
+        state = decide.key_state(facts, now_us) if facts else None
+        return member if state is None else state
 
     def _proven(self, key: keys.Key, told: Told, now_us: int) -> Member | Refusal:
         facts = told.key if isinstance(told, Caller) else None

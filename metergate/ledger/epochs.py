@@ -43,10 +43,11 @@ def stay(tx: Tx) -> str:
     return str(tx.execute(_locked(tx, weakly=True)).scalar_one())
 
 
-def stay_in(tx: Tx, epoch: str) -> None:
+def stay_in(tx: Tx, epoch: str) -> str:
     """Stay in this epoch, or raise OtherEpoch where another has begun."""
     if stay(tx) != epoch:
         raise OtherEpoch("The counter store was filled anew meanwhile; what came from the old one is kept.")
+    return epoch
 
 
 def begin(tx: Tx, epoch: str) -> None:

@@ -4,9 +4,9 @@ One writer per SQLite file is enforced by this shape, and the event loop never w
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from metergate.ledger.database import Ledger, Tx
@@ -32,6 +32,16 @@ class LedgerThread:
 
     async def run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    @asynccontextmanager
+    async def leading(self) -> AsyncIterator[bool]:
+        """Whether this process may do, until the end of the block, what only one may do at a time."""
+        leading = self.ledger.leading()
+        alone = await self.run(leading.__enter__)
+        try:
+            yield alone
+        finally:
+            await self.run(lambda: leading.__exit__(None, None, None))
 
     async def close(self) -> None:
         await self.run(self.ledger.close)

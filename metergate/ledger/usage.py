@@ -1,12 +1,12 @@
 """What was used: one row per settled call."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from metergate.ledger import sums
+from metergate.ledger import bulk, sums
 from metergate.ledger.database import Row, Select, Tx
 from metergate.ledger.tables import usage
 
@@ -60,6 +60,13 @@ def rows(
 def get(tx: Tx, id: str) -> UsageRow | None:
     row = tx.execute(_select(tx).where(usage.c.id == id)).first()
     return _row(row) if row else None
+
+
+def known(tx: Tx, ids: Sequence[str]) -> set[str]:
+    """Which of these calls the ledger has."""
+    return set(
+        bulk.among(tx, "id", ids, (tx.org,), "SELECT id FROM usage WHERE org = {_} AND {among}").scalars()
+    )
 
 
 def of_request(tx: Tx, request_id: str) -> list[UsageRow]:

@@ -26,12 +26,14 @@ class AwaitingStore:
     """The store inside, asked and answering a turn of the event loop later each, as over a network.
 
     Between the two, other tasks run: whoever decides from what it read before meets what they have done.
-    While it is `away` nothing reaches the store inside, and every answer is that it cannot be reached.
+    While it is `away` nothing reaches the store inside, and every answer is that it cannot be reached. While
+    it is `deaf` everything reaches it, and no answer comes back.
     """
 
     def __init__(self, inside: CounterStore) -> None:
         self.inside = inside
         self.away = False
+        self.deaf = False
 
     def hold(self, batch: Sequence[Hold], now_us: int) -> Awaitable[Sequence[Held]]:
         return self._later(lambda: self.inside.hold(batch, now_us))
@@ -72,7 +74,10 @@ class AwaitingStore:
             raise StoreUnavailable("The counter store cannot be reached; start it again.")
         answers = ask()
         await asyncio.sleep(0)
-        return await answers if isinstance(answers, Awaitable) else answers
+        told = await answers if isinstance(answers, Awaitable) else answers
+        if self.deaf:
+            raise StoreUnavailable("The counter store did not answer; look whether it is well.")
+        return told
 
 
 def _fits(store: AwaitingStore) -> CounterStore:

@@ -9,9 +9,11 @@ from metergate.core.lots import Lots
 from metergate.ledger import accounts, audit, posting
 from metergate.ledger.apart import UNPOSTABLE, post_apart
 from metergate.ledger.database import Tx
+from metergate.ledger.epochs import OtherEpoch
 from metergate.ledger.posting import Posted
+from metergate.ledger.telling import Committed, Teller
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Answers, Clock, CounterStore, Entry, PutAccount, T
+from metergate.ports import Answers, Change, Clock, CounterStore, Entry, PutAccount, SharedStore, T
 from metergate.wire import Unreadable, count_events, decode_events, gather
 
 EVENTS = 32_768
@@ -26,12 +28,19 @@ async def answered(answers: Answers[T]) -> Sequence[T]:
 
 
 class Flusher:
-    def __init__(self, store: CounterStore, ledger: LedgerThread, clock: Clock) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._clock = clock
+    """Any number of them share the outbox of a shared store; the ledger knows the calls it has."""
+
+    def __init__(
+        self, store: CounterStore, ledger: LedgerThread, clock: Clock, shared: SharedStore | None = None
+    ) -> None:
+        self.teller = Teller(ledger, store, clock, shared)
         self.more = False
         """Whether more may be waiting than the last batch could take."""
+        self.adrift: list[Entry] = []
+        """What came from an epoch that ended before the ledger had it."""
+        self._store = store
+        self._shared = shared
+        self._clock = clock
         self._limit = FEWEST
         self._moving = asyncio.Lock()
 
@@ -41,51 +50,76 @@ class Flusher:
             return await self._move()
 
     async def _move(self) -> int:
+        epoch = self._shared.epoch if self._shared else None
         entries = await answered(self._store.drain(self._limit))
         self.more = len(entries) == self._limit
         if not entries:
             return 0
         try:
-            posted = await self._ledger.write(lambda tx: self._post(tx, entries))
-        except UNPOSTABLE:
-            posted = await self._ledger.write(lambda tx: self._post_apart(tx, entries))
+            posted = await self._commit(entries, epoch)
+        except OtherEpoch:
+            assert self._shared is not None
+            self._shared.enter("")
+            self.adrift += entries
+            raise
         await answered(self._store.acknowledge([entry.id for entry in entries]))
         events = sum([count_events(entry.events) for entry in entries])
         self._limit = min(max(EVENTS * len(entries) // max(events, 1), FEWEST), MOST)
-        if posted.upgrades:
-            names = sorted({upgrade.account for upgrade in posted.upgrades})
-            changes = await self._ledger.read(
-                lambda tx: [PutAccount(accounts.known(tx, n).facts) for n in names]
-            )
-            await answered(self._store.sync(changes, self._clock()))
+        await self.teller.tell(posted)
         return len(entries)
+
+    async def _commit(self, entries: Sequence[Entry], epoch: str | None) -> Committed[None]:
+        try:
+            return await self.teller.commit(lambda tx: post_entries(tx, entries, self._clock), epoch)
+        except UNPOSTABLE:
+            return await self.teller.commit(lambda tx: post_entries_apart(tx, entries, self._clock), epoch)
 
     async def run_dry(self) -> int:
         """Move everything that is there."""
-        moved = 0
-        while now := await self.run_once():
-            moved += now
+        moved = await self.run_once()
+        while self.more:
+            moved += await self.run_once()
         return moved
 
-    def _post(self, tx: Tx, entries: Sequence[Entry]) -> Posted:
-        lots = Lots()
-        for entry in entries:
-            try:
-                gather(entry.events, lots)
-            except Unreadable:
-                self._set_aside(tx, entry)
-        return posting.post_lots(tx, lots)
+    async def posted_until(self, now_us: int) -> int:
+        """Move everything; before which instant nothing is on its way, in other processes neither."""
+        await self.run_dry()
+        oldest = await self._shared.unposted() if self._shared else None
+        try:
+            waiting = decode_events(oldest.events) if oldest else []
+        except Unreadable:
+            return 0  # until it has been set aside
+        return min([now_us, *(event.at_us for event in waiting)])
 
-    def _post_apart(self, tx: Tx, entries: Sequence[Entry]) -> Posted:
-        events: list[UsageEvent] = []
-        for entry in entries:
-            try:
-                events += decode_events(entry.events)
-            except Unreadable:
-                self._set_aside(tx, entry)
-        return post_apart(tx, events, self._clock())
 
-    def _set_aside(self, tx: Tx, entry: Entry) -> None:
-        """An event that nobody can read must not block the others, nor be lost."""
-        details = {"entry": entry.id, "events": base64.b64encode(entry.events).decode()}
-        audit.note(tx, self._clock(), "worker", "usage.unreadable", entry.id, details)
+def post_entries(tx: Tx, entries: Sequence[Entry], clock: Clock) -> tuple[None, list[Change]]:
+    """What the entries hold, in the ledger; and what the store has to know because of it."""
+    lots = Lots()
+    for entry in entries:
+        try:
+            gather(entry.events, lots)
+        except Unreadable:
+            _set_aside(tx, entry, clock())
+    return None, _changed(tx, posting.post_lots(tx, lots))
+
+
+def post_entries_apart(tx: Tx, entries: Sequence[Entry], clock: Clock) -> tuple[None, list[Change]]:
+    """The same where an event spoils its batch."""
+    events: list[UsageEvent] = []
+    for entry in entries:
+        try:
+            events += decode_events(entry.events)
+        except Unreadable:
+            _set_aside(tx, entry, clock())
+    return None, _changed(tx, post_apart(tx, events, clock()))
+
+
+def _changed(tx: Tx, posted: Posted) -> list[Change]:
+    upgraded = sorted({upgrade.account for upgrade in posted.upgrades})
+    return [PutAccount(accounts.known(tx, name).facts) for name in upgraded]
+
+
+def _set_aside(tx: Tx, entry: Entry, now_us: int) -> None:
+    """An event that nobody can read must not block the others, nor be lost."""
+    details = {"entry": entry.id, "events": base64.b64encode(entry.events).decode()}
+    audit.note(tx, now_us, "worker", "usage.unreadable", entry.id, details)

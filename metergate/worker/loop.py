@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from metergate.errors import ConfigurationError, StoreUnavailable
+from metergate.ledger import epochs
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, CounterStore
+from metergate.worker.entrance import Entrance, Sharing, ends_of
 from metergate.worker.expiry import Expiry
 from metergate.worker.flusher import Flusher, answered
 from metergate.worker.reaper import Reaper
@@ -20,6 +22,9 @@ FLUSH_PAUSE_S = 0.25
 OUTAGE_PAUSE_S = 1.0
 SECOND_US = 10**6
 RENEW_EVERY_US = 60 * SECOND_US
+TELLING_US = 2 * SECOND_US
+"""How long somebody who has changed the ledger may take to tell the store."""
+TELLING = 500
 
 
 class LiveCall(Protocol):
@@ -48,10 +53,15 @@ class Worker:
         clock: Clock,
         live: Callable[[], Iterable[LiveCall]],
         housekeeping: Housekeeping | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
-        self.flusher = Flusher(store, ledger, clock)
+        shared = sharing.store if sharing else None
+        self.flusher = Flusher(store, ledger, clock, shared)
         self.reaper = Reaper(store, clock)
-        self.expiry = Expiry(store, ledger, self.flusher, clock)
+        self.expiry = Expiry(self.flusher.teller, self.flusher, clock)
+        self.entrance = Entrance(sharing, ledger, clock) if sharing else None
+        self._sharing = sharing
+        self._errands = sharing is None or sharing.errands
         self.outage = ""
         """Why the last round failed; empty when it did not."""
         self._store = store
@@ -66,6 +76,18 @@ class Worker:
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="metergate-worker")
 
+    async def be_let_in(self, within_s: float) -> None:
+        """Be in the epoch of a shared store, or say why not."""
+        deadline = asyncio.get_running_loop().time() + within_s
+        while True:
+            try:
+                await self._stay()
+                return
+            except StoreUnavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(FLUSH_PAUSE_S)
+
     async def stop(self) -> None:
         """End the loop and move what is left, if the ledger is there to take it."""
         if self._task is not None:
@@ -74,26 +96,54 @@ class Worker:
                 await self._task
             self._task = None
         with contextlib.suppress(StoreUnavailable):
-            await self.flusher.run_dry()
+            await self._stay()
+            if self._errands:
+                await self.flusher.run_dry()
 
     async def run_once(self) -> int:
         """One round; how many entries were moved. What is out of reach does not stop the rest."""
         problems: list[Exception] = []
+        await self._try(self._stay, problems)
         due = abs(self._clock() - self._second_us) >= SECOND_US  # a clock may go back
         if due:
             self._second_us = self._clock()
-            await self._try(self._look_after_holds, problems)
+            await self._try(self._renew_own, problems)
             await self._try(self._keep_house, problems)
+        moved = await self._run_errands(problems, due=due) if self._errands else 0
+        self._tell(problems)
+        return moved
+
+    async def _run_errands(self, problems: list[Exception], *, due: bool) -> int:
+        if due:
+            await self._try(self.reaper.run_once, problems)
         unclaimed = len(problems)
         if self.outage:
             await self._try(self._claim_again, problems)
-        moved = 0
-        if len(problems) == unclaimed:
-            moved = await self._try(self.flusher.run_once, problems)
-            if due:
-                await self._try(self.expiry.run_once, problems)
-        self._tell(problems)
+        if len(problems) > unclaimed:
+            return 0
+        moved = await self._try(self.flusher.run_once, problems)
+        if due:
+            await self._try(self.expiry.run_once, problems)
+            await self._try(self._look_after_the_store, problems)
         return moved
+
+    async def _stay(self) -> int:
+        """Be in the epoch of a shared store, with everything that this process has in hand."""
+        if self.entrance is None or self._sharing is None:
+            return 0
+        adrift, self.flusher.adrift = self.flusher.adrift, []
+        self.entrance.strays += [*ends_of(adrift), *self._sharing.lost()]
+        return await self.entrance.run_once()
+
+    async def _look_after_the_store(self) -> int:
+        """Tell a shared store what it was not told, and note how far it is."""
+        if self._sharing is None:
+            return 0
+        store = self._sharing.store
+        epoch, sequence = store.epoch, store.sequence
+        if epoch:
+            await self._ledger.write(lambda tx: epochs.saw(tx, epoch, sequence))
+        return await self.flusher.teller.tell_again(self._clock() - TELLING_US, TELLING)
 
     async def _claim_again(self) -> int:
         """With the session that an outage has ended, the claim on a PostgreSQL ledger may be gone."""
@@ -101,7 +151,7 @@ class Worker:
         if not ledger.sqlite:
             await self._ledger.run(ledger.release)
             try:
-                await self._ledger.run(ledger.claim)
+                await self._ledger.run(lambda: ledger.claim(shared=self._sharing is not None))
             except ConfigurationError as error:
                 raise StoreUnavailable(str(error)) from error
         return 0
@@ -116,13 +166,13 @@ class Worker:
             problems.append(error)
         return 0
 
-    async def _look_after_holds(self) -> int:
+    async def _renew_own(self) -> int:
         now_us = self._clock()
         everybody = now_us - self._renewed_us >= RENEW_EVERY_US
         if everybody:
             self._renewed_us = now_us
         await self._renew(now_us, everybody=everybody)
-        return await self.reaper.run_once()
+        return 0
 
     async def _keep_house(self) -> int:
         if self._housekeeping is None:

@@ -82,10 +82,11 @@ def _set_aside(tx: Tx, records: Sequence[bytes], now_us: int) -> None:
 async def load(store: CounterStore, ledger: LedgerThread, clock: Clock) -> None:
     """Tell an empty store everything that the ledger knows."""
     now_us = clock()
-    await answered(store.sync(await ledger.read(lambda tx: _known(tx, now_us)), now_us))
+    await answered(store.sync(await ledger.read(lambda tx: everything(tx, now_us)), now_us))
 
 
-def _known(tx: Tx, now_us: int) -> Sequence[Change]:
+def everything(tx: Tx, now_us: int) -> Sequence[Change]:
+    """What the ledger knows and a store has to."""
     spendable = dict(balances.all_balances(tx))
     changes: list[Change] = [
         PutAccount(facts, spendable.get(facts.id, 0)) for facts in accounts.all_facts(tx)

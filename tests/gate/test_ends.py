@@ -19,7 +19,7 @@ from metergate.ports import Expired, Held, Hold, PutAccount, PutKey, Settle
 from metergate.store.embedded import EmbeddedStore
 from metergate.testing.conformance import answered
 from metergate.testing.stores import AwaitingStore
-from tests.gate.house import House, a_house, a_policy, a_route, at, key_facts, soon
+from tests.gate.house import KEY, House, a_house, a_key, a_policy, a_route, at, key_facts, soon
 
 ROWS = a_route(meter="rows", hold_units=3)
 
@@ -156,6 +156,10 @@ class Unreachable(EmbeddedStore):
         self._reach()
         return super().settle(batch, now_us)
 
+    def release(self, ops: Sequence[str], now_us: int) -> Sequence[str]:
+        self._reach()
+        return super().release(ops, now_us)
+
     def _reach(self) -> None:
         if self.away:
             raise StoreUnavailable("Away.")
@@ -202,16 +206,57 @@ async def test_when_the_store_is_away_nobody_is_let_in_and_nothing_is_free(later
     assert await house.budget() == 98
 
 
-async def test_a_release_that_the_store_did_not_hear_is_left_to_the_reaper() -> None:
-    house, store = await a_shaky_house(later=True)
+@both
+async def test_a_release_that_the_store_did_not_hear_is_told_again(
+    monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
+    """The reaper would charge it as a call whose end nobody saw."""
+    monkeypatch.setattr("metergate.gate.endings.AGAIN_S", 0)
+    house, store = await a_shaky_house(later=later)
     call = await house.call()
     store.away = True
     call.release()
-    await house.gate.endings.done()
+    await turns(10)
     store.away = False
-    assert await house.budget() == 99
-    house.clock.advance(seconds=3600)
-    assert [each.op for each in await answered(house.store.expire(house.clock(), 9))] == [call.op]
+    await turns(10)
+    assert await house.budget() == 100
+
+
+async def test_a_hold_whose_answer_was_lost_is_given_back() -> None:
+    """It may have been granted, and the call that it was for has been refused."""
+    house, store = await a_shaky_house(later=True)
+    assert isinstance(store, AwaitingStore)
+    member = await house.member()
+    store.deaf = True
+    refused = await house.admit(member)
+    assert isinstance(refused, Refusal) and refused.reason == "store_unavailable"
+    store.deaf = False
+    await house.gate.endings.done()
+    assert await house.budget() == 100
+    asking = asyncio.ensure_future(house.admit(member))
+    await turns(2)
+    asking.cancel()
+    await asyncio.wait([asking])
+    await house.gate.endings.done()
+    assert await house.budget() == 100
+    assert await answered(house.store.expire(house.clock() + 10**12, 9)) == []
+
+
+async def test_a_proven_key_opens_what_is_free_while_the_store_is_away() -> None:
+    """For a while; one that nobody has proven here does not. What costs something is refused as ever."""
+    house, store = await a_shaky_house(later=True)
+    member = await house.member()
+    store.away = True
+    house.clock.advance(seconds=60)
+    assert await house.member() is member
+    refused = await house.admit(member)
+    assert isinstance(refused, Refusal) and refused.reason == "store_unavailable"
+    for _ in range(2):
+        unknown = await house.shown(a_key(7))
+        assert isinstance(unknown, Refusal) and unknown.reason == "store_unavailable"
+        house.clock.advance(seconds=3600)
+    forgotten = await house.shown(KEY)
+    assert isinstance(forgotten, Refusal) and forgotten.reason == "store_unavailable"
 
 
 @both

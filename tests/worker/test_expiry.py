@@ -11,7 +11,8 @@ HOUR_US = 3600 * 10**6
 
 
 def expiry_of(house: House) -> Expiry:
-    return Expiry(house.store, house.ledger, Flusher(house.store, house.ledger, house.clock), house.clock)
+    flusher = Flusher(house.store, house.ledger, house.clock)
+    return Expiry(flusher.teller, flusher, house.clock)
 
 
 async def test_only_what_is_left_of_the_grant_goes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from metergate.ledger import accounts, audit
 from metergate.ledger.errors import LedgerUnavailable
 from metergate.ports import AskAccount, Settle
 from metergate.wire import decode_events
-from metergate.worker.flusher import FEWEST, MOST, Flusher
+from metergate.worker.flusher import FEWEST, MOST, Flusher, post_entries
 from tests.worker.house import TERMS, House, a_house
 
 
@@ -32,7 +32,7 @@ async def test_a_commit_whose_acknowledgement_was_lost_is_repeated_without_effec
         house.settle("a")
         entries = house.store.drain(10)
         flusher = Flusher(house.store, house.ledger, house.clock)
-        await house.ledger.write(lambda tx: flusher._post(tx, entries))
+        await house.ledger.write(lambda tx: post_entries(tx, entries, house.clock))
         assert house.store.drain(10) == entries
         await flusher.run_dry()
         assert [row.cost for row in await house.rows()] == [10]

@@ -1,0 +1,87 @@
+"""Keeps this process in the epoch of a shared store, and brings along what runs here.
+
+The ledger says which epoch is true. While the store has another one, calls are refused with 503; a process
+with a worker fills the store then, and every process enters the new epoch by itself.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from metergate.errors import StoreUnavailable
+from metergate.ledger import epochs
+from metergate.ledger.thread import LedgerThread
+from metergate.ports import Clock, Entry, Hold, Settle, SharedStore
+from metergate.wire import decode_events, encode_event
+from metergate.worker.rebuild import Rebuild, sound
+from metergate.worker.reviving import Reviving
+
+FILLING = "The counter store is being filled from the ledger; that begins as soon as a worker runs."
+
+
+class Sharing(NamedTuple):
+    """What a process brings along that shares its store with others."""
+
+    store: SharedStore
+    running: Callable[[], Sequence[Hold]]
+    """What the calls that run here have set aside."""
+    lost: Callable[[], Sequence[Settle]]
+    """Ends of calls that the store did not know, each told once."""
+    errands: bool = True
+    """Whether this process also does what any process may do for all."""
+
+
+class Entrance:
+    def __init__(self, sharing: Sharing, ledger: LedgerThread, clock: Clock) -> None:
+        self.strays: list[Settle] = []
+        """Ends of calls that the store did not know."""
+        self._store = sharing.store
+        self._running = sharing.running
+        self._ledger = ledger
+        self._reviving = Reviving(sharing.store, ledger, clock)
+        self._rebuild = Rebuild(sharing.store, ledger, clock) if sharing.errands else None
+        self._last = ""
+        """The epoch that was entered last."""
+        self._brought = True
+        """Whether the calls that run here are set aside in it."""
+
+    async def run_once(self) -> int:
+        """Be in the true epoch, or say why not."""
+        if not self._store.epoch and not await self._enter():
+            if self._rebuild is None or not await self._rebuild.run_once(self._seen):
+                raise StoreUnavailable(FILLING)
+            if not await self._enter():
+                raise StoreUnavailable(FILLING)
+        await self._bring()
+        return 0
+
+    async def _enter(self) -> bool:
+        standing = await self._store.standing()
+        known = await self._ledger.read(epochs.read)
+        if not sound(standing, known, self._seen(standing.epoch)):
+            return False
+        self._store.enter(known.id, standing.sequence)
+        self._brought = self._brought and known.id == self._last
+        self._last = known.id
+        return True
+
+    def _seen(self, epoch: str) -> Sequence[int]:
+        """How far this process saw the store to be, in the epoch that it was in."""
+        return self._store.sequence if epoch and epoch == self._last else ()
+
+    async def _bring(self) -> None:
+        if not self._brought:
+            await self._reviving.hold_again(self._running())
+            self._brought = True
+        if self.strays:
+            strays, self.strays = self.strays, []
+            try:
+                await self._reviving.settle_again(strays)
+            except BaseException:
+                self.strays += strays
+                raise
+
+
+def ends_of(entries: Iterable[Entry]) -> list[Settle]:
+    """What the entries of an outbox that is gone tell of."""
+    events = [event for entry in entries for event in decode_events(entry.events)]
+    return [Settle(event.op, event.amounts, encode_event(event), event.answer) for event in events]

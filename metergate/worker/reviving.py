@@ -1,0 +1,93 @@
+"""What a shared store has lost, and this process still has: calls that run, and calls that have ended.
+
+A call that runs holds again what it held. One that ended, and that neither the ledger nor the store knows,
+is held and settled again under its own id, whatever is left: it was served. Doing so twice changes nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from metergate.core.budget import BALANCE, QUOTA, unbounded
+from metergate.core.facts import Caller
+from metergate.core.hold import UsageEvent
+from metergate.core.idempotency import Twin
+from metergate.errors import StoreUnavailable
+from metergate.ledger import usage
+from metergate.ledger.thread import LedgerThread
+from metergate.ports import (
+    FULL,
+    STALE,
+    UNKNOWN,
+    AskAccount,
+    Clock,
+    CounterStore,
+    Hold,
+    PutTwin,
+    Settle,
+)
+from metergate.wire import decode_event, encode_terms
+from metergate.worker.flusher import answered
+
+LASTS_US = 60 * 10**6
+
+
+class Reviving:
+    def __init__(self, store: CounterStore, ledger: LedgerThread, clock: Clock) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+
+    async def hold_again(self, running: Sequence[Hold]) -> None:
+        """Set aside again what running calls have set aside. Asked before anything that comes after it."""
+        holds = [each._replace(draws=tuple(map(unbounded, each.draws))) for each in running]
+        await self._hold(holds)
+
+    async def settle_again(self, ended: Sequence[Settle]) -> None:
+        """Charge calls that were served, each once. StoreUnavailable where it has to be tried again."""
+        known = await self._ledger.read(lambda tx: usage.known(tx, [each.op for each in ended]))
+        lost = [each for each in ended if each.op not in known]
+        answers = await answered(self._store.settle(lost, self._clock()))
+        unheld = [each for each, answer in zip(lost, answers, strict=True) if answer == UNKNOWN]
+        if not unheld:
+            return
+        events = [decode_event(each.event) for each in unheld]
+        now_us = self._clock()
+        await self._hold([_hold(event, now_us + LASTS_US) for event in events])
+        again = [each._replace(amounts=None) for each in unheld]
+        if UNKNOWN in await answered(self._store.settle(again, now_us)):
+            raise StoreUnavailable("Calls that were served are not charged yet; they are held again.")
+        await answered(self._store.sync(list(_twins(unheld, events)), now_us))
+
+    async def _hold(self, holds: Sequence[Hold]) -> None:
+        names = sorted({each.account for each in holds})
+        told = await answered(self._store.state([AskAccount(name) for name in names]))
+        generations = {
+            name: caller.generation
+            for name, caller in zip(names, told, strict=True)
+            if isinstance(caller, Caller)
+        }
+        known = [
+            each._replace(generation=generations[each.account])
+            for each in holds
+            if each.account in generations
+        ]
+        held = await answered(self._store.hold(known, self._clock()))
+        if len(known) < len(holds) or any(each.status in (STALE, FULL) for each in held):
+            raise StoreUnavailable("What runs here could not be set aside again yet.")
+
+
+def _hold(event: UsageEvent, expires_at_us: int) -> Hold:
+    """What the call came to, as a hold: open calls and rates are over."""
+    draws = zip(event.terms.draws, event.amounts, strict=True)
+    counted = [
+        unbounded(draw)._replace(amount=amount) for draw, amount in draws if draw.kind in (BALANCE, QUOTA)
+    ]
+    terms = encode_terms(event.terms)
+    return Hold(
+        event.op, event.terms.account, 0, tuple(counted), expires_at_us, terms, event.request_id, None, True
+    )
+
+
+def _twins(settles: Sequence[Settle], events: Sequence[UsageEvent]) -> Iterable[PutTwin]:
+    for settle, event in zip(settles, events, strict=True):
+        if event.twin:
+            yield PutTwin(Twin(*event.twin), settle.answer)
