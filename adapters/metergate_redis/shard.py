@@ -12,7 +12,7 @@ import hiredis
 from metergate.errors import StoreUnavailable
 from metergate.ports import Held, Hold, Settle
 from metergate_redis.connection import Connection, Parts
-from metergate_redis.link import Asked, Link, ask, value
+from metergate_redis.link import NO_MEMORY, Asked, Link, ask, value
 from metergate_redis.scripts import SCRIPTS, Script
 from metergate_redis.template import Templates
 from metergate_redis.turn import OPS_AT_ONCE, Settling, Turn
@@ -41,6 +41,7 @@ class Shard:
         """The highest that was seen in the epoch."""
         self.waiting = 0
         self.open = 0
+        self._entered = ""
         self._why = NO_EPOCH
         self._run = ""
         self._backlog = backlog
@@ -54,18 +55,18 @@ class Shard:
 
     def enter(self, epoch: str, sequence: int) -> None:
         self._send()
-        if epoch != self.epoch:
-            self._owed = []
-            self.sequence = 0
+        if epoch and epoch != self._entered:
+            self._entered, self.sequence = epoch, 0
+            self._owed = []  # what was held in the last epoch is forgotten with it
         self.epoch, self.sequence, self._why = epoch, max(sequence, self.sequence), NO_EPOCH
 
     def leave(self, why: str) -> None:
         """Believe nothing more of this shard until an epoch is entered again."""
         self.epoch, self._why = "", why
 
-    async def attach(self, connection: Connection, run: str) -> tuple[str, int]:
-        """The epoch as it stands on the server, and its sequence; `run` is the server's run id."""
-        epoch, seen = self.epoch, self.sequence
+    async def attach(self, connection: Connection) -> tuple[str, int]:
+        """The epoch as it stands on the server, and its sequence."""
+        epoch, seen, run = self.epoch, self.sequence, self.link.run
         reply = value(await ask(connection, b"EVALSHA", SCRIPTS["attach"].sha, 1, self.tag, run))
         assert isinstance(reply, list)
         there = reply[0].decode()
@@ -95,7 +96,11 @@ class Shard:
         return self._ready().settle(batch, now_us)
 
     def release(self, ops: Sequence[str], now_us: int) -> "asyncio.Future[Sequence[str]]":
-        turn = self._ready()
+        try:
+            turn = self._ready()
+        except StoreUnavailable:
+            self.owe(ops)
+            raise
         if any(map(turn.names, ops)):
             # Within a turn, ends come before holds.
             self._send()
@@ -162,7 +167,14 @@ class Shard:
             self._load(self.link.connection, SCRIPTS["turn"])
             self._deliver(turn)
         else:
-            turn.fail(StoreUnavailable(f"The counter store refuses: {error}."), maybe=False)
+            self._elsewhere(error)
+            why = NO_MEMORY if error.startswith("OOM") else f"The counter store refuses: {error}."
+            turn.fail(StoreUnavailable(why), maybe=False)
+
+    def _elsewhere(self, error: str) -> None:
+        """The keys are with another server now, which has to be found first."""
+        if error.startswith(("MOVED", "READONLY", "CLUSTERDOWN")):
+            self.link.leave(f"it says {error}")
 
     def _refused(self, text: bytes, epoch: str) -> StoreUnavailable:
         """The script changed nothing, because the epoch or the sequence is not what it was."""
@@ -202,6 +214,8 @@ class Shard:
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             self._load(connection, SCRIPTS[name])
             reply = await self._evaluate(connection, name, epoch, *arguments)
+        if isinstance(reply, hiredis.ReplyError):
+            self._elsewhere(str(reply))
         return value(reply)
 
     def _load(self, connection: Connection, script: Script) -> None:
@@ -213,6 +227,12 @@ class Shard:
     def why(self) -> str:
         """Why the shard cannot be used; empty when it can."""
         return self.link.why or ("" if self.epoch else self._why)
+
+    async def stand(self) -> tuple[str, int]:
+        """See how the shard stands on the server."""
+        if self.link.connection is None:
+            raise self.unusable()
+        return await self.attach(self.link.connection)
 
     def unusable(self) -> StoreUnavailable:
         return StoreUnavailable(self.why)

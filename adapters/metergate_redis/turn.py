@@ -26,6 +26,7 @@ from metergate.ports import (
 )
 from metergate.wire import join_events
 from metergate_redis.connection import Parts
+from metergate_redis.link import NO_MEMORY
 from metergate_redis.scripts import SCRIPTS
 from metergate_redis.template import Template, Templates, encode, integer, one_line
 
@@ -221,7 +222,7 @@ class Turn:
         answer: Callable[[], bytes],
     ) -> None:
         if b"m" in lines and not future.done():
-            future.set_exception(StoreUnavailable("The counter store is full; give its server more memory."))
+            future.set_exception(StoreUnavailable(NO_MEMORY))
         told = [_verdict(line, answer) for line in lines]
         if not future.done():
             future.set_result(told)

@@ -15,7 +15,7 @@ EMBEDDED = ("", "memory")
 """What `store` says when no package is needed."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_SCHEMES = {"rediss": "redis", "valkey": "redis", "valkeys": "redis", "redis+unix": "redis"}
+_SCHEMES = {"rediss": "redis", "valkey": "redis", "valkeys": "redis"}
 _ALIASES = {"mock": "sandbox"}
 
 
@@ -24,6 +24,7 @@ def adapter_of_store(store: str) -> str:
     if store in EMBEDDED:
         return ""
     scheme, separator, _ = store.partition("://")
+    scheme = scheme.partition("+")[0]  # as in redis+cluster://
     name = _SCHEMES.get(scheme, scheme)
     if not separator or not _NAME.fullmatch(name):
         raise ConfigurationError(

@@ -75,6 +75,9 @@ def test_a_name_that_is_none(name: str) -> None:
         ("redis://localhost:6379/0", "redis"),
         ("rediss://u:p@host", "redis"),
         ("valkey://host", "redis"),
+        ("redis+unix:///run/redis.sock", "redis"),
+        ("rediss+cluster://a,b", "redis"),
+        ("valkey+sentinel://a,b/service", "redis"),
         ("foo://x", "foo"),
     ],
 )

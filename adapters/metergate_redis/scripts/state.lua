@@ -1,7 +1,7 @@
 -- What is known of keys, accounts and budgets.
 --
 -- KEYS[1]  the tag of the shard
--- ARGV     epoch, then a letter and a name for each question: K key, A account, B budget
+-- ARGV     epoch, then a letter and a name for each question: K key, A account, B budget, I account of a key
 
 local call, match = redis.call, string.match
 local tag = KEYS[1]
@@ -21,6 +21,10 @@ end
 
 function questions.B(name)
   return call('GET', tag .. 'b:' .. name) or ''
+end
+
+function questions.I(kid)
+  return call('GET', tag .. 'i:' .. kid) or ''
 end
 
 function questions.K(kid)

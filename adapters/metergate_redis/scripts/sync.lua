@@ -4,7 +4,7 @@
 -- ARGV     epoch, sequence seen, now, then changes: a letter and what belongs to it
 --            A account version facts balance         K kid account version facts
 --            J id account delta                      B budget value end
---            T twin fingerprint end <+ | -> answer
+--            T twin fingerprint end <+ | -> answer   I kid account: where to look for a key
 
 local call = redis.call
 local tag = KEYS[1]
@@ -49,6 +49,11 @@ function changes.K(kid, account, version, facts)
   return 'D'
 end
 
+function changes.I(kid, account)
+  call('SET', tag .. 'i:' .. kid, account)
+  return 'D'
+end
+
 function changes.J(id, account, delta)
   local adjusted, credits = tag .. 'adjusted', tag .. 'b:credits:' .. account
   local known = call('HGET', adjusted, id)
@@ -77,7 +82,7 @@ function changes.T(id, fingerprint, till, kept, answer)
   return 'D'
 end
 
-local widths = { A = 4, K = 4, J = 3, B = 3, T = 5 }
+local widths = { A = 4, K = 4, I = 2, J = 3, B = 3, T = 5 }
 local told, at = {}, 4
 while at <= #ARGV do
   local letter = ARGV[at]

@@ -6,7 +6,7 @@ import pytest
 
 from metergate.testing.conformance import CounterStoreContract, MakeStore
 from tests.adapters.redis.stores import stores
-from tests.valkey import Server, emptied, redis_binary, running
+from tests.valkey import Server, cluster, emptied, redis_binary, running, valkey_binary
 
 
 class TestOnValkey(CounterStoreContract):
@@ -27,4 +27,28 @@ class TestOnRedis(CounterStoreContract):
     async def make_store(self, redis_server: Server) -> AsyncIterator[MakeStore]:
         emptied(redis_server)
         async with stores(redis_server.url) as make:
+            yield make
+
+
+class TestOnShards(CounterStoreContract):
+    """Several shards on one server behave as one store."""
+
+    @pytest.fixture
+    async def make_store(self, valkey_url: str) -> AsyncIterator[MakeStore]:
+        async with stores(f"{valkey_url}?shards=5") as make:
+            yield make
+
+
+class TestOnCluster(CounterStoreContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def masters(cls) -> Iterator[list[Server]]:
+        with cluster(valkey_binary()) as servers:
+            yield servers
+
+    @pytest.fixture
+    async def make_store(self, masters: list[Server]) -> AsyncIterator[MakeStore]:
+        for server in masters:
+            emptied(server)
+        async with stores(f"redis+cluster://127.0.0.1:{masters[0].port}?shards=8") as make:
             yield make
