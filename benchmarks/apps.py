@@ -1,8 +1,10 @@
-"""The apps under test, bare and metered, as processes: `python -m benchmarks.apps raw 9000 [data folder]`."""
+"""The apps under test as processes: `python -m benchmarks.apps raw 9000 [metered]`.
+
+Where a metered one keeps its counters and its ledger is in the environment.
+"""
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -10,7 +12,6 @@ from fastapi import FastAPI
 from benchmarks import cores
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.bootstrap import MeterGate
-from metergate.config.settings import Settings
 
 PRICE_NANOS = 2000
 POLICY = {
@@ -38,28 +39,28 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{kind}.complete"})
 
 
-def raw(data: Path | None) -> ASGIApp:
-    return MeterGate(hello, POLICY, settings=Settings(data=data)) if data else hello
+def raw(metered: bool) -> ASGIApp:
+    return MeterGate(hello, POLICY) if metered else hello
 
 
-def fastapi(data: Path | None) -> ASGIApp:
+def fastapi(metered: bool) -> ASGIApp:
     app = FastAPI()
 
     @app.get("/hello")
     async def hello() -> dict[str, str]:
         return {"hello": "hello"}
 
-    if data:
-        app.add_middleware(MeterGate, policy=POLICY, settings=Settings(data=data))
+    if metered:
+        app.add_middleware(MeterGate, policy=POLICY)
     return app
 
 
-KINDS: dict[str, Callable[[Path | None], ASGIApp]] = {"raw": raw, "fastapi": fastapi}
+KINDS: dict[str, Callable[[bool], ASGIApp]] = {"raw": raw, "fastapi": fastapi}
 
 
-def main(kind: str, port: str, data: str = "") -> None:
+def main(kind: str, port: str, metered: str = "") -> None:
     cores.pin(cores.SERVER)
-    app = KINDS[kind](Path(data) if data else None)
+    app = KINDS[kind](bool(metered))
     uvicorn.run(app, port=int(port), access_log=False, log_level="warning")
 
 

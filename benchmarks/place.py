@@ -1,13 +1,18 @@
-"""The data folder of a metered server: made with an account, a key and credits; proven right at the end."""
+"""Where a metered server keeps what it counts: made with an account and credits, proven right at the end."""
 
 import asyncio
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from benchmarks.apps import POLICY, PRICE_NANOS
 from metergate.bootstrap import open_office
+from metergate.config import settings as environment
 from metergate.config.settings import Settings
 
 CREDITS = 1_000_000
@@ -17,12 +22,20 @@ QUIET_S = 0.8
 
 
 class Place:
-    def __init__(self, folder: Path) -> None:
+    """A data folder, with the embedded store and SQLite."""
+
+    store_pid = 0
+
+    def __init__(self, folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> None:
         self.folder = folder
+        self.environment = {"METERGATE_DATA": str(folder), **more}
         self.key = asyncio.run(self._furnish())
 
+    def settings(self, **more: Any) -> Settings:
+        return replace(environment.read(self.environment), **more)
+
     async def _furnish(self) -> str:
-        async with open_office(POLICY, Settings(data=self.folder)) as office:
+        async with open_office(POLICY, self.settings()) as office:
             await office.do("accounts.create", {"id": "acme"})
             await office.do("credits.grant", {"account": "acme", "amount": f"{CREDITS}.00"})
             made = await office.do("keys.create", {"account": "acme"})
@@ -53,8 +66,12 @@ class Place:
         if balance + rows * PRICE_NANOS != CREDITS * NANOS:
             raise AssertionError(f"A balance of {balance} nanos and {rows} calls do not add up.")
 
+    async def _moved(self) -> None:
+        """Until every event is in the ledger; here a process that stops leaves none behind."""
+
     async def _books(self) -> tuple[int, int, object]:
-        async with open_office(POLICY, Settings(data=self.folder)) as office:
+        await self._moved()
+        async with open_office(POLICY, self.settings()) as office:
             verified = await office.do("verify", {})
             shown = await office.do("credits.show", {"account": "acme"})
         return self.rows(), int(shown["balance"]["nanos"]), verified["differences"]

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from benchmarks.place import Place
 from benchmarks.servers import Server, Slice
+from benchmarks.shared import shared_place
 
-NAMES = ("bare", "metered", "bare again")
+NAMES = ("bare", "metered", "redis", "bare again")
 TRUSTED = 0.03
 """How far two runs of the same server may be apart for the others to be believed."""
 AGREED = 0.05
@@ -30,34 +31,39 @@ class Outcome(NamedTuple):
         """CPU per call of the bare app over that of another, round by round."""
         return sorted(each["bare"].cpu_us / each[name].cpu_us for each in self.rounds)
 
-    def rps_ratio(self) -> float:
-        return statistics.median(each["metered"].rps / each["bare"].rps for each in self.rounds)
+    def rps_ratio(self, name: str) -> float:
+        return statistics.median(each[name].rps / each["bare"].rps for each in self.rounds)
 
-    @property
-    def doubt(self) -> str:
+    def store_us(self, name: str) -> float:
+        return statistics.median(each[name].store_us for each in self.rounds)
+
+    def doubt(self, name: str) -> str:
         """Why the ratio should not be believed; empty where it may be."""
         again = statistics.median(self.ratios("bare again"))
         if abs(again - 1) > TRUSTED:
             return f"the same app twice differs by {abs(again - 1):.0%}"
-        if abs(statistics.median(self.ratios("metered")) - self.rps_ratio()) > AGREED:
+        if abs(statistics.median(self.ratios(name)) - self.rps_ratio(name)) > AGREED:
             return "CPU and throughput disagree"
         return ""
 
 
 def measure(kinds: Sequence[str], rounds: int, seconds: float, say: Callable[[str], None]) -> list[Outcome]:
     """All servers at once, a slice each, in an order that turns round every time."""
-    with tempfile.TemporaryDirectory(prefix="metergate-bench-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="metergate-bench-") as scratch, ExitStack() as places:
         with ExitStack() as running:
-            servers = {kind: _start(kind, Path(scratch), running) for kind in kinds}
+            servers = {kind: _start(kind, Path(scratch), places, running) for kind in kinds}
             outcomes = [_measure(kind, servers[kind], rounds, seconds, say) for kind in kinds]
+        say("proving the books")
         for each in servers.values():
-            each["metered"].prove()
+            for server in each.values():
+                server.prove()
     return outcomes
 
 
-def _start(kind: str, scratch: Path, running: ExitStack) -> Mapping[str, Server]:
-    places = {"metered": Place(scratch / kind)}
-    return {name: running.enter_context(Server(kind, places.get(name))) for name in NAMES}
+def _start(kind: str, scratch: Path, places: ExitStack, running: ExitStack) -> Mapping[str, Server]:
+    shared = places.enter_context(shared_place(scratch / f"{kind}-redis"))
+    found = {"metered": Place(scratch / kind), "redis": shared}
+    return {name: running.enter_context(Server(kind, found.get(name))) for name in NAMES}
 
 
 def _measure(

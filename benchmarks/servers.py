@@ -1,5 +1,6 @@
 """The servers under test, and what they cost."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -19,6 +20,8 @@ class Slice(NamedTuple):
     """Per call, with the flush of its usage."""
     rps: float
     p50_us: float
+    store_us: float = 0.0
+    """CPU per call of the server that keeps the counters."""
 
 
 class Server:
@@ -28,9 +31,9 @@ class Server:
         self.answered = 0
         self.unseen = 0
         """Calls whose answer the client may not have waited for."""
-        data = [str(place.folder)] if place else []
-        command = [sys.executable, "-m", "benchmarks.apps", kind, str(self.port), *data]
-        self._process = subprocess.Popen(command)
+        metered = ["metered"] if place else []
+        command = [sys.executable, "-m", "benchmarks.apps", kind, str(self.port), *metered]
+        self._process = subprocess.Popen(command, env=os.environ | (place.environment if place else {}))
 
     def __enter__(self) -> Self:
         deadline = time.monotonic() + 30
@@ -52,11 +55,12 @@ class Server:
 
     def closed(self, seconds: float) -> Slice:
         """A slice of closed-loop load, CPU measured until its usage is in the ledger."""
-        before = self._cpu_ns()
+        before, store_before = cpu_ns(self._process.pid), self._store_ns()
         done = self._note(load.closed(self.port, self._key, seconds))
         self._settled()
-        cpu_us = (self._cpu_ns() - before) / done.answered / 1000
-        return Slice(cpu_us, done.answered / done.seconds, done.p50_us)
+        cpu_us = (cpu_ns(self._process.pid) - before) / done.answered / 1000
+        store_us = (self._store_ns() - store_before) / done.answered / 1000
+        return Slice(cpu_us, done.answered / done.seconds, done.p50_us, store_us)
 
     def thinking_us(self, seconds: float) -> float:
         """The median answer time at a load that leaves the server room."""
@@ -81,10 +85,14 @@ class Server:
         if self.place is not None:
             self.place.wait_until_flushed()
 
-    def _cpu_ns(self) -> int:
-        """User and system time of all threads of the server, to the nanosecond."""
-        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+    def _store_ns(self) -> int:
+        return cpu_ns(self.place.store_pid) if self.place and self.place.store_pid else 0
+
+
+def cpu_ns(pid: int) -> int:
+    """User and system time of all threads of a process, to the nanosecond."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
 
 def _free_port() -> int:
