@@ -14,7 +14,7 @@ from metergate.store.embedded import EmbeddedStore
 from metergate.testing.stores import AwaitingStore
 from tests.gate.house import House, a_house, a_policy, key_facts
 
-pytestmark = pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+both = pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 
 
 async def prepared_house(*, later: bool, balance: int = 100) -> House:
@@ -34,6 +34,7 @@ async def together(house: House, count: int) -> Sequence[Admitted]:
     return await asyncio.gather(*[soon(house) for _ in range(count)])
 
 
+@both
 async def test_exactly_what_the_balance_allows_is_admitted(later: bool) -> None:
     house = await prepared_house(later=later)
     admitted = await together(house, 150)
@@ -56,6 +57,7 @@ class Counting(EmbeddedStore):
         return super().hold(batch, now_us)
 
 
+@both
 async def test_they_travel_in_one_batch(later: bool) -> None:
     store = Counting()
     house = House(a_policy(), AwaitingStore(store) if later else store)
@@ -65,6 +67,7 @@ async def test_they_travel_in_one_batch(later: bool) -> None:
     assert store.sizes == [1, 40]
 
 
+@both
 async def test_who_has_left_before_the_verdict_pays_nothing(later: bool) -> None:
     house = await prepared_house(later=later)
     staying, leaving = asyncio.create_task(soon(house)), asyncio.create_task(soon(house))
@@ -77,6 +80,7 @@ async def test_who_has_left_before_the_verdict_pays_nothing(later: bool) -> None
     assert list(house.gate.live.values()) == [await staying]
 
 
+@both
 async def test_a_revoked_key_is_turned_away_among_others(later: bool) -> None:
     house = await prepared_house(later=later)
     await house.tell(PutKey(key_facts(revoked=True)))
@@ -85,9 +89,7 @@ async def test_a_revoked_key_is_turned_away_among_others(later: bool) -> None:
     assert await house.budget() == 100
 
 
-async def test_a_store_that_is_away_admits_nobody(later: bool) -> None:
-    if not later:
-        pytest.skip("Only a store that is asked over a network can be away.")
+async def test_a_store_that_is_away_admits_nobody() -> None:
     house = await prepared_house(later=True)
     assert isinstance(house.store, AwaitingStore)
     house.store.away = True
