@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 
-from benchmarks import cores, inside, load, rounds
+from benchmarks import accounts, cores, inside, load, rounds
+from benchmarks.accounts import Accounts
 from benchmarks.inside import Inside
 from benchmarks.rounds import Outcome
 
@@ -29,6 +31,8 @@ def main() -> None:
     found = rounds.measure(tuple(GOALS), count, 1.0, _say)
     _say("inside the process")
     within = inside.measure(2 if wanted.quick else 5)
+    _say("many accounts")
+    by_accounts = accounts.measure(2 if wanted.quick else 5)
     _say("")
     print(
         f"{load.CONNECTIONS} connections, {count} rounds of one second, uvicorn with one worker.\n{INCLUDED}"
@@ -36,6 +40,7 @@ def main() -> None:
     for each in found:
         _print(each)
     _print_inside(within)
+    _print_accounts(by_accounts)
 
 
 def _say(text: str) -> None:
@@ -82,6 +87,14 @@ def _print_inside(within: Inside) -> None:
     print("\nInside one process, without sockets")
     print(f"  an admitted call        {within.added_us:.1f} us added to an app of {within.bare_us:.1f} us")
     print(f"  the flush of an event   {within.flush_us:.1f} us; a bare bulk insert {within.insert_us:.1f} us")
+
+
+def _print_accounts(found: Mapping[int, Accounts]) -> None:
+    print("\nOver Valkey without HTTP: hold, settle and event, in turns of 64 calls")
+    for active, taken in found.items():
+        print(
+            f"  {active:>6,} accounts         {taken.gate_us:.1f} us, and {taken.store_us:.1f} us of the Valkey"
+        )
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ Where a metered one keeps its counters and its ledger is in the environment.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 from fastapi import FastAPI
 
-from benchmarks import cores
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.bootstrap import MeterGate
 
@@ -55,11 +54,15 @@ def fastapi(metered: bool) -> ASGIApp:
     return app
 
 
+def command(kind: str, *, metered: bool) -> Callable[[int], Sequence[str]]:
+    """How a process of it is started on a port."""
+    return lambda port: [sys.executable, "-m", __name__, kind, str(port), *["metered"][: int(metered)]]
+
+
 KINDS: dict[str, Callable[[bool], ASGIApp]] = {"raw": raw, "fastapi": fastapi}
 
 
 def main(kind: str, port: str, metered: str = "") -> None:
-    cores.pin(cores.SERVER)
     app = KINDS[kind](bool(metered))
     uvicorn.run(app, port=int(port), access_log=False, log_level="warning")
 

@@ -5,8 +5,10 @@ import os
 SERVER, CLIENT = 0, 1
 
 
-def pin(place: int) -> None:
-    """Keep this process, and what it starts from now on, on the core of its part."""
-    usable = sorted(os.sched_getaffinity(0))
-    if len(usable) > 1:
-        os.sched_setaffinity(0, {usable[place]})
+USABLE = sorted(os.sched_getaffinity(0))
+
+
+def pin(place: int, pid: int = 0) -> None:
+    """Keep a process (0 is this one), and what it starts from now on, on the core of its part."""
+    if len(USABLE) > 1:
+        os.sched_setaffinity(pid, {USABLE[place]})

@@ -26,8 +26,14 @@ class Place:
 
     store_pid = 0
 
-    def __init__(self, folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        more: Mapping[str, str] = MappingProxyType({}),
+        policy: Mapping[str, object] | str = POLICY,
+    ) -> None:
         self.folder = folder
+        self.policy = policy
         self.environment = {"METERGATE_DATA": str(folder), **more}
         self.key = asyncio.run(self._furnish())
 
@@ -35,7 +41,7 @@ class Place:
         return replace(environment.read(self.environment), **more)
 
     async def _furnish(self) -> str:
-        async with open_office(POLICY, self.settings()) as office:
+        async with open_office(self.policy, self.settings()) as office:
             await office.do("accounts.create", {"id": "acme"})
             await office.do("credits.grant", {"account": "acme", "amount": f"{CREDITS}.00"})
             made = await office.do("keys.create", {"account": "acme"})
@@ -71,7 +77,7 @@ class Place:
 
     async def _books(self) -> tuple[int, int, object]:
         await self._moved()
-        async with open_office(POLICY, self.settings()) as office:
+        async with open_office(self.policy, self.settings()) as office:
             verified = await office.do("verify", {})
             shown = await office.do("credits.show", {"account": "acme"})
         return self.rows(), int(shown["balance"]["nanos"]), verified["differences"]

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import apps
 from benchmarks.place import Place
 from benchmarks.servers import Server, Slice
 from benchmarks.shared import shared_place
@@ -63,7 +64,10 @@ def measure(kinds: Sequence[str], rounds: int, seconds: float, say: Callable[[st
 def _start(kind: str, scratch: Path, places: ExitStack, running: ExitStack) -> Mapping[str, Server]:
     shared = places.enter_context(shared_place(scratch / f"{kind}-redis"))
     found = {"metered": Place(scratch / kind), "redis": shared}
-    return {name: running.enter_context(Server(kind, found.get(name))) for name in NAMES}
+    return {
+        name: running.enter_context(Server(apps.command(kind, metered=name in found), found.get(name)))
+        for name in NAMES
+    }
 
 
 def _measure(

@@ -3,12 +3,12 @@
 import os
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from benchmarks import load
+from benchmarks import cores, load
 from benchmarks.load import Load
 from benchmarks.place import Place
 
@@ -25,24 +25,20 @@ class Slice(NamedTuple):
 
 
 class Server:
-    def __init__(self, kind: str, place: Place | None = None) -> None:
+    def __init__(self, command: Callable[[int], Sequence[str]], place: Place | None = None) -> None:
+        """`command` says how it is started on a port."""
         self.place = place
-        self.port = _free_port()
+        self.port = free_port()
         self.answered = 0
         self.unseen = 0
         """Calls whose answer the client may not have waited for."""
-        metered = ["metered"] if place else []
-        command = [sys.executable, "-m", "benchmarks.apps", kind, str(self.port), *metered]
-        self._process = subprocess.Popen(command, env=os.environ | (place.environment if place else {}))
+        environment = os.environ | (place.environment if place else {})
+        self._process = subprocess.Popen(command(self.port), env=environment)
+        cores.pin(cores.SERVER, self._process.pid)
 
     def __enter__(self) -> Self:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(0.05)
-        raise TimeoutError(f"The server on port {self.port} did not start.")
+        wait_for(self.port)
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
@@ -53,19 +49,22 @@ class Server:
         if self.place is not None:
             self.place.prove(self.answered, self.unseen)
 
+    def cpu_ns(self) -> int:
+        return cpu_ns(self._process.pid)
+
     def closed(self, seconds: float) -> Slice:
         """A slice of closed-loop load, CPU measured until its usage is in the ledger."""
-        before, store_before = cpu_ns(self._process.pid), self._store_ns()
-        done = self._note(load.closed(self.port, self._key, seconds))
-        self._settled()
-        cpu_us = (cpu_ns(self._process.pid) - before) / done.answered / 1000
+        before, store_before = self.cpu_ns(), self._store_ns()
+        done = self.note(load.closed(self.port, self.key, seconds))
+        self.settled()
+        cpu_us = (self.cpu_ns() - before) / done.answered / 1000
         store_us = (self._store_ns() - store_before) / done.answered / 1000
         return Slice(cpu_us, done.answered / done.seconds, done.p50_us, store_us)
 
     def thinking_us(self, seconds: float) -> float:
         """The median answer time at a load that leaves the server room."""
-        done = self._note(load.thinking(self.port, self._key, seconds))
-        self._settled()
+        done = self.note(load.thinking(self.port, self.key, seconds))
+        self.settled()
         return done.p50_us
 
     def memory_mb(self) -> float:
@@ -73,15 +72,22 @@ class Server:
         return int(next(line.split()[1] for line in lines if line.startswith("RssAnon"))) / 1024
 
     @property
-    def _key(self) -> str:
+    def key(self) -> str:
         return self.place.key if self.place else ""
 
-    def _note(self, done: Load) -> Load:
+    def note(self, done: Load) -> Load:
         self.answered += done.answered
         self.unseen += load.CONNECTIONS
         return done
 
-    def _settled(self) -> None:
+    def noted(self, calls: int, *, whole: bool = True) -> None:
+        """Calls of another client; what it did not read to its end may be charged or not."""
+        if whole:
+            self.answered += calls
+        else:
+            self.unseen += calls
+
+    def settled(self) -> None:
         if self.place is not None:
             self.place.wait_until_flushed()
 
@@ -95,7 +101,18 @@ def cpu_ns(pid: int) -> int:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"The server on port {port} did not start.")

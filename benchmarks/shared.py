@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 from sqlalchemy.engine import make_url
 
-from benchmarks.apps import POLICY
 from benchmarks.place import Place
 from metergate.bootstrap import open_office
 from metergate.config.settings import Settings
@@ -46,7 +45,7 @@ class SharedPlace(Place):
     async def _moved(self) -> None:
         """A worker posts what the calls have left."""
         deadline = time.monotonic() + MOVED_S
-        async with open_office(POLICY, self.settings()) as office:
+        async with open_office(self.policy, self.settings()) as office:
             while (await office.do("health", {}))["store"]["backlog"]:
                 if time.monotonic() > deadline:
                     raise TimeoutError("The worker does not move what the calls have left.")
