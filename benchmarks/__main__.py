@@ -92,9 +92,8 @@ def _print_inside(within: Inside) -> None:
 def _print_accounts(found: Mapping[int, Accounts]) -> None:
     print("\nOver Valkey without HTTP: hold, settle and event, in turns of 64 calls")
     for active, taken in found.items():
-        print(
-            f"  {active:>6,} accounts         {taken.gate_us:.1f} us, and {taken.store_us:.1f} us of the Valkey"
-        )
+        costs = f"{taken.gate_us:.1f} us, and {taken.store_us:.1f} us of the Valkey"
+        print(f"  {active:>6,} accounts         {costs}")
 
 
 if __name__ == "__main__":

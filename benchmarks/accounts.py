@@ -1,4 +1,4 @@
-"""What the number of active accounts does to a call over Valkey: the store alone, driven as a gate drives it."""
+"""What the number of active accounts does to a call over Valkey: the store alone, driven as by a gate."""
 
 import random
 import time
