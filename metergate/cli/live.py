@@ -29,6 +29,38 @@ def admin(file: str, host: str, port: int) -> None:
     asyncio.run(serving.serve([server]))
 
 
+def worker(file: str) -> None:
+    asyncio.run(_work(frame.policy_of(file)))
+
+
+async def _work(policy: str) -> None:
+    import os
+    import signal
+    from dataclasses import replace
+
+    from metergate.config import settings
+    from metergate.engine import Engine
+
+    engine = Engine(policy, replace(settings.read(os.environ), worker=True))
+    engine.loaded()  # whatever is wrong with it is said before anything else
+    if not engine.shares:
+        raise click.ClickException(
+            "The embedded store has its worker in the process that serves; a worker of its own needs a store "
+            "that processes share, such as `store: redis://localhost:6379/0`."
+        )
+    ended = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, ended.set)
+    await engine.start()
+    try:
+        click.echo(
+            f"The worker moves usage into {engine.foundation.ledger.ledger.name}. Ctrl-C ends it.", err=True
+        )
+        await ended.wait()
+    finally:
+        await engine.stop()
+
+
 def tail(count: int | None, as_json: bool) -> None:
     asyncio.run(_tail(count, as_json))
 
@@ -92,6 +124,12 @@ COMMANDS = {
             click.Option(["--host"], default="127.0.0.1", show_default=True, metavar="HOST"),
             _port("--port", 8081),
         ],
+    ),
+    "worker": click.Command(
+        "worker",
+        callback=worker,
+        help="Move usage into the ledger for processes that share a store; any number may run.",
+        params=[click.Argument(["file"], metavar="[FILE]", default="")],
     ),
     "tail": frame.command(
         "tail",

@@ -75,6 +75,8 @@ class Arrivals:
         try:
             answers = await asked
         except StoreUnavailable:
+            for call, _ in arrived:
+                self._gate.endings.release(call.op)  # it may have been granted all the same
             self._away(arrived)
         else:
             self._judge(arrived, answers)

@@ -197,7 +197,12 @@ class Worker:
         while True:
             await self.run_once()
             if self.outage or not self.flusher.more:
-                await asyncio.sleep(OUTAGE_PAUSE_S if self.outage else FLUSH_PAUSE_S)
+                await asyncio.sleep(OUTAGE_PAUSE_S if self.outage and not self._shut_out else FLUSH_PAUSE_S)
+
+    @property
+    def _shut_out(self) -> bool:
+        """Whether this process waits for a shared store that is being filled."""
+        return self._sharing is not None and not self._sharing.store.epoch
 
     def _tell(self, problems: list[Exception]) -> None:
         """One line when an outage begins, one when it is over."""

@@ -19,6 +19,7 @@ import psycopg
 
 from metergate.bootstrap import open_office
 from metergate.config.settings import Settings
+from metergate.errors import StoreUnavailable
 from metergate.ledger import Ledger
 from tests.house.rules import ROOT
 from tests.servers.serving import DEADLINE_S, ended, kill
@@ -138,6 +139,17 @@ class Desk:
         self._do = do
 
     async def ask(self, verb: str, **params: object) -> dict[str, Any]:
+        """Ask; and again for a while, where the answer is to try again."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                return await self._do(verb, params)
+            except StoreUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.05)
+
+    async def once(self, verb: str, **params: object) -> dict[str, Any]:
         return await self._do(verb, params)
 
     async def customer(self, account: str, credits: str = "1000") -> str:
@@ -203,3 +215,47 @@ def valkey_says(server: Valkey, *words: str) -> bytes:
         line.connect(str(server.socket))
         line.sendall(" ".join(words).encode() + b"\r\n")
         return line.recv(65536).splitlines()[0]
+
+
+class Load:
+    """Clients that call one after the other until they are told to stop."""
+
+    def __init__(self, servers: Sequence[Process], path: str, key: str, tasks: int = 4) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.slowest_s: dict[int, float] = {}
+        """The longest that an answer took, by its status."""
+        self._clients = [server.client(key) for server in servers]
+        self._path = path
+        self._tasks = tasks
+        self._stopping = False
+        self._running: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Load":
+        for client in self._clients:
+            self._running += [asyncio.create_task(self._call(client)) for _ in range(self._tasks)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopping = True
+        await asyncio.gather(*self._running)
+        for client in self._clients:
+            await client.aclose()
+
+    async def _call(self, client: httpx2.AsyncClient) -> None:
+        while not self._stopping:
+            started = time.monotonic()
+            status = (await client.get(self._path)).status_code
+            self.statuses[status] += 1
+            took = time.monotonic() - started
+            self.slowest_s[status] = max(self.slowest_s.get(status, 0), took)
+            if status != 200:
+                await asyncio.sleep(0.02)
+
+    async def goes_on(self, status: int = 200, count: int = 20) -> None:
+        """So many more answers have that status."""
+        wanted = self.statuses[status] + count
+
+        async def enough() -> bool:
+            return self.statuses[status] >= wanted
+
+        await until(enough)
