@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.ready-to-run  ## start the demo; ARGS=--script plays it, checks itself and ends
+demo: $(if $(findstring --redis,$(ARGS)),.venv/.ready-to-share,.venv/.ready-to-run)  ## start the demo; ARGS=--script plays it, checks itself and ends; ARGS=--redis has three processes over a Valkey and a PostgreSQL
 	@$(BIN)/metergate demo $(ARGS)
 
 test: .venv/.ready-to-develop  ## the whole suite, on real servers, with branch coverage; ARGS goes to pytest
@@ -51,6 +51,9 @@ endef
 
 .venv/.ready-to-run: pyproject.toml | .venv/bin/python
 	$(call install,.[server],once; about half a minute)
+
+.venv/.ready-to-share: pyproject.toml | .venv/bin/python
+	$(call install,.[demo],once; about a minute)
 
 .venv/.ready-to-develop: pyproject.toml | .venv/bin/python
 	$(call install,.[dev],once; about a minute)

