@@ -313,10 +313,6 @@ def _counters(policy: Policy) -> Mapping[str, meters.Factory]:
     """The counters of third parties that the policy's meters name."""
     others: dict[str, meters.Factory] = {}
     for meter in policy.meters.values():
-        if meter.count == "llm":
-            raise ConfigurationError(
-                f"The meter {meter.name} counts llm, which comes with the proxy; use json, header or app."
-            )
         if meter.count not in meters.COUNTS:
             others[meter.count] = load_adapter(meter.count, policy.enabled).counter
         problem = meters.problem(meter, others)

@@ -7,7 +7,7 @@ answered here, and the app is not called.
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from metergate.asgi import idempotent
+from metergate.asgi import idempotent, reading
 from metergate.asgi.current import running
 from metergate.asgi.http import Keeper
 from metergate.asgi.refuse import Withheld, answer_inside, send_refusal, told_inside, withheld
@@ -19,6 +19,7 @@ from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Admitted, Replay, RequestGate
 from metergate.gate.members import NOBODY, REMEMBERED, Member
 from metergate.gate.routes import NOWHERE, Found
+from metergate.meters import Counter
 
 SPELLING_MAX = 256
 """A header that spells its key with more bytes, such as blanks, is not remembered."""
@@ -28,7 +29,13 @@ class Run(Protocol):
     """Lets the app serve an admitted call."""
 
     def __call__(
-        self, scope: Scope, receive: Receive, send: Send, call: Call, keeper: Keeper | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        call: Call,
+        keeper: Keeper | None = None,
+        counter: Counter | None = None,
     ) -> Awaitable[None]: ...
 
 
@@ -62,11 +69,11 @@ class Exchange:
         if refusal is not None:
             await self.refuse(refusal)
         elif route is None or route.public:
-            await self._pass()
+            await self.pass_on()
         else:
             await self._for_member(route)
 
-    async def _pass(self) -> None:
+    async def pass_on(self) -> None:
         """Let the app answer somebody who need not be known."""
         visit = Visit(self.gate, NOBODY, self.found.route or NOWHERE, self.found.path, self.request_id)
         token = running.set(visit)
@@ -86,7 +93,7 @@ class Exchange:
         elif isinstance(admitted, Replay):
             await idempotent.replay(self, admitted.answer)
         elif self.found.route is not None and self.gate.shadows(self.found.route):
-            await self._pass()  # not even counting was possible
+            await self.pass_on()  # not even counting was possible
         else:
             await self.refuse(admitted)
 
@@ -96,8 +103,8 @@ class Exchange:
             return
         if route.free or not route.meter:
             await self._free(member, route)
-        elif self.seen.idempotency and not self.gate.shadows(route):
-            await idempotent.serve(self, member, route)
+        elif self.gate.routes.reads(route) or (self.seen.idempotency and not self.gate.shadows(route)):
+            await reading.serve(self, member, route)
         else:
             asked = self.gate.admit(member, route, self.found.path, self.request_id)
             await self.conclude(await asked if isinstance(asked, Awaitable) else asked)
@@ -114,7 +121,7 @@ class Exchange:
             None, route, self.found.path, self.request_id, member.reason, shadow=shadow
         )
         if shadow:
-            await self._pass()
+            await self.pass_on()
         else:
             await self.refuse(member)
         return None

@@ -103,10 +103,21 @@ class Answer(msgspec.Struct, eq=False):
 
     def _settle_counted(self, counter: Counter) -> None:
         units = counter.finish()
-        if units is None:
-            self.call.end_unmeasured(self.call.prepared.route.on_missing_usage, "missing")
+        call = self.call
+        if counter.failed and call.route.on_upstream_error == "release":
+            call.release()
+        elif units is None:
+            self._settle_unknown(counter, call.route.on_missing_usage)
         else:
-            self.call.settle(units)
+            call.settle(units, counts=counter.counts)
+
+    def _settle_unknown(self, counter: Counter, how: str) -> None:
+        """Nothing says what was used. Where that costs what was held, what was seen may be more."""
+        units = counter.estimate() if how in ("estimate", "hold") else None
+        if units is None or (how == "hold" and units <= self.call.prepared.offer.units):
+            self.call.end_unmeasured(how, "missing")
+        else:
+            self.call.settle(units, measured="estimated", counts=counter.counts)
 
     async def let_go(self) -> None:
         """The app's own 500 is the answer after all."""
@@ -152,9 +163,17 @@ class Answer(msgspec.Struct, eq=False):
         else:
             units = self.counter.finish()
             if units is None:
-                self.call.end_unmeasured(self.call.route.on_missing_usage, "cut")
+                self._settle_cut(self.counter)
             else:
-                self.call.settle(units, measured="cut")
+                self.call.settle(units, measured=self.counter.measured_when_cut, counts=self.counter.counts)
+
+    def _settle_cut(self, counter: Counter) -> None:
+        """An answer that had not yet said what it used; what was seen of it is used."""
+        units = counter.estimate()
+        if units is None:
+            self.call.end_unmeasured(self.call.route.on_missing_usage, "cut")
+        else:
+            self.call.settle(units, measured="estimated", counts=counter.counts)
 
 
 def counting(receive: Receive, counter: Counter) -> Receive:

@@ -29,6 +29,7 @@ from metergate.errors import MetergateError, StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.gate import Admitted, RequestGate
 from metergate.gate.members import Member
+from metergate.meters import Counter
 
 log = logging.getLogger("metergate")
 
@@ -160,12 +161,17 @@ class Metered:
             await exchange.conclude(await admitted if isinstance(admitted, Awaitable) else admitted)
 
     async def _run(
-        self, scope: Scope, receive: Receive, send: Send, call: Call, keeper: Keeper | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        call: Call,
+        keeper: Keeper | None = None,
+        counter: Counter | None = None,
     ) -> None:
         """The app serves an admitted call."""
         gate = call.gate
-        counter = None
-        if call.prepared.measured:
+        if counter is None and call.prepared.measured:
             counter = meters.new(gate.policy.meters[call.route.meter], gate.clock, gate.counters)
         if counter is not None:
             receive = counting(receive, counter) if counter.wants_request else receive

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from metergate.config import model_plans as plans
+from metergate.config import price_tables
 from metergate.config.interpolate import Hidden
-from metergate.config.model import Meter, PolicyFile, Route
+from metergate.config.model import Hold, Meter, PolicyFile, Route
 from metergate.config.plugins import provider_name
 from metergate.config.problems import Where
 from metergate.config.source import Source
@@ -21,7 +22,7 @@ CONNECTIONS = frozenset(
 
 def policy(file: PolicyFile, source: Source) -> core.Policy:
     return core.Policy(
-        version=version(source),
+        version=version(source, _tables(file)),
         meters={name: _meter(name, meter) for name, meter in file.meters.items()},
         routes=tuple([_route(index, route) for index, route in enumerate(file.routes)]),
         prices=_prices(file.prices),
@@ -50,9 +51,19 @@ def policy(file: PolicyFile, source: Source) -> core.Policy:
     )
 
 
-def version(source: Source) -> str:
-    """The digest of what the file says, whatever its comments and layout."""
-    content = json.dumps(_content(source, source.value, ()), separators=(",", ":"), default=str)
+def _tables(file: PolicyFile) -> list[str]:
+    """The tables of prices that the file relies on, with their versions."""
+    lists = [*file.prices.values()]
+    for plan in file.plans.values():
+        lists += [*plan.prices.values(), *plan.overage.values()]
+    named = {price.table for listed in lists for price in listed if price.table}
+    return [price_tables.table(name).name for name in sorted(named)]
+
+
+def version(source: Source, tables: Sequence[str] = ()) -> str:
+    """The digest of what the file and its tables of prices say, whatever its comments and layout."""
+    said = [_content(source, source.value, ()), *tables] if tables else _content(source, source.value, ())
+    content = json.dumps(said, separators=(",", ":"), default=str)
     return "sha256:" + hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -67,7 +78,18 @@ def _content(source: Source, value: object, where: Where) -> object:
 
 
 def _meter(name: str, meter: Meter) -> core.Meter:
-    return core.Meter(name, meter.count, str(meter.path), meter.header or "", meter.of)
+    return core.Meter(
+        name=name,
+        count=meter.count,
+        path=str(meter.path),
+        header=meter.header or "",
+        pattern=str(meter.pattern),
+        of=meter.of,
+        otherwise=meter.otherwise,
+        dimensions=tuple([(dimension, str(path)) for dimension, path in meter.dimensions.items()]),
+        max_units=meter.max_units or meter.max_cost or 0,
+        ask_usage=meter.ask_usage,
+    )
 
 
 def _prices(prices: Mapping[str, list[plans.Price]]) -> core.Prices:
@@ -123,8 +145,9 @@ def _route(index: int, route: Route) -> core.Route:
         scope=route.scope or "",
         free=route.free,
         public=route.public,
-        hold_units=_hold_units(route),
+        hold_units=1 if route.hold is None or route.hold.units is None else route.hold.units,
         hold_nanos=(route.hold.amount or 0) if route.hold else 0,
+        hold_tokens=_tokens(route.hold) if route.hold else core.TOKENS,
         hold_for_us=route.hold_for,
         multiplier=route.multiplier,
         dimensions=tuple([(name, str(value)) for name, value in route.dimensions.items()]),
@@ -134,12 +157,9 @@ def _route(index: int, route: Route) -> core.Route:
         on_disconnect=route.on_disconnect,
         on_missing_usage=route.on_missing_usage,
         on_unknown_outcome=route.on_unknown_outcome,
+        on_dry=route.on_dry,
     )
 
 
-def _hold_units(route: Route) -> int:
-    """Output tokens are units of the meter like any other until the call tells more."""
-    if route.hold is None:
-        return 1
-    given = (route.hold.units, route.hold.output_tokens)
-    return next((units for units in given if units is not None), 1)
+def _tokens(hold: Hold) -> core.TokenHold:
+    return core.TokenHold(hold.output_tokens, hold.input_cap, hold.output_cap, hold.grow)

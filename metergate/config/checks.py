@@ -5,6 +5,7 @@ Each part is read by itself, so that a mistake in one of them does not hide thos
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +14,10 @@ from metergate.config.model import Meter, Route
 from metergate.config.model_plans import Cap, Caps, Plan, Price, Prices
 from metergate.config.problems import Where, hint
 from metergate.config.source import Source
+from metergate.core.kinds import KINDS
+from metergate.core.sheet import KIND
+
+LLM = "llm"
 
 T = TypeVar("T")
 
@@ -51,7 +56,7 @@ class Parts:
 
 def check(source: Source) -> None:
     parts = _parts(source.value)
-    for subject in (_names, _prices, _allowances, _volume, _routes, _order):
+    for subject in (_names, _prices, _kinds, _allowances, _volume, _routes, _tokens, _order):
         for finding in subject(parts):
             where, text, name, warning = finding
             at_key = isinstance(where[-1], str) and where[-2:-1] in _BY_METER
@@ -117,15 +122,57 @@ def _named_meters(parts: Parts) -> Iterator[tuple[Where, str]]:
 
 def _prices(parts: Parts) -> Findings:
     """A price after one without `when` is never reached."""
-    lists: list[tuple[Where, list[Price]]] = [(("prices", m), p) for m, p in parts.prices.items() if p]
-    for name, plan in parts.good_plans():
-        lists += [(("plans", name, "prices", meter), prices) for meter, prices in plan.prices.items()]
-        lists += [(("plans", name, "overage", meter), prices) for meter, prices in plan.overage.items()]
-    for where, prices in lists:
+    for where, meter, prices in _price_lists(parts):
+        counted = parts.meters.get(meter)
+        if counted is not None and counted.count == LLM:
+            continue  # there the nearest kind decides, and a table knows some models and not others
         general = next((index for index, price in enumerate(prices) if not price.when), len(prices))
         if general + 1 < len(prices):
             text = "the price before it has no `when`, so this one is never used"
             yield Finding((*where, general + 1), text, warning=True)
+
+
+def _price_lists(parts: Parts) -> Iterator[tuple[Where, str, list[Price]]]:
+    """Every list of prices, with its place and its meter."""
+    yield from ((("prices", meter), meter, prices) for meter, prices in parts.prices.items() if prices)
+    for name, plan in parts.good_plans():
+        for section in ("prices", "overage"):
+            for meter, prices in getattr(plan, section).items():
+                yield ("plans", name, section, meter), meter, prices
+
+
+def _kinds(parts: Parts) -> Findings:
+    """Kinds of tokens and tables of models are for the meters that know them, and are spelled right."""
+    for where, meter, listed in _price_lists(parts):
+        counted = parts.meters.get(meter)
+        for index, price in enumerate(listed if counted is not None else ()):
+            assert counted is not None
+            if counted.count != LLM and (price.table or price.longer):
+                yield Finding(
+                    (*where, index), "table and longer belong to meters with count: llm; remove them"
+                )
+            kind = price.when.get(KIND)
+            if (
+                counted.count == LLM
+                and kind is not None
+                and not any(fnmatchcase(each, kind) for each in KINDS)
+            ):
+                close = hint(kind, KINDS)
+                yield Finding((*where, index, "when", KIND), f"no kind of token is called {{}}{close}", kind)
+
+
+def _tokens(parts: Parts) -> Findings:
+    """What is said of tokens stands at a route that counts them."""
+    for index, route in parts.good_routes():
+        meter = parts.meters.get(route.meter or "")
+        if meter is None or meter.count == LLM:
+            continue
+        if route.hold and route.hold.units is None and route.hold.amount is None:
+            text = "only a meter with count: llm holds tokens; give units or an amount"
+            yield Finding(("routes", index, "hold"), text)
+        if route.on_missing_usage == "estimate":
+            text = "only a meter with count: llm can estimate; write hold, minimum or release"
+            yield Finding(("routes", index, "on_missing_usage"), text)
 
 
 def _allowances(parts: Parts) -> Findings:

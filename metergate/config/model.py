@@ -3,6 +3,7 @@
 # pydantic copies the defaults of its models, so a mutable one is shared by nobody.
 # ruff: noqa: RUF012
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -28,7 +29,8 @@ from metergate.config.fields import (
 from metergate.config.model_connections import Company, Invoices, ProviderChoice, Upstream, Web3
 from metergate.config.model_plans import Caps, Concurrencies, Limits, Pack, Plan, Prices
 from metergate.core import match
-from metergate.meters import COUNTS, json_path
+from metergate.core.policy import TOKENS
+from metergate.meters import COUNTS, json_path, regex
 
 
 def _json_path(text: str) -> str:
@@ -42,49 +44,100 @@ def _json_path(text: str) -> str:
 JsonPath = Annotated[Text, AfterValidator(_json_path)]
 
 
+def _pattern(text: str) -> str:
+    try:
+        regex.compiled(text)
+    except ValueError:
+        raise ValueError("write a regular expression with one group, around the number") from None
+    return text
+
+
+Pattern = Annotated[Text, AfterValidator(_pattern)]
+
+
 class Meter(Part):
     """How units are counted."""
 
     count: Word
     """calls: one per call. messages: those of a WebSocket. bytes and seconds: of the answer.
     json: a number in a JSON body, at `path`. header: a number in an answer's `header`.
-    app: what the application records. llm: tokens, in the proxy.
+    regex: the last match of `pattern` near the end of the answer. llm: tokens of AI APIs, by kind.
+    mcp: calls of MCP servers, by method and tool. cost: what the upstream says that the call cost.
+    app: what the application records.
     Another word: the counter of an installed package metergate_<word>."""
     path: JsonPath = ""
-    """For json: where the number stands, such as $.result.rows."""
+    """For json and cost: where the number stands, such as $.result.rows."""
     header: Header | None = None
-    """For header: the name of the answer's header that holds the number."""
+    """For header and cost: the name of the answer's header that holds the number."""
+    pattern: Pattern = ""
+    """For regex: a regular expression with one group, around the number."""
     of: Literal["response", "request", "both"] = "response"
-    """For bytes and json: which body is counted."""
+    """For bytes and json: which body is counted. A number of the request is known before the call."""
+    otherwise: Units | None = None
+    """For json of the request: the units where the request does not say; left out: it is refused."""
+    dimensions: dict[Name, JsonPath] = {}
+    """Dimensions for prices with `when`, and where they stand in the request's JSON: `{size: $.size}`."""
+    max_units: Positive | None = None
+    """For json, header, regex and llm: a count above it is not believed; left out: 10 million for llm."""
+    max_cost: PositiveMoney | None = None
+    """For cost: an amount above it is not believed."""
+    ask_usage: Flag = True
+    """For llm: ask a stream for its usage where its client does not, and keep it from that client."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Meter":
-        for option, wanted, given in (("path", "json", self.path), ("header", "header", self.header)):
-            if self.count == wanted and not given:
-                raise ValueError(f"count: {wanted} needs a {option}")
-            if self.count in COUNTS and self.count != wanted and given:
-                raise ValueError(f"{option} belongs to count: {wanted}; remove it")
+        given = [option for option in OPTIONS if option in self.model_fields_set]
+        for option in given:
+            if self.count in COUNTS and self.count not in OPTIONS[option]:
+                raise ValueError(f"{option} belongs to count: {' and '.join(OPTIONS[option])}; remove it")
+        for option in NEEDED.get(self.count, ()):
+            if option not in given:
+                raise ValueError(f"count: {self.count} needs a {option}")
+        if self.count == "cost" and len({"path", "header"} & set(given)) != 1:
+            raise ValueError("count: cost needs a path or a header, and not both")
         if self.count == "json" and self.of == "both":
             raise ValueError(
                 "a number stands in the request or in the response; write of: request or response"
             )
+        if self.otherwise is not None and self.of != "request":
+            raise ValueError("otherwise belongs to of: request; remove it")
         return self
 
 
+OPTIONS: Mapping[str, Sequence[str]] = {
+    "path": ("json", "cost"),
+    "header": ("header", "cost"),
+    "pattern": ("regex",),
+    "otherwise": ("json",),
+    "max_units": ("json", "header", "regex", "llm"),
+    "max_cost": ("cost",),
+    "ask_usage": ("llm",),
+}
+"""Which counts an option is for."""
+NEEDED: Mapping[str, Sequence[str]] = {"json": ("path",), "header": ("header",), "regex": ("pattern",)}
+
+
 class Hold(Part):
-    """What is set aside before a call whose units are known only after it: one of the three."""
+    """What is set aside before a call whose units are known only after it: units, an amount, or tokens."""
 
     units: Units | None = None
     """This many units at their price."""
-    output_tokens: Units | None = None
-    """This many output tokens where the request names no maximum."""
     amount: PositiveMoney | None = None
     """This much money, as a decimal string."""
+    output_tokens: Units = TOKENS.output
+    """For llm: this many output tokens where the request names no maximum; left out: 4096."""
+    input_cap: Units | None = None
+    """For llm: at most this many input tokens, however long the prompt is."""
+    output_cap: Units | None = None
+    """For llm: at most this many output tokens, whatever maximum the request names."""
+    grow: Flag = False
+    """For llm: hold more as soon as a stream has used up what is held."""
 
     @model_validator(mode="after")
     def _one(self) -> "Hold":
-        if len(self.model_fields_set) != 1:
-            raise ValueError("give one of units, output_tokens and amount")
+        tokens = {"output_tokens", "input_cap", "output_cap", "grow"} & self.model_fields_set
+        if sum((self.units is not None, self.amount is not None, bool(tokens))) != 1:
+            raise ValueError("give units, or amount, or some of output_tokens, input_cap, output_cap, grow")
         return self
 
 
@@ -129,8 +182,12 @@ class Route(Part):
     """What a call costs that was answered with 4xx: nothing, or what it used."""
     on_disconnect: Literal["used", "hold", "release"] = "used"
     """What a call costs whose client left: what it used so far, all that was held, or nothing."""
-    on_missing_usage: Literal["minimum", "hold", "release"] = "hold"
-    """What a call costs whose answer does not say what it used: what was held, the minimum, or nothing."""
+    on_missing_usage: Literal["minimum", "hold", "release", "estimate"] = "hold"
+    """What a call costs whose answer does not say what it used: what was held, the minimum, nothing, or for
+    llm an estimate from the text that was seen."""
+    on_dry: Literal["finish", "stop"] = "finish"
+    """What becomes of a stream that outgrows its hold when the credits are used up: it is finished, and what
+    is missing is owed; or it is stopped with an error that SDKs know. For hold: {grow: true}."""
     on_unknown_outcome: Literal["minimum", "hold", "release"] = "minimum"
     """What a call costs whose end nobody saw, because a process died."""
 
@@ -145,6 +202,8 @@ class Route(Part):
             raise ValueError("a public route knows no caller: remove feature and scope, or use free: true")
         if self.hold and self.meter is None:
             raise ValueError("only a route with a meter can hold something; remove hold")
+        if self.on_dry == "stop" and not (self.hold and self.hold.grow):
+            raise ValueError("on_dry: stop needs a hold that grows; add hold: {grow: true}")
         return self
 
 

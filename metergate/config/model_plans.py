@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from metergate.config import price_tables
 from metergate.config.fields import (
     Duration,
     Flag,
@@ -25,6 +26,7 @@ from metergate.config.fields import (
     spelled_out,
 )
 from metergate.core import price as pricing
+from metergate.core.sheet import MODEL
 
 
 class Tier(Part):
@@ -52,8 +54,17 @@ class Package(Part):
     """What a package costs, as a decimal string."""
 
 
+class Longer(Part):
+    """The price in calls whose prompt is longer than so many tokens."""
+
+    above: Positive
+    """Tokens of the prompt; the price holds for calls with more than that."""
+    price: PriceText
+    """The price of `per` units in such a call, as a decimal string."""
+
+
 class Price(Part):
-    """One price of a meter: exactly one of `price`, `flat`, `package` and `tiers`."""
+    """One price of a meter: exactly one of `price`, `flat`, `package`, `tiers` and `table`."""
 
     when: dict[str, Text] = {}
     """The dimensions this price is for, as patterns with `*`: `{model: "gpt-4o*", kind: input}`."""
@@ -61,6 +72,11 @@ class Price(Part):
     """The price of `per` units, as a decimal string."""
     per: Positive = 1
     """How many units `price` is for, such as 1_000_000."""
+    longer: list[Longer] = []
+    """Other prices of `per` units in calls with longer prompts, for `count: llm`; shorter ones first."""
+    table: Name | None = None
+    """For `count: llm`: what the maker of the models asks for, by the dated table of genai-prices: openai,
+    anthropic, google and many others. With `multiplier` as your margin."""
     flat: Money | None = None
     """The price of a call, however many units it counts."""
     package: Package | None = None
@@ -82,17 +98,27 @@ class Price(Part):
 
     def rule(self) -> pricing.PriceRule:
         """The price as the core counts with it."""
-        when = tuple((name, str(pattern)) for name, pattern in self.when.items())
+        # Names of models are the same in capitals.
+        when = tuple(
+            (name, str(pattern).lower() if name == MODEL else str(pattern))
+            for name, pattern in self.when.items()
+        )
         return pricing.PriceRule(when, self._kind(), self.multiplier, self.minimum)
 
     def _kind(self) -> pricing.Price:
-        forms = [self.price, self.flat, self.package, self.tiers]
+        forms = [self.price, self.flat, self.package, self.tiers, self.table]
         if sum(form is not None for form in forms) != 1:
-            raise ValueError("give exactly one of price, flat, package and tiers")
-        if self.price is None and "per" in self.model_fields_set:
-            raise ValueError("per belongs to price; remove it")
+            raise ValueError("give exactly one of price, flat, package, tiers and table")
+        for option in ("per", "longer"):
+            if self.price is None and option in self.model_fields_set:
+                raise ValueError(f"{option} belongs to price; remove it")
         if self.tiers is None and self.mode:
             raise ValueError("mode belongs to tiers; remove it")
+        if self.table is not None:
+            return pricing.Listed(price_tables.table(self.table))
+        if self.price is not None and self.longer:
+            steps = [(one.above, pricing.Rate.parse(one.price, self.per)) for one in self.longer]
+            return pricing.ByPrompt(pricing.Rate.parse(self.price, self.per), tuple(steps))
         if self.price is not None:
             return pricing.PerUnit(pricing.Rate.parse(self.price, self.per))
         if self.flat is not None:

@@ -8,8 +8,6 @@ from metergate.config.source import Source
 from metergate.errors import ConfigurationError
 from metergate.meters import COUNTS
 
-LATER = "llm"
-
 
 def check(source: Source) -> None:
     """A counter that nobody has is an error; a missing store or provider is one only when the gate starts."""
@@ -24,7 +22,7 @@ def check(source: Source) -> None:
     enabled = value.get("enabled")
     if isinstance(enabled, list):
         for where, name in (*_counters(value), *_providers(value), *_store(source, value)):
-            if name not in (*enabled, *COUNTS, LATER):
+            if name not in (*enabled, *COUNTS):
                 source.complain(where, "add {} to enabled: only what it lists may be imported", name=name)
 
 
@@ -61,10 +59,7 @@ def _store(source: Source, value: Mapping[str, object]) -> Iterator[tuple[Where,
 
 
 def _check_counter(source: Source, where: Where, name: str) -> None:
-    if name == LATER:
-        text = "llm belongs to the proxy, which comes later; until then calls of this meter are refused"
-        source.complain(where, text, warning=True)
-    elif name not in COUNTS and not plugins.installed(name):
-        close = hint(name, (*sorted(COUNTS), LATER))
+    if name not in COUNTS and not plugins.installed(name):
+        close = hint(name, sorted(COUNTS))
         text = f"no counter is called {{}}, and no installed package brings it{close}"
         source.complain(where, text, name=name)

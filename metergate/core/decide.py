@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from metergate.core import draws, keys, limits
+from metergate.core.asked import NOTHING, Asked
 from metergate.core.budget import (
     BALANCE,
     COST,
@@ -18,8 +19,10 @@ from metergate.core.budget import (
 from metergate.core.draws import Case
 from metergate.core.facts import Caller, KeyFacts
 from metergate.core.hold import Terms
+from metergate.core.kinds import Counts
 from metergate.core.policy import Plan, Policy, Route
 from metergate.core.refusal import Refusal
+from metergate.core.sheet import MODEL
 from metergate.core.tariff import Tariff, larger_plan, tariff
 
 
@@ -82,8 +85,9 @@ def offer(
     cost: int | None = None,
     extra: bool = False,
     strict: bool = True,
+    asked: Asked = NOTHING,
 ) -> Offer | Refusal:
-    """What to set aside for a call of the caller on the route.
+    """What to set aside for a call of the caller on the route, and for what it asks.
 
     `used` is what is known of the quantities of the period; the store checks it. `extra` is a charge inside a
     call that was admitted already. Without `strict`, usage that has happened is counted whatever is left.
@@ -92,19 +96,23 @@ def offer(
     refused = entitled(policy, caller, route) if gated else None
     if refused:
         return refused
-    wanted = route.hold_units if units is None else units
-    case = Case(policy, policy.plan(caller.account.plan), caller, route, now_us)
+    wanted = asked.units if units is None else units
+    if wanted is None:
+        wanted = route.hold_units
+    case = Case(policy, policy.plan(caller.account.plan), caller, route, now_us, asked)
     plan, found = _admitted(case, wanted, used)
     if found is None:
         if cost is None:
-            return Refusal("no_price", scope="plan", meter=route.meter)
+            return _no_price(case)
         found = Tariff(None, None, False)
     if not strict:
         found = found._replace(blocks=False)
     counted = draws.tally(case, found, wanted, used)
     # Where nothing is sold beyond the allowance, what the store lets through lies inside of it.
     before = used.get(counted.name, 0) if counted and not found.blocks else 0
-    nanos = cost if cost is not None else route.hold_nanos or found.cost(wanted, before)
+    if cost is None and found.unpriced(wanted, before, asked.counts):
+        return _no_price(case)
+    nanos = cost if cost is not None else route.hold_nanos or found.cost(wanted, before, asked.counts)
     if cost is None and strict and not case.fixed and not found.costs_nothing(wanted, before):
         nanos = max(1, nanos)  # what rounds to nothing at the hold may come to cost something
     front = draws.gates(case) if gated else []
@@ -119,8 +127,8 @@ def offer(
 
 def _admitted(case: Case, units: int, used: Mapping[str, int]) -> tuple[Plan, Tariff | None]:
     """The plan whose tariff applies: the account's, or the larger one that its usage reaches."""
-    policy, plan, _, route, _ = case
-    found = tariff(policy, plan, route.meter, route.dimensions, route.multiplier)
+    policy, plan, _, route, now_us, _ = case
+    found = tariff(policy, plan, route.meter, case.dimensions, route.multiplier, now_us)
     if found is None or found.included is None or plan.on_exceed != "upgrade":
         return plan, found
     name = draws.tally_name(case, draws.tally_window(case, found))
@@ -128,7 +136,13 @@ def _admitted(case: Case, units: int, used: Mapping[str, int]) -> tuple[Plan, Ta
     larger = larger_plan(policy, plan, route.meter, reached) if reached > found.included.units else None
     if larger is None:
         return plan, found
-    return larger, tariff(policy, larger, route.meter, route.dimensions, route.multiplier)
+    return larger, tariff(policy, larger, route.meter, case.dimensions, route.multiplier, now_us)
+
+
+def _no_price(case: Case) -> Refusal:
+    model = dict(case.dimensions).get(MODEL)
+    detail = f"No price is known for the model {model}; choose another model." if model else ""
+    return Refusal("no_price", detail, scope="plan", meter=case.route.meter)
 
 
 def _valid_until(taken: Sequence[Draw], key: KeyFacts | None) -> int:
@@ -139,7 +153,7 @@ def _valid_until(taken: Sequence[Draw], key: KeyFacts | None) -> int:
 
 
 def _terms(case: Case, plan: Plan, taken: tuple[Draw, ...], units: int, nanos: int, minimum: int) -> Terms:
-    policy, own, caller, route, _ = case
+    policy, own, caller, route, _, _ = case
     known = {
         "hold": (units, nanos),
         "release": (0, 0),
@@ -199,7 +213,7 @@ def _reason(draw: Draw) -> str:
     return "cap_reached" if draw.follows == COST else "quota_exceeded"
 
 
-def settled(offered: Offer, units: int, before: int) -> tuple[int, tuple[int, ...]]:
+def settled(offered: Offer, units: int, before: int, counts: Counts = ()) -> tuple[int, tuple[int, ...]]:
     """What a call came to: its cost, and the actual amount of every draw."""
-    cost = offered.tariff.cost(units, before)
+    cost = offered.tariff.cost(units, before, counts)
     return cost, actual_amounts(offered.terms.draws, units, cost)

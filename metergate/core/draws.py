@@ -7,6 +7,7 @@ draw that does not fit has found the reason that the caller is told.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from metergate.core.asked import NOTHING, Asked, Dimensions
 from metergate.core.budget import BALANCE, COST, QUOTA, RATE, SLOTS, UNBOUNDED, UNITS, Draw
 from metergate.core.facts import Caller
 from metergate.core.periods import Every, Window, window
@@ -31,7 +32,7 @@ INTERVALS_US: Mapping[Every, int] = {
 def fixed(policy: Policy, route: Route) -> bool:
     """Whether the units of a call on the route are known before it."""
     meter = policy.meters.get(route.meter)
-    return meter is None or meter.count in FIXED_COUNTS
+    return meter is None or meter.count in FIXED_COUNTS or meter.known_before
 
 
 class Case(NamedTuple):
@@ -42,6 +43,11 @@ class Case(NamedTuple):
     caller: Caller
     route: Route
     now_us: int
+    asked: Asked = NOTHING
+
+    @property
+    def dimensions(self) -> Dimensions:
+        return (*self.route.dimensions, *self.asked.dimensions)
 
     @property
     def fixed(self) -> bool:
@@ -96,7 +102,7 @@ def caps(case: Case, units: int, nanos: int) -> list[Draw]:
 
 def money(case: Case, tariff: Tariff, nanos: int) -> list[Draw]:
     """The draw on the balance. A call that costs nothing draws only if it may come to cost something."""
-    if nanos == 0 and (case.fixed or tariff.rule is None):
+    if nanos == 0 and (case.fixed or not tariff.sells):
         return []
     low = -case.plan.credit_limit if nanos else -UNBOUNDED
     return [Draw(BALANCE, f"credits:{case.caller.account.id}", nanos, low, 0, 0, COST)]

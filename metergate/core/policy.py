@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from metergate.core.periods import Every
 from metergate.core.price import PriceRule
@@ -10,8 +10,10 @@ from metergate.core.price import PriceRule
 Scope = Literal["account", "key", "plan"]
 OnExceed = Literal["block", "overage", "upgrade"]
 OnUnknown = Literal["minimum", "hold", "release"]
+OnMissing = Literal["minimum", "hold", "release", "estimate"]
 OnFailure = Literal["release", "charge"]
 OnDisconnect = Literal["used", "hold", "release"]
+OnDry = Literal["finish", "stop"]
 Prices = Mapping[str, tuple[PriceRule, ...]]
 
 MINUTE_US = 60_000_000
@@ -25,7 +27,31 @@ class Meter:
     count: str
     path: str = ""
     header: str = ""
+    pattern: str = ""
     of: Literal["response", "request", "both"] = "response"
+    otherwise: int | None = None
+    """The units of a request that does not say how many."""
+    dimensions: tuple[tuple[str, str], ...] = ()
+    """Name -> where its value stands in the request's body."""
+    max_units: int = 0
+    """A count above it is not believed; 0 is the counter's own bound."""
+    ask_usage: bool = True
+    """Whether a stream is asked for its usage where its client did not."""
+
+    @property
+    def of_kinds(self) -> bool:
+        """Whether its units are of several kinds, each with a price of its own."""
+        return self.count == "llm"
+
+    @property
+    def known_before(self) -> bool:
+        """Whether the request itself says how many units it is."""
+        return self.count == "mcp" or (self.count == "json" and self.of == "request")
+
+    @property
+    def reads_request(self) -> bool:
+        """Whether the body of a request is read before it is decided about."""
+        return self.known_before or self.of_kinds or bool(self.dimensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +147,20 @@ class Pack:
     price: int
 
 
+class TokenHold(NamedTuple):
+    """How many tokens are held for an AI call."""
+
+    output: int = 4096
+    """Where the request names no maximum."""
+    input_cap: int | None = None
+    output_cap: int | None = None
+    grow: bool = False
+    """Whether more is held as soon as a stream has used up what is."""
+
+
+TOKENS = TokenHold()
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One rule of a policy: which requests, and what they cost."""
@@ -136,6 +176,7 @@ class Route:
     public: bool = False
     hold_units: int = 1
     hold_nanos: int = 0
+    hold_tokens: TokenHold = TOKENS
     hold_for_us: int = 10 * MINUTE_US
     multiplier: tuple[int, int] = (1, 1)
     dimensions: tuple[tuple[str, str], ...] = ()
@@ -145,7 +186,9 @@ class Route:
     on_upstream_error: OnFailure = "release"
     on_client_error: OnFailure = "charge"
     on_disconnect: OnDisconnect = "used"
-    on_missing_usage: OnUnknown = "hold"
+    on_missing_usage: OnMissing = "hold"
+    on_dry: OnDry = "finish"
+    """What becomes of a stream that outgrows its hold when nothing more can be held."""
     on_unknown_outcome: OnUnknown = "minimum"
 
 

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import gcd
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from metergate.core.money import COST_MAX, NANOS, MoneyError, plain, round_half_up, shown, whole_match
 from metergate.core.money import units as whole_units
+
+if TYPE_CHECKING:
+    from metergate.core.table import Table
 
 Ratio = tuple[int, int]
 ONE: Final[Ratio] = (1, 1)
@@ -110,7 +113,7 @@ class Graduated:
             inside = top - max(before, bottom)
             if inside > 0:
                 flat = tier.flat_nanos if before <= bottom else 0
-                total = _plus(total, _tier_cost(tier, inside, flat))
+                total = plus(total, _tier_cost(tier, inside, flat))
             bottom = top
         return total
 
@@ -131,7 +134,42 @@ class Volume:
         return _tier_cost(tier, units, tier.flat_nanos if before <= bottom else 0)
 
 
-Price = Flat | PerUnit | Package | Graduated | Volume
+@dataclass(frozen=True, slots=True)
+class ByPrompt:
+    """Every unit at one rate: that of the last step which the call's prompt is longer than."""
+
+    rate: Rate
+    longer: tuple[tuple[int, Rate], ...]
+    """Tokens of the prompt -> the rate beyond them."""
+
+    def __post_init__(self) -> None:
+        lengths = [above for above, _ in self.longer]
+        if lengths != sorted(set(lengths)) or lengths[:1] < [1]:
+            raise MoneyError("Give each longer prompt a length above the one before it.")
+
+    def at(self, prompt: int) -> PerUnit:
+        """The price in a call whose prompt has so many tokens."""
+        rate = self.rate
+        for above, beyond in self.longer:
+            if prompt > above:
+                rate = beyond
+        return PerUnit(rate)
+
+    def exact(self, units: int, before: int) -> Ratio:
+        return PerUnit(self.rate).exact(units, before)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a table of models lists; the price itself is known once the model is."""
+
+    table: "Table"
+
+    def exact(self, units: int, before: int) -> Ratio:
+        raise MoneyError("Name the model; a table of prices has one for each.")
+
+
+Price = Flat | PerUnit | Package | Graduated | Volume | ByPrompt | Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +205,11 @@ def find(rules: Sequence[PriceRule], dimensions: Mapping[str, str]) -> PriceRule
 
 def cost(rule: PriceRule, units: int, before: int = 0, multiplier: Ratio = ONE) -> int:
     """What `units` more cost, in nanos, when the period has counted `before`."""
-    return _rounded(_exact(rule, units, before, multiplier))
+    numerator, denominator = scaled(rule, units, before, multiplier)
+    # A minimum is whole nanos, so raising to it before rounding gives what raising after would.
+    if units > 0 and numerator < rule.minimum_nanos * denominator:
+        return rule.minimum_nanos
+    return rounded((numerator, denominator))
 
 
 def draw_bounds(rule: PriceRule, before: int, units: int) -> tuple[int, int | None]:
@@ -196,7 +238,8 @@ def multiply(text: str) -> Ratio:
     return _reduced(*_decimal(text, "a multiplier"))
 
 
-def _exact(rule: PriceRule, units: int, before: int, multiplier: Ratio) -> Ratio:
+def scaled(rule: PriceRule, units: int, before: int = 0, multiplier: Ratio = ONE) -> Ratio:
+    """The exact cost with its multipliers, before its minimum and before it is rounded."""
     if units < 0 or before < 0:
         raise MoneyError("Price a quantity of zero or more units.")
     numerator, denominator = rule.price.exact(units, before)
@@ -204,13 +247,11 @@ def _exact(rule: PriceRule, units: int, before: int, multiplier: Ratio) -> Ratio
         numerator, denominator = numerator * rule.multiplier[0], denominator * rule.multiplier[1]
     if multiplier is not ONE:
         numerator, denominator = numerator * multiplier[0], denominator * multiplier[1]
-    # A minimum is whole nanos, so raising to it before rounding gives what raising after would.
-    if units > 0 and numerator < rule.minimum_nanos * denominator:
-        return rule.minimum_nanos, 1
     return numerator, denominator
 
 
-def _rounded(total: Ratio) -> int:
+def rounded(total: Ratio) -> int:
+    """An exact cost in nanos, half up; MoneyError when it is more than a call may cost."""
     nanos = round_half_up(*total)
     if nanos > COST_MAX:
         raise MoneyError(f"Count fewer units at once: their cost is above {plain(COST_MAX)}.")
@@ -231,7 +272,8 @@ def _tier_cost(tier: Tier, units: int, flat_nanos: int) -> Ratio:
     return units * rate.numerator + flat_nanos * rate.denominator, rate.denominator
 
 
-def _plus(a: Ratio, b: Ratio) -> Ratio:
+def plus(a: Ratio, b: Ratio) -> Ratio:
+    """The sum of two exact costs."""
     if a[1] == b[1]:
         return a[0] + b[0], a[1]
     return a[0] * b[1] + b[0] * a[1], a[1] * b[1]

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from metergate.core import decide
+from metergate.core.asked import Dimensions
 from metergate.core.budget import actual_amounts
 from metergate.core.hold import Outcome
 from metergate.core.idempotency import Twin
+from metergate.core.kinds import Counts
 from metergate.core.money import MoneyError
 from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
@@ -19,8 +21,6 @@ from metergate.wire import encode_outcome
 
 if TYPE_CHECKING:
     from metergate.gate.gate import RequestGate
-
-Dimensions = tuple[tuple[str, str], ...]
 
 
 class Visit:
@@ -135,8 +135,9 @@ class Call(msgspec.Struct, eq=False, gc=False):
         *,
         measured: str = "measured",
         dimensions: Dimensions = (),
+        counts: Counts = (),
     ) -> None:
-        """End the call with what it used; None is what was expected."""
+        """End the call with what it used; None is what was expected. `counts` are the units by kind."""
         if self.ended:
             return
         if self.shadow is not None:
@@ -147,24 +148,25 @@ class Call(msgspec.Struct, eq=False, gc=False):
         if units is None and prepared.expected and measured == "measured" and not dimensions:
             self._tell(prepared.as_held, prepared.expected)
         else:
-            self._settle_as(units, measured, dimensions)
+            self._settle_as(units, measured, dimensions, counts)
         for charge in self.charges:
             charge.settle()
 
-    def _settle_as(self, units: int | None, measured: str, dimensions: Dimensions) -> None:
+    def _settle_as(self, units: int | None, measured: str, dimensions: Dimensions, counts: Counts) -> None:
         prepared = self.prepared
         offer = prepared.offer
         counted = offer.units if units is None else units
-        if prepared.exact and counted == offer.units:
+        if units is None or (prepared.exact and counted == offer.units):
             cost, amounts = offer.cost, prepared.amounts
+            counts = counts or prepared.counts
         else:
             try:
-                cost, amounts = decide.settled(offer, counted, self._before())
+                cost, amounts = decide.settled(offer, counted, self._before(), counts)
             except MoneyError:  # a count beyond all money is nonsense, as good as none
                 self.ended = False
                 self.end_unmeasured(self.route.on_missing_usage, "missing")
                 return
-        self._post(counted, cost, amounts, measured, dimensions)
+        self._post(counted, cost, amounts, measured, dimensions or prepared.described(counts))
 
     def settle_cost(self, units: int, cost: int, measured: str) -> None:
         """End the call with a cost that is known already."""
@@ -187,14 +189,14 @@ class Call(msgspec.Struct, eq=False, gc=False):
             charge.release()
 
     def end_unmeasured(self, policy: str, measured: str) -> None:
-        """End the call by a policy that says what unmeasured usage costs."""
+        """End the call by a policy that says what unmeasured usage costs; the dearest is what was held."""
         terms = self.prepared.offer.terms
         if policy == "release":
             self.release()
-        elif policy == "hold":
-            self.settle(measured=measured)
-        else:
+        elif policy == "minimum":
             self.settle_cost(terms.unknown_units, terms.unknown_cost, measured)
+        else:
+            self.settle(measured="held")
 
     def _before(self) -> int:
         """What the period had counted before this call."""
@@ -215,7 +217,7 @@ class Call(msgspec.Struct, eq=False, gc=False):
     ) -> None:
         prepared = self.prepared
         shown = measured if self.shadow is None else "shadow"
-        kinds = dimensions or prepared.route.dimensions
+        kinds = dimensions or prepared.dimensions
         outcome = encode_outcome(Outcome(units, kinds, cost, shown, amounts, prepared.raw))
         self._tell(prepared.as_held if amounts is prepared.amounts else amounts, outcome)
 
@@ -224,3 +226,19 @@ class Call(msgspec.Struct, eq=False, gc=False):
         gate.endings.settle(self, amounts, outcome)
         if self.prepared.races:
             gate.stretches.left(self.prepared)
+
+
+class Reserve(Call, gc=False):
+    """A hold that only makes sure that a running call can be paid; what that costs is its own to settle."""
+
+    def settle(
+        self,
+        units: int | None = None,
+        *,
+        measured: str = "measured",
+        dimensions: Dimensions = (),
+        counts: Counts = (),
+    ) -> None:
+        """The call has ended: what it cost is told to the store before this is given back."""
+        self.gate.endings.send()
+        self.release()

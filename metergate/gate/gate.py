@@ -12,6 +12,7 @@ from threading import get_ident
 from typing import NamedTuple
 
 from metergate.core import decide
+from metergate.core.asked import NOTHING, Asked
 from metergate.core.draws import fixed
 from metergate.core.facts import Caller
 from metergate.core.idempotency import Twin
@@ -20,7 +21,7 @@ from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
 from metergate.gate.arrivals import Arrivals
-from metergate.gate.call import Call, Visit
+from metergate.gate.call import Call, Reserve, Visit
 from metergate.gate.endings import Endings
 from metergate.gate.members import RETRY_US, UNAVAILABLE, Member, Members
 from metergate.gate.prepared import Prepared
@@ -68,6 +69,9 @@ class Wish(NamedTuple):
     cost: int | None
     strict: bool
     request_id: str
+    asked: Asked = NOTHING
+    reserve: bool = False
+    """Whether it only makes sure that a running call can be paid."""
 
 
 class RequestGate:
@@ -106,10 +110,17 @@ class RequestGate:
     # -- calls ---------------------------------------------------------------------------------------------
 
     def admit(
-        self, member: Member, route: Route, path: str, request_id: str, twin: Twin | None = None
+        self,
+        member: Member,
+        route: Route,
+        path: str,
+        request_id: str,
+        twin: Twin | None = None,
+        asked: Asked = NOTHING,
     ) -> Admitted | Awaitable[Admitted]:
         """Hold what a call may cost, or say why not."""
-        return self._try(self._plain(member, route, path, request_id, twin), 1)
+        wish = self._plain(member, route, path, request_id, twin)
+        return self._try(wish if asked is NOTHING else wish._replace(asked=asked), 1)
 
     def entered(self, call: Call) -> None:
         """Tell of a plain call that was granted, where somebody wants to know."""
@@ -139,6 +150,12 @@ class RequestGate:
         route = self.routes.metered(parent.route, meter)
         wish = Wish(parent.member, route, parent.path, None, parent, units, None, True, parent.request_id)
         return self._try(wish, 1)  # type: ignore[return-value]  # without a twin nothing is replayed
+
+    def reserve(self, parent: Call, asked: Asked) -> Call | Refusal | Awaitable[Call | Refusal]:
+        """Hold more of its own meter for a running call, to be given back when that ends."""
+        route = self.routes.metered(parent.route, parent.route.meter)
+        fields = (parent.member, route, parent.path, None, parent, asked.units, None, True, parent.request_id)
+        return self._try(Wish(*fields, asked, True), 1)  # type: ignore[return-value]  # as above
 
     def record(
         self,
@@ -184,7 +201,8 @@ class RequestGate:
 
     def _prepare(self, wish: Wish, now_us: int) -> Prepared | Refusal:
         member, route = wish.member, wish.route
-        plain = wish.units is None and wish.strict
+        expected = wish.units is None and wish.strict
+        plain = expected and wish.asked is NOTHING
         if plain:
             known = member.prepared.get(route.index)
             if known is not None and known.valid_until_us > now_us:
@@ -205,14 +223,15 @@ class RequestGate:
                 cost=wish.cost,
                 extra=wish.parent is not None,
                 strict=wish.strict,
+                asked=wish.asked,
             )
         except MoneyError:
             return Refusal("quantity_too_large", meter=route.meter)
         if isinstance(offered, Refusal):
             return offered
         measured = not fixed(self.policy, route)
-        exact = (wish.units is not None or not measured) and not (plain and route.hold_nanos)
-        prepared = Prepared(offered, route, exact=exact, measured=measured)
+        exact = (wish.units is not None or not measured) and not (expected and route.hold_nanos)
+        prepared = Prepared(offered, route, exact=exact, measured=measured, asked=wish.asked)
         if plain:
             member.prepared[route.index] = prepared
         return prepared
@@ -268,7 +287,8 @@ class RequestGate:
             wish.member.used[draw.name] = held.values[offer.tally]
         if self.watch.watchers:
             self.watch.admitted(wish.member, wish.route, wish.path, wish.request_id, offer.cost)
-        call = Call(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
+        make = Reserve if wish.reserve else Call
+        call = make(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
         self.stretches.entered(prepared)
         self.live[op] = call
         if wish.parent is not None:

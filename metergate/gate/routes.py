@@ -53,13 +53,18 @@ class Routes:
                 self._remember(method, raw_path, found.route, found)
         return found
 
+    def reads(self, route: Route) -> bool:
+        """Whether the body of a request is read before it is decided about."""
+        meter = self._policy.meters.get(route.meter)
+        return meter is not None and meter.reads_request
+
     def _remember(self, method: str, raw_path: bytes, route: Route, found: Found) -> None:
         """Only what leads to a rule: what is refused can be sent by anybody, in any number."""
         if len(self._found) >= REMEMBERED:
             self._found.clear()
             self.metered_calls.clear()
         self._found[method, raw_path] = found
-        if route.meter and not (route.free or route.public):
+        if route.meter and not (route.free or route.public or self.reads(route)):
             self.metered_calls[method, raw_path] = MeteredCall(route, found.path)
 
     def _look(self, method: str, raw_path: bytes) -> Found:

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from metergate.core.kinds import Counts
+from metergate.core.money import UNITS_MAX, MoneyError, units
+
 Clock = Callable[[], int]
 """Microseconds since the epoch, UTC."""
 
@@ -17,6 +20,12 @@ class Counter:
 
     wants_request = False
     """Whether it wants to see the body of the request."""
+    counts: Counts = ()
+    """The units by kind, where they are of several; known with the units."""
+    failed = False
+    """Whether the answer says that the call failed, whatever its status; known at the end."""
+    measured_when_cut = "cut"
+    """How the units of an answer that was cut off are called, where they are known all the same."""
 
     def request(self, chunk: bytes) -> None:
         """A part of the request's body, or a message that the client sent."""
@@ -33,3 +42,16 @@ class Counter:
     def finish(self) -> int | None:
         """The units that were used."""
         raise NotImplementedError(f"Give {type(self).__name__} a finish().")
+
+    def estimate(self) -> int | None:
+        """About what was used, where `finish` does not know; None where nothing can be said."""
+        return None
+
+
+def believed(value: object, most: int = UNITS_MAX) -> int | None:
+    """A number from outside as units; None when it is none, or more than can be."""
+    try:
+        found = units(value)
+    except MoneyError:
+        return None
+    return found if found <= most else None

@@ -2,78 +2,54 @@
 
 import json
 import re
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
 
-from metergate.core.money import MoneyError, units
-from metergate.meters.counter import Counter, Headers
-
-BODY_MAX = 8 * 1024 * 1024
-"""The bytes of a body that are kept and looked into, also once it is decoded."""
-
-GZIP, ZLIB, RAW_DEFLATE = 31, 15, -15
-"""How zlib is told what it reads; what HTTP calls deflate is either of the last two."""
-WINDOWS: Mapping[bytes, tuple[int, ...]] = {
-    b"gzip": (GZIP,),
-    b"x-gzip": (GZIP,),
-    b"deflate": (ZLIB, RAW_DEFLATE),
-}
+from metergate.core.money import UNITS_MAX
+from metergate.meters.counter import Counter, Headers, believed
+from metergate.meters.watched import Watched
 
 Path = tuple[str | int, ...]
 
 _STEP = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^']+)'\]|\["([^"]+)"\]|\[([0-9]{1,6})\]""")
 _PLAIN = re.compile(r"[A-Za-z0-9_ .:$-]+")
 _ESCAPED_ASCII = b"\\u00"
-_AMBIGUOUS = object()
+AMBIGUOUS = object()
+"""The value of a name that stands twice in one object: readers disagree on which counts, so neither does."""
 
 
 class JsonPath(Counter):
-    """The number at a path such as `$.usage.total`, in the response or in the request.
+    """The number at a path such as `$.usage.total` in the answer; in a stream, in the last event that has it.
 
     Bodies beyond `BODY_MAX` are not looked into, nor those in encodings other than gzip and deflate.
     """
 
-    def __init__(self, path: str, of: str = "response") -> None:
-        self.wants_request = of == "request"
+    def __init__(self, path: str, most: int = UNITS_MAX) -> None:
         self._path = compiled(path)
-        self._kept: list[bytes] = []
-        self._room = BODY_MAX
-        self._windows: tuple[int, ...] = ()
-        self._readable = True
-
-    def request(self, chunk: bytes) -> None:
-        if self.wants_request:
-            self._keep(chunk)
+        self._most = most
+        self._watched = Watched(marker(self._path))
 
     def start(self, status: int, headers: Headers) -> None:
-        if not self.wants_request:
-            encodings = _encodings(headers)
-            self._readable = len(encodings) <= 1 and all(each in WINDOWS for each in encodings)
-            self._windows = WINDOWS[encodings[0]] if self._readable and encodings else ()
+        self._watched.start(headers)
 
     def feed(self, chunk: bytes) -> None:
-        if not self.wants_request:
-            self._keep(chunk)
+        self._watched.feed(chunk)
 
     def finish(self) -> int | None:
-        body = b"".join(self._kept)
-        if not self._readable or self._room < 0 or not body:
-            return None
+        self._watched.finish()
+        text = self._watched.last_data() if self._watched.streams else self._watched.body()
         try:
-            found = look_up(_decoded(_unpacked(body, self._windows), self._path), self._path)
-            return units(found)
-        except (MoneyError, LookupError, ValueError, RecursionError, zlib.error):
+            return believed(look_up(decoded(text, self._path), self._path), self._most)
+        except (LookupError, ValueError, RecursionError):
             return None
 
-    def _keep(self, chunk: bytes) -> None:
-        self._room -= len(chunk)
-        if self._room < 0:
-            self._kept.clear()
-        elif self._readable:
-            self._kept.append(chunk)
+
+def marker(path: Path) -> bytes:
+    """What stands in every text that has something at the path; escapes may hide all but its first quote."""
+    names = [step for step in path if isinstance(step, str)]
+    return b'"%s"' % names[-1].encode() if names and _PLAIN.fullmatch(names[-1]) else b'"'
 
 
 @lru_cache(maxsize=256)
@@ -102,38 +78,10 @@ def look_up(value: object, path: Path) -> object:
     return value
 
 
-def _encodings(headers: Headers) -> list[bytes]:
-    named = b",".join(value for name, value in headers if name.lower() == b"content-encoding")
-    found = [each.strip().lower() for each in named.split(b",")]
-    return [each for each in found if each not in (b"", b"identity")]
-
-
-def _unpacked(body: bytes, windows: tuple[int, ...]) -> bytes:
-    """The body as it was before it was encoded; ValueError when that is too much, or no end is there."""
-    if not windows:
-        return body
-    *others, last = windows
-    for window in others:
-        try:
-            return _inflated(body, window)
-        except zlib.error:
-            continue
-    return _inflated(body, last)
-
-
-def _inflated(body: bytes, window: int) -> bytes:
-    unpacker = zlib.decompressobj(window)
-    found = unpacker.decompress(body, BODY_MAX + 1)
-    if len(found) > BODY_MAX or not unpacker.eof or unpacker.unused_data:
-        raise ValueError("The body is too long, or cut off, or followed by something else.")
-    return found
-
-
-def _decoded(body: bytes, path: Path) -> object:
+def decoded(body: bytes, path: Path) -> object:
     if not _may_repeat(body, path):
         return msgspec.json.decode(body)
-    # Readers disagree on which of two equal names counts, so neither does.
-    return json.loads(body, object_pairs_hook=_distinct, parse_int=str)
+    return json.loads(body, object_pairs_hook=distinct, parse_int=str)
 
 
 def _may_repeat(body: bytes, path: Path) -> bool:
@@ -144,12 +92,12 @@ def _may_repeat(body: bytes, path: Path) -> bool:
     return any(body.count(b'"%s"' % name.encode()) > 1 for name in names)
 
 
-def _distinct(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+def distinct(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                found[name] = _AMBIGUOUS
+                found[name] = AMBIGUOUS
             seen.add(name)
     return found

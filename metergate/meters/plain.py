@@ -1,7 +1,7 @@
 """Counters that look at the size, the length or the head of a call, and never into its content."""
 
-from metergate.core.money import MoneyError, units
-from metergate.meters.counter import Clock, Counter, Headers
+from metergate.core.money import UNITS_MAX
+from metergate.meters.counter import Clock, Counter, Headers, believed
 
 SECOND_US = 10**6
 UPGRADED = 101
@@ -59,17 +59,16 @@ class Messages(Counter):
 class Header(Counter):
     """The number in a header of the response. Two headers that disagree say nothing."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, most: int = UNITS_MAX) -> None:
         self._name = name.lower().encode("latin-1")
+        self._most = most
         self._values: set[bytes] = set()
 
     def start(self, status: int, headers: Headers) -> None:
         self._values = {value.strip(b" \t") for name, value in headers if name.lower() == self._name}
 
+    def value(self) -> str | None:
+        return next(iter(self._values)).decode("latin-1") if len(self._values) == 1 else None
+
     def finish(self) -> int | None:
-        if len(self._values) != 1:
-            return None
-        try:
-            return units(next(iter(self._values)).decode("latin-1"))
-        except MoneyError:
-            return None
+        return believed(self.value(), self._most)

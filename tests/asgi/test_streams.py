@@ -238,15 +238,16 @@ async def test_a_client_that_leaves_before_the_answer_does_not_make_it_free(tmp_
 
 
 @pytest.mark.parametrize(
-    ("route", "units", "cost"),
+    ("route", "units", "cost", "measured"),
     [
-        ({"on_missing_usage": "minimum"}, 0, 5_000_000),
-        ({}, 1, 10_000_000),
-        ({"hold": {"units": 20}, "on_missing_usage": "hold"}, 20, 200_000_000),
+        ({"on_missing_usage": "minimum"}, 0, 5_000_000, "missing"),
+        ({}, 1, 10_000_000, "held"),
+        ({"hold": {"units": 20}, "on_missing_usage": "hold"}, 20, 200_000_000, "held"),
+        ({"hold": {"amount": "0.30"}}, 1, 300_000_000, "held"),
     ],
 )
 async def test_an_answer_that_does_not_say_what_it_used(
-    tmp_path: Path, route: dict[str, object], units: int, cost: int
+    tmp_path: Path, route: dict[str, object], units: int, cost: int, measured: str
 ) -> None:
     """Costs what was held, or what the policy says; never nothing because a number is missing."""
 
@@ -257,7 +258,7 @@ async def test_an_answer_that_does_not_say_what_it_used(
     async with metered(app, tmp_path, rules(meter="rows", **route)) as shell:
         await shell.fetch("GET", "/x")
         (row,) = await shell.rows()
-        assert (row["units"], row["cost"]["nanos"], row["measured"]) == (units, cost, "missing")
+        assert (row["units"], row["cost"]["nanos"], row["measured"]) == (units, cost, measured)
 
 
 COUNTED = policy(

@@ -34,7 +34,7 @@ def test_the_documented_example_loads() -> None:
     assert found.packs["small"] == core.Pack("small", 5_000_000_000, 5_000_000_000)
     assert [route.match for route in found.routes] == ["POST /v1/chat/completions", "GET /v1/models", "* /**"]
     assert (found.routes[0].method, found.routes[0].pattern) == ("POST", "/v1/chat/completions")
-    assert found.routes[0].hold_units == 1024
+    assert found.routes[0].hold_tokens.output == 1024
 
 
 def test_what_a_policy_connects_to_is_read_as_well() -> None:
@@ -235,11 +235,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_check_lists_errors_and_warnings(tmp_path: Path) -> None:
     """What the command line prints; a policy that only warns still loads."""
     file = tmp_path / "p.yaml"
-    file.write_text("metergate: 1\nmeters: {t: {count: llm}}\nzone: X\n")
-    assert [(p.line, p.column, p.warning) for p in config.check(file)] == [(2, 21, True), (3, 7, False)]
-    file.write_text("metergate: 1\nmeters: {t: {count: llm}}\n")
+    never_used = "metergate: 1\nmeters: {t: {count: app}}\nprices: {t: [{price: '1'}, {price: '2'}]}\n"
+    file.write_text(never_used + "zone: X\n")
+    assert [(p.line, p.column, p.warning) for p in config.check(file)] == [(3, 28, True), (4, 7, False)]
+    file.write_text(never_used)
     assert [p.warning for p in config.check(file)] == [True]
-    assert config.load(file).meters["t"].count == "llm"
+    assert len(config.load(file).prices["t"]) == 2
 
 
 WORDS = [

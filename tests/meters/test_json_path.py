@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from metergate import meters
 from metergate.core.money import UNITS_MAX
 from metergate.core.policy import Meter
-from metergate.meters.json_path import BODY_MAX, compiled
+from metergate.meters.json_path import compiled
+from metergate.meters.watched import BODY_MAX
 from metergate.testing.clock import FakeClock
 
 JSON = (b"content-type", b"application/json")
@@ -180,16 +181,6 @@ def test_a_small_body_that_unfolds_without_end_is_given_up() -> None:
         assert tracemalloc.get_traced_memory()[1] < 4 * BODY_MAX
     finally:
         tracemalloc.stop()
-
-
-def test_the_request_can_be_what_is_counted() -> None:
-    counter = meters.new(Meter("m", "json", path="$.n", of="request"), FakeClock())
-    assert counter is not None and counter.wants_request
-    counter.request(b'{"n": ')
-    counter.request(b"4}")
-    counter.start(200, [(b"content-encoding", b"gzip")])
-    counter.feed(b'{"n": 5}')
-    assert counter.finish() == 4
 
 
 @pytest.mark.parametrize(

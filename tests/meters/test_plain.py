@@ -145,7 +145,8 @@ def test_a_counter_must_come_to_an_end() -> None:
 def test_a_count_that_nobody_brings_is_named_with_those_there_are() -> None:
     meter = Meter("m", "wrods")
     sentence = (
-        "The meter m counts 'wrods': use app, bytes, calls, header, json, messages, seconds, "
+        "The meter m counts 'wrods': use app, bytes, calls, cost, header, json, llm, mcp, messages, "
+        "regex, seconds, "
         "or install metergate_wrods."
     )
     assert meters.problem(meter) == sentence
