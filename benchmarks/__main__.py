@@ -1,11 +1,13 @@
 """`make bench`: what metering costs, as ratios of one machine's figures to its own."""
 
 import argparse
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from benchmarks import accounts, cores, inside, load, rounds
+from benchmarks import accounts, cores, drain, inside, load, rounds
 from benchmarks.accounts import Accounts
+from benchmarks.drain import Drained
 from benchmarks.inside import Inside
 from benchmarks.rounds import Outcome
 
@@ -19,6 +21,11 @@ every event into the SQLite ledger. Over Valkey the worker that posts into Postg
 comes when the load is over. Ratios are bare over metered CPU time per call of the server's process with all
 its threads (kernel included), taken within each round of interleaved slices; the range is that of the rounds.
 All books were proven right."""
+DRAIN_GOALS = {"PostgreSQL": 0.2}
+DRAINED = """\
+Included: draining the outbox, decoding the events, a row for each with its indexes, double entry, balances,
+grants and windows, the commits, acknowledging. Bare is one COPY (SQLite: one executemany) of the same
+finished rows into a table without an index."""
 
 
 def main() -> None:
@@ -33,6 +40,8 @@ def main() -> None:
     within = inside.measure(2 if wanted.quick else 5)
     _say("many accounts")
     by_accounts = accounts.measure(2 if wanted.quick else 5)
+    _say("draining")
+    drained = drain.measure(1 if wanted.quick else 5)
     _say("")
     print(
         f"{load.CONNECTIONS} connections, {count} rounds of one second, uvicorn with one worker.\n{INCLUDED}"
@@ -41,6 +50,7 @@ def main() -> None:
         _print(each)
     _print_inside(within)
     _print_accounts(by_accounts)
+    _print_drained(drained)
 
 
 def _say(text: str) -> None:
@@ -94,6 +104,18 @@ def _print_accounts(found: Mapping[int, Accounts]) -> None:
     for active, taken in found.items():
         costs = f"{taken.gate_us:.1f} us, and {taken.store_us:.1f} us of the Valkey"
         print(f"  {active:>6,} accounts         {costs}")
+
+
+def _print_drained(found: Sequence[Drained]) -> None:
+    print(f"\nRows per second into the ledger, {drain.CALLS:,} calls of {drain.ACCOUNTS} accounts")
+    print(DRAINED)
+    for each in found:
+        posted, bare = statistics.median(each.posted), statistics.median(each.bare)
+        keyed, goal = each.ratio(each.keyed), DRAIN_GOALS.get(each.ledger)
+        verdict = "" if goal is None else f", goal {goal} {'reached' if keyed >= goal else 'missed'}"
+        print(f"  {each.ledger}, calls {each.kind}")
+        print(f"    metergate {posted:,.0f}, bare {bare:,.0f}: ratio {each.ratio(each.bare):.2f}")
+        print(f"    to a table with a primary key  {keyed:.2f}{verdict}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from metergate.core.batch import Batch, Lot
 from metergate.core.hold import UsageEvent
-from metergate.core.lots import Lot, Lots
 from metergate.core.money import MAX
 from metergate.ledger import accounts, bulk, rows, tables
 from metergate.ledger.database import Tx
@@ -33,23 +33,25 @@ class Posted(NamedTuple):
 
 def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:
     """Write the events that are not in the ledger yet, and what they cost."""
-    return post_lots(tx, Lots(events))
+    return post_batch(tx, Batch(events))
 
 
-def post_lots(tx: Tx, lots: Lots) -> Posted:
-    """The same for events that were read as lots."""
-    came = len(lots)
-    if not came:
+def post_batch(tx: Tx, batch: Batch) -> Posted:
+    """The same for events that were read as columns."""
+    came = len(batch)
+    lots = batch.lots()
+    if not lots:
         return Posted(0, 0, [])
     standings = hold_still(tx, {(lot.terms.account, lot.terms.currency) for lot in lots})
     seqs = dict(zip(standings, reserve(tx, len(standings)), strict=True))
-    known = rows.insert(tx, lots, seqs)
+    known = rows.insert(tx, batch, seqs)
     if known is not None:
-        lots = lots.without(known)
+        batch = batch.without(known)
+        lots = batch.lots()
     _charge(tx, _charged(lots), seqs, standings)
     _count(tx, lots)
-    _remember(tx, lots)
-    return Posted(len(lots), came - len(lots), _upgrade(tx, lots))
+    _remember(tx, batch)
+    return Posted(len(batch), came - len(batch), _upgrade(tx, lots))
 
 
 def _charged(lots: Iterable[Lot]) -> Mapping[Purse, Sequence[Lot]]:
@@ -86,7 +88,7 @@ def _count(tx: Tx, lots: Iterable[Lot]) -> None:
     totals: dict[str, list[int]] = {}
     for lot in lots:
         counted = lot.counted
-        for at, draw in rows.quotas(lot):
+        for at, draw in rows.quotas(lot.terms):
             total = totals.setdefault(draw.name, [0, 0])
             total[0] += sum([outcome.amounts[at] * count for outcome, count in counted])
             total[1] = draw.until_us
@@ -103,9 +105,9 @@ def _count(tx: Tx, lots: Iterable[Lot]) -> None:
     bulk.insert(tx, tables.window_totals, ("org", "name", "value", "until_us"), written, add)
 
 
-def _remember(tx: Tx, lots: Iterable[Lot]) -> None:
+def _remember(tx: Tx, batch: Batch) -> None:
     """Keep the twins, so that a store that starts anew still knows what was answered."""
-    twins = {twin[0]: (tx.org, *twin, op, answer) for lot in lots for op, twin, answer in lot.twins}
+    twins = {twin[0]: (tx.org, *twin, op, answer) for op, twin, answer in batch.twins}
     columns = ("org", "id", "fingerprint", "until_us", "op", "answer")
     bulk.replace(tx, tables.twins, columns, [twins[id] for id in sorted(twins)])
 

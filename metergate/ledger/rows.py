@@ -1,24 +1,27 @@
 """Usage rows on their way into the table, as each of the two databases takes them fastest.
 
-What the rows of a lot have in common is written down once: as values for SQLite, as text for the COPY of
-PostgreSQL.
+What many rows have in common is written down once: as values for SQLite, as text for the COPY of PostgreSQL.
+They go in the order in which they came: ids grow, and an index that grows at its end costs half of one that
+grows everywhere.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from metergate.core.batch import Batch
 from metergate.core.budget import QUOTA, Draw
-from metergate.core.hold import Outcome
-from metergate.core.lots import Lot, Lots
+from metergate.core.hold import Outcome, Terms
 from metergate.ledger import bulk, tables
 from metergate.ledger.database import Tx
 from metergate.ledger.standing import Purse
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 # What is an event's own, what it shares with events of the same outcome, and with those of the same terms.
@@ -66,20 +69,21 @@ Seqs = Mapping[Purse, int]
 """The number of the transaction that charges a purse."""
 
 
-def insert(tx: Tx, lots: Lots, seqs: Seqs) -> set[str] | None:
+def insert(tx: Tx, batch: Batch, seqs: Seqs) -> set[str] | None:
     """Insert the rows that are new. None when all were, else the ids of those that were there before."""
-    return _insert_sqlite(tx, lots, seqs) if tx.sqlite else _insert_postgres(tx, lots, seqs)
+    return _insert_sqlite(tx, batch, seqs) if tx.sqlite else _insert_postgres(tx, batch, seqs)
 
 
-def quotas(lot: Lot) -> list[tuple[int, Draw]]:
+def quotas(terms: Terms) -> list[tuple[int, Draw]]:
     """The draws on windows, and their places among the amounts."""
-    return [(at, draw) for at, draw in enumerate(lot.terms.draws) if draw.kind == QUOTA]
+    return [(at, draw) for at, draw in enumerate(terms.draws) if draw.kind == QUOTA]
 
 
 class _Shared(NamedTuple):
-    """What the rows of a lot have in common, and what it takes to write down an outcome of theirs."""
+    """What the rows of the same terms have in common, and how the budgets of theirs are written down."""
 
     fixed: tuple[Any, ...]
+    seq: int
     budgets: list[tuple[int, str, str]]
     """Where an amount stands among the amounts, and what is written before and after it."""
 
@@ -88,22 +92,23 @@ class _Shared(NamedTuple):
         return f"[{','.join(written)}]"
 
 
-def _shared(org: int, lot: Lot, seqs: Seqs, written: Callable[[str], str]) -> _Shared:
-    account, key, plan, policy, service, route, meter, currency, *_ = lot.terms
-    seq = seqs[account, currency] if lot.charged else None
-    budgets = [
-        (at, written(f"[{_encode(draw.name).decode()},"), f",{draw.until_us}]") for at, draw in quotas(lot)
-    ]
-    return _Shared((org, account, key, plan, policy, service, route, meter, currency, seq), budgets)
+def _shared(org: int, terms: Terms, seqs: Seqs) -> _Shared:
+    account, key, plan, policy, service, route, meter, currency, *_ = terms
+    fixed = (org, account, key, plan, policy, service, route, meter, currency)
+    budgets = [(at, f"[{_encode(draw.name).decode()},", f",{draw.until_us}]") for at, draw in quotas(terms)]
+    return _Shared(fixed, seqs[account, currency], budgets)
 
 
-def _of_each(lot: Lot, work: Callable[[Outcome], T]) -> list[T]:
-    """What the work makes of the outcome of each event; of each outcome once."""
-    if lot.alike:
-        return [work(lot.outcomes[0])] * len(lot.outcomes)
-    different = {id(outcome): outcome for outcome in lot.outcomes}
-    made = {place: work(outcome) for place, outcome in different.items()}
-    return [made[id(outcome)] for outcome in lot.outcomes]
+def _ends(batch: Batch, share: Callable[[Terms], S], end: Callable[[Outcome, S], T]) -> dict[int, T]:
+    """What the rows of each outcome have after their own columns, by the id of the outcome."""
+    shared: dict[int, S] = {}
+    ends: dict[int, T] = {}
+    for place, outcome in {id(outcome): outcome for outcome in batch.outcomes}.items():
+        terms = outcome.terms
+        if id(terms) not in shared:
+            shared[id(terms)] = share(terms)
+        ends[place] = end(outcome, shared[id(terms)])
+    return ends
 
 
 @lru_cache(4096)
@@ -114,97 +119,103 @@ def _dimensions(dimensions: tuple[tuple[str, str], ...]) -> str:
 # -- SQLite ------------------------------------------------------------------------------------------------
 
 
-def _insert_sqlite(tx: Tx, lots: Lots, seqs: Seqs) -> set[str] | None:
+def _insert_sqlite(tx: Tx, batch: Batch, seqs: Seqs) -> set[str] | None:
     last = tx.sql("SELECT coalesce(max(seq), 0) FROM usage").scalar_one()
-    written = 0
-    others: list[tuple[Any, ...]] = []
-    for lot in lots:
-        count = len(lot.ops)
-        own = zip(lot.ops, lot.request_ids, lot.instants, lot.paths, strict=True)
-        ends = _values(lot, _shared(tx.org, lot, seqs, str))
-        if count >= FEWEST_ALIKE and lot.alike:
-            written += bulk.insert_alike(tx, tables.usage, COLUMNS, own, count, ends[0], _ONCE)
-        else:
-            others += [(*each, *end) for each, end in zip(own, ends, strict=True)]
-    written += bulk.insert(tx, tables.usage, COLUMNS, others, _ONCE)
-    if written == len(lots):
+    ends = _ends(batch, lambda terms: _shared(tx.org, terms, seqs), _values)
+    if _insert_grouped(tx, batch, ends) == len(batch):
         return None
     # Whoever writes to SQLite writes alone, so the rows after the last one are this batch's.
     new = set(tx.sql("SELECT id FROM usage WHERE seq > ? AND org = ?", (last, tx.org)).scalars())
-    return {op for lot in lots for op in lot.ops} - new
+    return set(batch.ops) - new
 
 
-def _values(lot: Lot, shared: _Shared) -> Sequence[tuple[Any, ...]]:
-    """The end of each row."""
+def _insert_grouped(tx: Tx, batch: Batch, ends: Mapping[int, tuple[Any, ...]]) -> int:
+    """Insert many rows of one outcome by statements that name its end once, the others in their order."""
+    rows = zip(batch.ops, batch.request_ids, batch.instants, batch.paths, strict=True)
+    if batch.alike:
+        end = ends[id(batch.outcomes[0])]
+        return bulk.insert_alike(tx, tables.usage, COLUMNS, rows, len(batch), end, _ONCE)
+    places = list(map(id, batch.outcomes))
+    alike: dict[int, list[tuple[Any, ...]]] = {
+        place: [] for place, count in Counter(places).items() if count >= FEWEST_ALIKE
+    }
+    others: list[tuple[Any, ...]] = []
+    for own, place in zip(rows, places, strict=True):
+        if place in alike:
+            alike[place].append(own)
+        else:
+            others.append((*own, *ends[place]))
+    written = bulk.insert(tx, tables.usage, COLUMNS, others, _ONCE)
+    for place, same in alike.items():
+        written += bulk.insert_alike(tx, tables.usage, COLUMNS, same, len(same), ends[place], _ONCE)
+    return written
 
-    def end(outcome: Outcome) -> tuple[Any, ...]:
-        units, dimensions, cost, measured, amounts, _ = outcome
-        own = (_dimensions(dimensions), measured, units, cost, shared.budgets_of(amounts))
-        return (*own, *shared.fixed)
 
-    return _of_each(lot, end)
+def _values(outcome: Outcome, shared: _Shared) -> tuple[Any, ...]:
+    units, dimensions, cost, measured, amounts, _ = outcome
+    own = (_dimensions(dimensions), measured, units, cost, shared.budgets_of(amounts))
+    return (*own, *shared.fixed, shared.seq if cost else None)
 
 
 # -- PostgreSQL --------------------------------------------------------------------------------------------
 
 
-def _insert_postgres(tx: Tx, lots: Lots, seqs: Seqs) -> set[str] | None:
+def _insert_postgres(tx: Tx, batch: Batch, seqs: Seqs) -> set[str] | None:
     try:
         with tx.connection.begin_nested():
-            _copy(tx, "usage", lots, seqs)
+            _copy(tx, "usage", batch, seqs)
     except tx.driver.IntegrityError:
-        return _insert_what_is_new(tx, lots, seqs)
+        return _insert_what_is_new(tx, batch, seqs)
     except tx.driver.DataError as error:
         raise ValueError(f"PostgreSQL cannot keep a value: {error}") from error
     return None
 
 
-def _insert_what_is_new(tx: Tx, lots: Lots, seqs: Seqs) -> set[str]:
+def _insert_what_is_new(tx: Tx, batch: Batch, seqs: Seqs) -> set[str]:
     tx.sql(_STAGE)
-    _copy(tx, "batch", lots, seqs)
+    _copy(tx, "batch", batch, seqs)
     known = set(tx.sql(_KEEP_NEW).scalars())
     tx.sql("DROP TABLE batch")
-    return {op for lot in lots for op in lot.ops if op.replace("\x00", NO_NUL) in known}
+    return {op for op in batch.ops if op.replace("\x00", NO_NUL) in known}
 
 
-def _copy(tx: Tx, table: str, lots: Lots, seqs: Seqs) -> None:
+def _copy(tx: Tx, table: str, batch: Batch, seqs: Seqs) -> None:
+    ends = _ends(batch, lambda terms: _written(_shared(tx.org, terms, seqs)), _text)
+    places = map(id, batch.outcomes)
+    columns = (_plain(batch.ops), _plain(batch.request_ids), batch.instants, _plain(batch.paths), places)
+    lines = zip(*columns, strict=True)
     cursor: Any = tx.connection.connection.cursor()
     with cursor, cursor.copy(f"COPY {table} ({NAMES}) FROM STDIN") as copy:
-        lines = chain.from_iterable(_lines(tx.org, lot, seqs) for lot in lots)
         while piece := [
-            f"{op}\t{request_id}\t{at_us}\t{path}\t{end}"
-            for op, request_id, at_us, path, end in islice(lines, PIECE)
+            f"{op}\t{request_id}\t{at_us}\t{path}\t{ends[place]}"
+            for op, request_id, at_us, path, place in islice(lines, PIECE)
         ]:
             copy.write("".join(piece))
 
 
-def _lines(org: int, lot: Lot, seqs: Seqs) -> Iterator[tuple[str, str, int, str, str]]:
-    ends = _texts(lot, _shared(org, lot, seqs, _written))
-    return zip(
-        _copied(lot.ops), _copied(lot.request_ids), lot.instants, _copied(lot.paths), ends, strict=True
-    )
+def _written(shared: _Shared) -> _Shared:
+    """The same, with texts as COPY reads them."""
+    fixed = tuple([_escaped(str(each)) for each in shared.fixed])
+    budgets = [(at, _escaped(before), after) for at, before, after in shared.budgets]
+    return shared._replace(fixed=("\t".join(fixed),), budgets=budgets)
 
 
-def _texts(lot: Lot, shared: _Shared) -> Sequence[str]:
-    """The end of each line."""
-    fixed = "\t".join([NULL if each is None else _written(str(each)) for each in shared.fixed]) + "\n"
-
-    def end(outcome: Outcome) -> str:
-        units, dimensions, cost, measured, amounts, _ = outcome
-        return f"{_kind(dimensions, measured)}\t{units}\t{cost}\t{shared.budgets_of(amounts)}\t{fixed}"
-
-    return _of_each(lot, end)
+def _text(outcome: Outcome, shared: _Shared) -> str:
+    units, dimensions, cost, measured, amounts, _ = outcome
+    [fixed], seq, _ = shared
+    own = f"{_kind(dimensions, measured)}\t{units}\t{cost}\t{shared.budgets_of(amounts)}"
+    return f"{own}\t{fixed}\t{seq if cost else NULL}\n"
 
 
 @lru_cache(4096)
 def _kind(dimensions: tuple[tuple[str, str], ...], measured: str) -> str:
-    return f"{_written(_dimensions(dimensions))}\t{_written(measured)}"
+    return f"{_escaped(_dimensions(dimensions))}\t{_escaped(measured)}"
 
 
-def _copied(texts: list[str]) -> list[str]:
+def _plain(texts: list[str]) -> list[str]:
     """Texts as COPY reads them."""
-    return texts if _ODD.search("".join(texts)) is None else [_written(text) for text in texts]
+    return texts if _ODD.search("".join(texts)) is None else [_escaped(text) for text in texts]
 
 
-def _written(text: str) -> str:
+def _escaped(text: str) -> str:
     return _ODD.sub(lambda odd: _COPIED[odd[0]], text)

@@ -7,8 +7,8 @@ answer with the ledger lines of the change; `save` writes the snapshots back. No
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from metergate.core.batch import Lot
 from metergate.core.grants import Grant, burn, repay
-from metergate.core.lots import Lot
 from metergate.core.money import MAX
 from metergate.ledger import bulk, tables
 from metergate.ledger.balances import ensure_snapshots

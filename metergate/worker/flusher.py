@@ -4,8 +4,8 @@ import asyncio
 import base64
 from collections.abc import Sequence
 
+from metergate.core.batch import Batch
 from metergate.core.hold import UsageEvent
-from metergate.core.lots import Lots
 from metergate.ledger import accounts, audit, posting
 from metergate.ledger.apart import UNPOSTABLE, post_apart
 from metergate.ledger.database import Tx
@@ -18,7 +18,7 @@ from metergate.wire import Unreadable, count_events, decode_events, gather
 
 EVENTS = 32_768
 """About as many are posted in one transaction: what it costs beside its rows is shared by all of them."""
-FEWEST, MOST = 256, 4096
+FEWEST, MOST = 256, 8192
 """Entries of the outbox in one transaction; how many events one holds is known once it is there."""
 
 
@@ -94,13 +94,13 @@ class Flusher:
 
 def post_entries(tx: Tx, entries: Sequence[Entry], clock: Clock) -> tuple[None, list[Change]]:
     """What the entries hold, in the ledger; and what the store has to know because of it."""
-    lots = Lots()
+    batch = Batch()
     for entry in entries:
         try:
-            gather(entry.events, lots)
+            gather(entry.events, batch)
         except Unreadable:
             _set_aside(tx, entry, clock())
-    return None, _changed(tx, posting.post_lots(tx, lots))
+    return None, _changed(tx, posting.post_batch(tx, batch))
 
 
 def post_entries_apart(tx: Tx, entries: Sequence[Entry], clock: Clock) -> tuple[None, list[Change]]:

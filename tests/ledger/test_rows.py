@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from metergate.core.batch import Batch
 from metergate.core.hold import UsageEvent
-from metergate.core.lots import Lots
 from metergate.ledger import Ledger, Tx, grants, usage
 from metergate.ledger.balances import balance, windows
-from metergate.ledger.posting import Posted, post, post_lots
+from metergate.ledger.posting import Posted, post, post_batch
 from metergate.wire import encode_event, gather, join_events
 from tests.ledger.calls import MONTH_END, START, USD, call, differences, open_account
 
@@ -126,11 +126,11 @@ def test_a_batch_comes_to_what_its_events_come_to_one_by_one(
 
 def post_through_the_wire(tx: Tx, entries: Sequence[Sequence[UsageEvent]]) -> Posted:
     """As the flusher does: what came to the same is read once, and stands side by side."""
-    lots = Lots()
+    batch = Batch()
     for events in entries:
         if events:
-            gather(join_events([encode_event(event) for event in events]), lots)
-    return post_lots(tx, lots)
+            gather(join_events([encode_event(event) for event in events]), batch)
+    return post_batch(tx, batch)
 
 
 def read(tx: Tx) -> object:
