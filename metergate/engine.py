@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 
 from metergate import foundation as ground
 from metergate import meters
-from metergate.admin import Hooks, Office, OwnerSocket
+from metergate.admin import Hooks, Office, OwnerSocket, answering
+from metergate.admin.owner import RELOAD
 from metergate.api import billing_app
 from metergate.asgi.request_headers import HeaderReader
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
@@ -116,7 +117,7 @@ class Engine:
         self.office = self._make_office(self._foundation)
         self.use(self.policy)
         self._foundation.engines.append(self)
-        if self._foundation.engines[0] is self and self._foundation.shared is None:
+        if self._foundation.engines[0] is self:
             await self._answer()
         self._listen_for_hangup()
 
@@ -223,6 +224,7 @@ class Engine:
         hooks = Hooks(
             record=self._record,
             reload=self._reload,
+            elsewhere=self._reload_elsewhere,
             refresh=self._refresh,
             held=self._held if at_work.shared is None else None,
             granted=at_work.worker.expiry.look_again,
@@ -248,8 +250,16 @@ class Engine:
 
     async def _answer(self) -> None:
         """Others who want something of the data folder ask this engine now."""
-        self._socket = OwnerSocket(self.foundation.folder.path, self.office, self._subscribe)
-        await self._socket.start()
+        folder, member = self.foundation.folder, self.foundation.shared is not None
+        self._socket = OwnerSocket(folder.path, self.office, self._subscribe, member=member)
+        if not member:
+            await self._socket.start()
+            return
+        try:
+            folder.create()
+            await self._socket.start()
+        except ConfigurationError as error:
+            log.warning("Commands on this machine cannot ask this process: %s", error)
 
     def _subscribe(self, listener: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         def watcher(decision: Decision) -> None:
@@ -263,6 +273,12 @@ class Engine:
         engines = self.foundation.engines
         for engine, policy in [(engine, engine.loaded()) for engine in engines]:
             engine.use(policy)
+
+    async def _reload_elsewhere(self) -> None:
+        """The other processes of this machine read their policies; those of another are told there."""
+        for office in await answering(self.foundation.folder.path):
+            if self._socket is None or office.name != self._socket.path.name:
+                await office.do(RELOAD, {})
 
     async def _refresh(self) -> None:
         """Bring into the ledger what has ended up to now, in other processes too."""

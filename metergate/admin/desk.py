@@ -42,7 +42,7 @@ async def _nobody_explains(_method: str, _path: str, _account: str | None) -> Se
 
 
 async def _as_it_is() -> None:
-    """The ledger is read as it is."""
+    """The ledger is read as it is, and nobody else is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Hooks:
     """The gate's record path: usage is never written into the ledger behind the counters' back."""
     reload: Callable[[], Awaitable[object]] = _nothing_to_reload
     """Read the policy file anew; raises and changes nothing when it has a mistake."""
+    elsewhere: Callable[[], Awaitable[object]] = _as_it_is
+    """Have the other processes that share this store and folder read their policy files anew."""
     refresh: Callable[[], Awaitable[object]] = _as_it_is
     """Bring settled usage into the ledger before somebody reads it there."""
     held: Callable[[str], int] | None = None

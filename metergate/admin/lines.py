@@ -18,6 +18,9 @@ from metergate.errors import ConfigurationError, MetergateError
 from metergate.ledger import Conflict, LedgerUnavailable
 
 NAME: Final = "owner.sock"
+"""Of the process that owns the folder."""
+MEMBERS: Final = "gate-*.sock"
+"""Of processes that share a store, and own nothing."""
 ASKED_MAX: Final = 2 * 1024 * 1024
 ANSWER_MAX: Final = 64 * 1024 * 1024
 ADDRESS_MAX: Final = 100

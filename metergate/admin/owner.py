@@ -1,7 +1,8 @@
 """The owner of a data folder lets others ask: the office over a Unix socket in the folder.
 
 The socket belongs to the owner alone (mode 0600). Whoever owns the folder has its lock, so a socket file that
-is found there is what a dead process left, and is replaced.
+is found there is what a dead process left, and is replaced. Processes that share a store own nothing: each of
+them has a socket of its own.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from metergate.errors import ConfigurationError, InvalidInput, MetergateError
 Subscribe = Callable[[Callable[[Json], None]], Callable[[], None]]
 """Tell a listener every decision from now on; the answer ends it."""
 
-TAIL = "tail"
+TAIL, RELOAD = "tail", "reload"
 WAITING_MAX = 1000
 """Decisions that wait for a slow reader of `tail`; what comes beyond is counted and left out."""
 
@@ -31,7 +32,16 @@ def _nothing_happens(_listener: Callable[[Json], None]) -> Callable[[], None]:
 
 
 class OwnerSocket:
-    def __init__(self, folder: Path, office: Office, decisions: Subscribe = _nothing_happens) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        office: Office,
+        decisions: Subscribe = _nothing_happens,
+        *,
+        member: bool = False,
+    ) -> None:
+        own = lines.MEMBERS.replace("*", f"{os.getpid()}-{secrets.token_hex(4)}")
+        self.path = folder / (own if member else lines.NAME)
         self._folder = folder
         self._office = office
         self._decisions = decisions
@@ -39,10 +49,6 @@ class OwnerSocket:
         self._listening: socket.socket | None = None
         self._talks: set[asyncio.Task[None]] = set()
         self._inode = 0
-
-    @property
-    def path(self) -> Path:
-        return self._folder / lines.NAME
 
     async def start(self) -> None:
         bound = self._listening = self._bound()
@@ -113,6 +119,10 @@ class OwnerSocket:
             if verb == TAIL:
                 await self._tail(reader, writer)
                 return False
+            if verb == RELOAD:
+                await office.desk.hooks.reload()
+                writer.write(lines.line(answer={"reload": True}))
+                return True
             writer.write(lines.line(answer=await office.do(verb, params)))
         except MetergateError as error:
             writer.write(lines.problem(error))

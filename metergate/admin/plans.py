@@ -31,6 +31,7 @@ class Plans:
         """Read the policy file anew. A file with a mistake is an error, and the running policy stays."""
         before = self._desk.policy().version
         await self._desk.hooks.reload()
+        await self._desk.hooks.elsewhere()
         after = self._desk.policy().version
         if after != before:
             details = {"before": before, "after": after}

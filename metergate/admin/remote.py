@@ -1,7 +1,11 @@
-"""The office of the process that owns the data folder, asked over its socket."""
+"""The office of another process, asked over its socket in the data folder.
+
+It is the process that owns the folder, or any of those that share a store and this folder.
+"""
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,14 +14,15 @@ from typing import Any, cast
 from metergate.admin import lines
 from metergate.admin.desk import Json
 from metergate.admin.errors import OwnerUnavailable
-from metergate.errors import InvalidInput
+from metergate.errors import InvalidInput, MetergateError
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class RemoteOffice:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = lines.NAME) -> None:
         self._folder = folder.absolute()
+        self.name = name
 
     async def do(self, verb: str, params: Mapping[str, object]) -> Json:
         """Do what a verb says, in the owner's process. Its errors are raised here as they were there."""
@@ -54,7 +59,7 @@ class RemoteOffice:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Stream]:
         try:
-            with lines.address(self._folder) as address:
+            with lines.address(self._folder, self.name) as address:
                 reader, writer = await asyncio.open_unix_connection(address, limit=lines.ANSWER_MAX)
         except OSError as error:
             raise OwnerUnavailable(
@@ -80,6 +85,62 @@ class RemoteOffice:
             f"The process that owns {self._folder} broke off; look whether the change was made, then "
             "ask again."
         )
+
+
+async def answering(folder: Path) -> list[RemoteOffice]:
+    """Everybody who answers in the folder, its owner first. What the dead left is swept out."""
+    found = []
+    for office in [RemoteOffice(folder, name) for name in (lines.NAME, *_members(folder))]:
+        if await office.is_there():
+            found.append(office)
+        elif office.name != lines.NAME and not _alive(office.name):
+            (folder / office.name).unlink(missing_ok=True)
+    return found
+
+
+async def tail(folder: Path) -> AsyncGenerator[Json, None]:
+    """Decisions of all gates of the folder as they are made, until the last of them ends."""
+    offices = await answering(folder) or [RemoteOffice(folder)]
+    heard: asyncio.Queue[Json | MetergateError | None] = asyncio.Queue()
+
+    async def hear(office: RemoteOffice) -> None:
+        try:
+            async for decision in office.tail():
+                heard.put_nowait(decision)
+            heard.put_nowait(None)
+        except MetergateError as error:
+            heard.put_nowait(error)
+
+    hearing = [asyncio.ensure_future(hear(office)) for office in offices]
+    try:
+        silent = 0
+        while silent < len(offices):
+            told = await heard.get()
+            if isinstance(told, MetergateError) and len(offices) == 1:
+                raise told
+            if isinstance(told, dict):
+                yield told
+            else:
+                silent += 1
+    finally:
+        for each in hearing:
+            each.cancel()
+        await asyncio.gather(*hearing, return_exceptions=True)
+
+
+def _members(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob(lines.MEMBERS))
+
+
+def _alive(name: str) -> bool:
+    """Whether the process that made a socket still runs; one that belongs to somebody else does."""
+    try:
+        os.kill(int(name.split("-")[1]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, IndexError):
+        return True
+    return True
 
 
 def _member(told: Mapping[str, Any], name: str) -> object:

@@ -1,8 +1,9 @@
-"""One verb, asked of whoever owns the data folder, or done here while nobody does."""
+"""One verb, asked of a service that uses the data folder, or done here while none does."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,31 +12,31 @@ from metergate.cli import frame, show
 from metergate.cli.show import Show
 
 if TYPE_CHECKING:
-    from metergate.admin import Doing, RemoteOffice
+    from metergate.admin import Doing
 
 
 @asynccontextmanager
 async def office(policy: str) -> "AsyncIterator[Doing]":
     """The office. A running service knows its policy; only an office of one's own has to be told."""
+    from metergate.admin import answering
     from metergate.bootstrap import open_office
 
-    remote = owner()
-    if await remote.is_there():
-        yield remote
+    running = await answering(folder())
+    if running:
+        yield running[0]
         return
     async with open_office(frame.policy_of(policy)) as own:
         yield own
 
 
-def owner() -> "RemoteOffice":
-    """The process that owns the data folder of this environment."""
+def folder() -> Path:
+    """The data folder of this environment, in which the service is to be asked."""
     import os
 
-    from metergate.admin import RemoteOffice
     from metergate.config import settings
     from metergate.foundation import folder_of
 
-    return RemoteOffice(folder_of(settings.read(os.environ)).path)
+    return folder_of(settings.read(os.environ)).path
 
 
 async def do(policy: str, verb: str, params: dict[str, object]) -> dict[str, Any]:

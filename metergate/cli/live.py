@@ -68,7 +68,9 @@ def tail(count: int | None, as_json: bool) -> None:
 async def _tail(count: int | None, as_json: bool) -> None:
     from contextlib import aclosing
 
-    async with aclosing(asking.owner().tail()) as decisions:
+    from metergate.admin import tail
+
+    async with aclosing(tail(asking.folder())) as decisions:
         left = count
         async for told in decisions:
             if as_json:

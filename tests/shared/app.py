@@ -8,11 +8,12 @@ import asyncio
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from metergate import MeterGate
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 
-POLICY = {
+POLICY: dict[str, Any] = {
     "metergate": 1,
     "meters": {
         "requests": {"count": "calls"},
@@ -86,4 +87,4 @@ async def valkey(*words: str) -> str:
     return text.decode().strip()
 
 
-app = beside(MeterGate(bare, POLICY))
+app = beside(MeterGate(bare, os.environ.get("METERGATE_POLICY") or POLICY))
