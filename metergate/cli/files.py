@@ -128,7 +128,12 @@ def doctor(policy: str, as_json: bool) -> None:
 
 FILE = click.Argument(["file"], metavar="FILE")
 POLICY_FILE = click.Argument(["file"], metavar="[FILE]", default="policy.yaml")
-TEMPLATE = click.Option(["--template"], default="starter", metavar="NAME", help="starter or tiers.")
+TEMPLATE = click.Option(
+    ["--template"],
+    default="starter",
+    metavar="NAME",
+    help="starter, tiers, openai, anthropic, gemini, compatible or mcp.",
+)
 
 COMMANDS = {
     "check": frame.command(

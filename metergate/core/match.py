@@ -20,7 +20,8 @@ _ESCAPED = re.compile(rb"(?:/(?:[A-Za-z0-9_~$&'()*+,=:@!.-]|%[0-9A-Fa-f]{2})*)+\
 _HIDDEN = re.compile(rb"%(?:2[fF]|5[cC]|0|1|7[fF]|25[0-9A-Fa-f]{2}|3[bB]|23|3[fF])")
 _DOTS = re.compile(r"/\.{1,2}(?:/|\Z)")
 _MATCH = re.compile(r"(\*|[A-Z]+) (/\S*)\Z")
-_SEGMENT = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}\Z")
+_SEGMENT = re.compile(r"(?:\{[A-Za-z_][A-Za-z0-9_]*\}|\*)(:[A-Za-z0-9_.-]+)?\Z")
+"""A placeholder, and the verb that some APIs put behind it: `{model}:generateContent`."""
 
 
 class Canonical(NamedTuple):
@@ -65,7 +66,7 @@ def problem(match: str) -> str | None:
     for segment in segments:
         if ("{" in segment or "}" in segment) and not _SEGMENT.match(segment):
             return f"a placeholder is a whole segment such as {{id}}, not {segment!r}"
-        if "*" in segment and segment not in ("*", "**"):
+        if "*" in segment and segment != "**" and not _SEGMENT.match(segment):
             return f"* stands for a whole segment, so {segment!r} cannot be matched"
     return None
 
@@ -76,7 +77,10 @@ def split(match: str) -> tuple[str, str]:
 
 
 def _segment(segment: str) -> str:
-    return "[^/]+" if segment == "*" or _SEGMENT.match(segment) else re.escape(segment)
+    placeholder = _SEGMENT.match(segment)
+    if placeholder is None:
+        return re.escape(segment)
+    return "[^/:]+" + re.escape(placeholder[1]) if placeholder[1] else "[^/]+"
 
 
 def _regex(pattern: str) -> re.Pattern[str]:

@@ -36,9 +36,11 @@ class Mcp(Counter):
     """Sees whether the server could not do what was asked: an error of the protocol, and not of the tool."""
 
     def __init__(self) -> None:
+        self._status = 0
         self._watched = Watched(b'"error"')
 
     def start(self, status: int, headers: Headers) -> None:
+        self._status = status
         self._watched.start(headers)
 
     def feed(self, chunk: bytes) -> None:
@@ -48,7 +50,7 @@ class Mcp(Counter):
         watched = self._watched
         watched.finish()
         texts = [data(event) for event in split(watched.last)] if watched.streams else [watched.body()]
-        self.failed = any(_is_error(text) for text in texts)
+        self.failed = self._status < 400 and any(_is_error(text) for text in texts)
         return 1
 
 

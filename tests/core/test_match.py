@@ -127,6 +127,13 @@ def rule(index: int, match: str) -> Route:
         ("GET /{id}", "GET", "/", False),
         ("GET /*/x", "GET", "/7/x", True),
         ("GET /*/x", "GET", "/7/8/x", False),
+        ("POST /models/*:count", "POST", "/models/a:count", True),
+        ("POST /models/{m}:count", "POST", "/models/a-1.5:count", True),
+        ("POST /models/{m}:count", "POST", "/models/a:other", False),
+        ("POST /models/{m}:count", "POST", "/models/a:other:count", False),
+        ("POST /models/{m}:count", "POST", "/models/:count", False),
+        ("POST /models/{m}:count", "POST", "/models/a", False),
+        ("POST /models/{m}:count", "POST", "/models/a/b:count", False),
         ("GET /a/**", "GET", "/a", True),
         ("GET /a/**", "GET", "/a/", True),
         ("GET /a/**", "GET", "/a/b/c", True),
@@ -174,6 +181,9 @@ def test_the_first_rule_that_matches_is_the_one() -> None:
         ("GET /{a-b}", "a placeholder is a whole segment"),
         ("GET /v*", "stands for a whole segment"),
         ("GET /***", "stands for a whole segment"),
+        ("GET /*:", "stands for a whole segment"),
+        ("GET /a*:b", "stands for a whole segment"),
+        ("GET /{a}:b:c", "a placeholder is a whole segment"),
     ],
 )
 def test_a_match_that_cannot_be_understood_says_why(match: str, why: str) -> None:

@@ -13,9 +13,10 @@ SHIPPED = sorted(locate.folder().glob("*.yaml"))
 
 def test_the_templates_of_init() -> None:
     """Each can be asked for by its name; another one gets the list."""
-    assert locate.templates() == ("starter", "tiers")
+    names = ("anthropic", "compatible", "gemini", "mcp", "openai", "starter", "tiers")
+    assert locate.templates() == names
     assert locate.template("starter") in SHIPPED
-    with pytest.raises(ConfigurationError, match="Use one of the templates starter, tiers"):
+    with pytest.raises(ConfigurationError, match=f"Use one of the templates {', '.join(names)}"):
         locate.template("../starter")
 
 

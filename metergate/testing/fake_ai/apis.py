@@ -155,6 +155,12 @@ def models(_: Value, faults: Faults) -> Answer:
     return Answer([dump({"object": "list", "data": data}, None, faults)])
 
 
+def tools(said: Value, faults: Faults) -> Answer:
+    """A server of tools that knows every tool."""
+    result = {"content": [{"type": "text", "text": "done"}], "isError": False}
+    return Answer([dump({"jsonrpc": "2.0", "id": said.get("id"), "result": result}, None, faults)])
+
+
 # -- Anthropic ---------------------------------------------------------------------------------------------
 
 

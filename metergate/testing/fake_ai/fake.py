@@ -21,6 +21,7 @@ APIS: Mapping[str, Api] = {
     "images/generations": apis.images,
     "models": apis.models,
     "messages": apis.messages,
+    "mcp": apis.tools,
 }
 _GEMINI = re.compile(r"/models/([^/:]+):(generateContent|streamGenerateContent)\Z")
 
