@@ -1,8 +1,8 @@
 """The usage of OpenAI's streams, which comes only to those who ask for it.
 
-Where a client did not ask, its request is made to: `stream_options.include_usage` is written into it, and the
-one event that the client then gets beyond what it expects is taken out of its stream. Everything else in both
-directions stays as it is, byte for byte.
+Where a client did not ask, its request is made to: `stream_options.include_usage` is written into it. What
+the client then gets beyond what it expects is taken out of its stream: the event with the usage, and the
+empty usage of all others. Everything else in both directions stays as it is, byte for byte.
 """
 
 import json
@@ -23,6 +23,7 @@ EVENT_MAX = 32 * 1024
 """The event that is looked for is far shorter; what is longer passes before it is whole."""
 
 _ASKED = b'"stream_options":{"include_usage":true}'
+_EMPTY = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
 _OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
 
 
@@ -50,7 +51,7 @@ def _replaced(body: bytes, options: Mapping[str, Any]) -> bytes | None:
 
 
 class Hiding:
-    """Takes the event with the usage, and nothing else, out of a stream."""
+    """Takes the usage, and nothing else, out of a stream."""
 
     def __init__(self) -> None:
         self._events = Events(NEVER, NEVER)
@@ -59,13 +60,19 @@ class Hiding:
         """What the client gets of a chunk, and of what waited before it: an event that is not whole waits."""
         events = self._events.feed(chunk)
         if b'"usage' in events:
-            events = b"".join([event for event in split(events) if not _is_usage(event)])
+            events = b"".join([_without_usage(event) for event in split(events)])
         return events + self._events.take() if self._events.size > EVENT_MAX else events
 
     def end(self) -> bytes:
         """What is left when the stream is over."""
-        left = self._events.take()
-        return b"" if _is_usage(left) else left
+        return _without_usage(self._events.take())
+
+
+def _without_usage(event: bytes) -> bytes:
+    if _is_usage(event):
+        return b""
+    around = _EMPTY.split(event)
+    return b"".join(around) if len(around) == 2 else event
 
 
 def _is_usage(event: bytes) -> bool:
