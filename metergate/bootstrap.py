@@ -9,8 +9,10 @@ from typing import Any
 from metergate import api
 from metergate import foundation as ground
 from metergate.admin import Doing, Office, RemoteOffice
+from metergate.asgi import ways
 from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.middleware import Metered
+from metergate.asgi.proxy import Proxy
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.config import PolicySource, secret_files
 from metergate.config import settings as environment
@@ -35,6 +37,28 @@ class MeterGate(Metered):
     def __init__(self, app: ASGIApp, policy: PolicySource = "", *, settings: Settings | None = None) -> None:
         self.engine = Engine(policy, settings)
         super().__init__(app, self.engine)
+
+
+class Gateway(Metered):
+    """The proxy in front of the policy's upstreams, as an ASGI app: what `metergate serve` serves."""
+
+    def __init__(self, policy: PolicySource = "", *, settings: Settings | None = None) -> None:
+        self.engine = Engine(policy, settings, lacking=ways.lacking)
+        self._proxy = Proxy(self.engine)
+        super().__init__(self._proxy, self.engine)
+
+    async def start(self) -> None:
+        """What lifespan does too; here a mistake is an exception of one sentence."""
+        await self.engine.start()
+        try:
+            self._proxy.follow()
+        except ConfigurationError:
+            await self.engine.stop()
+            raise
+
+    async def stop(self) -> None:
+        self._proxy.close()
+        await self.engine.stop()
 
 
 class Gate:

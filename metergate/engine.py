@@ -51,11 +51,17 @@ class Engine:
     """A policy at work: started once, stopped once, reloaded without a call noticing."""
 
     def __init__(
-        self, source: PolicySource, settings: Settings | None = None, clock: Clock = ground.now_us
+        self,
+        source: PolicySource,
+        settings: Settings | None = None,
+        clock: Clock = ground.now_us,
+        lacking: Callable[[Policy], str | None] = lambda _: None,
     ) -> None:
         self.settings = settings or environment.read(os.environ)
         self._source = source
         self._clock = clock
+        self._lacking = lacking
+        """What the policy lacks for what it is to be used for, as one sentence."""
         self._mistake: ConfigurationError | None = None
         self.policy = self._first()
         self.watch = Watch(clock)
@@ -79,6 +85,9 @@ class Engine:
         if not self._source and not self.settings.policy:
             raise ConfigurationError("Name a policy file: MeterGate(app, policy=…) or METERGATE_POLICY.")
         policy = load(self._source or self.settings.policy)
+        problem = self._lacking(policy)
+        if problem:
+            raise ConfigurationError(problem)
         return replace(policy, store=self.settings.store or policy.store)
 
     # -- life ----------------------------------------------------------------------------------------------

@@ -75,12 +75,8 @@ class Exchange:
 
     async def pass_on(self) -> None:
         """Let the app answer somebody who need not be known."""
-        visit = Visit(self.gate, NOBODY, self.found.route or NOWHERE, self.found.path, self.request_id)
-        token = running.set(visit)
-        try:
-            await self.app(self.scope, self.receive, naming(self.send, self.request_id))
-        finally:
-            running.reset(token)
+        route = self.found.route or NOWHERE
+        await self.visit(Visit(self.gate, NOBODY, route, self.found.path, self.request_id))
 
     async def refuse(self, refusal: Refusal) -> None:
         request_id = refusal.request_id or self.request_id
@@ -141,12 +137,14 @@ class Exchange:
         if refusal is not None:
             await self.refuse(refusal)
             return
-        visit = Visit(self.gate, member, route, self.found.path, self.request_id)
+        await self.visit(Visit(self.gate, member, route, self.found.path, self.request_id))
+
+    async def visit(self, visit: Visit) -> None:
         answer = _VisitAnswer(visit, naming(self.send, self.request_id))
         token = running.set(visit)
         try:
             await self.app(self.scope, self.receive, answer)
-            if answer.status >= 500 and route.on_upstream_error == "release":
+            if answer.status >= 500 and visit.route.on_upstream_error == "release":
                 visit.release()
             await answer.let_go()
         except Exception as error:

@@ -17,11 +17,11 @@ from metergate import meters
 from metergate.asgi import heap, websocket
 from metergate.asgi.answer_headers import dressing
 from metergate.asgi.current import running
-from metergate.asgi.exchange import Exchange, naming
+from metergate.asgi.exchange import Exchange
 from metergate.asgi.http import Answer, Keeper, counting
 from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.refuse import answer_inside, send_refusal
-from metergate.asgi.request_headers import LOOKED_AT, HeaderReader, Lanes, is_preflight, without_own
+from metergate.asgi.request_headers import LOOKED_AT, HeaderReader, Lanes, preflight_for, without_own
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
@@ -150,12 +150,12 @@ class Metered:
         seen = self._reader.read(headers)
         if seen.forged:
             scope = {**scope, "headers": without_own(headers)}
-        if is_preflight(method, headers):
-            await self.app(scope, receive, naming(send, gate.request_id()))
-            return
-        found = gate.routes.find(method, raw_path)
+        asked = preflight_for(method, headers)
+        found = gate.routes.find(asked or method, raw_path)
         exchange = Exchange(self.app, gate, self._run, found, seen, scope, receive, send)
-        if admitted is None:
+        if asked:
+            await exchange.pass_on()
+        elif admitted is None:
             await exchange.serve()
         else:
             await exchange.conclude(await admitted if isinstance(admitted, Awaitable) else admitted)

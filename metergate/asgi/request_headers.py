@@ -84,9 +84,10 @@ def _key(name: bytes, value: bytes) -> str:
     return value.strip()[: LENGTH_MAX + 1].decode("latin-1")
 
 
-def is_preflight(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """A CORS preflight carries no key and costs nothing."""
+def preflight_for(method: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The method that a CORS preflight asks about, without a key and free; empty for other requests."""
     if method != "OPTIONS":
-        return False
-    names = {name for name, _ in headers}
-    return b"origin" in names and b"access-control-request-method" in names
+        return ""
+    found = dict(headers)
+    asked = found.get(b"access-control-request-method", b"") if b"origin" in found else b""
+    return asked.decode("latin-1")

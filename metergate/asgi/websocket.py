@@ -18,7 +18,8 @@ from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError
 from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Replay, RequestGate
-from metergate.gate.members import Member
+from metergate.gate.members import NOBODY, Member
+from metergate.gate.routes import NOWHERE
 
 PAYMENT_REQUIRED = 4402
 POLICY_VIOLATION = 1008
@@ -43,14 +44,16 @@ async def serve(
         return
     route = found.route
     if route is None or route.public:
-        await app(scope, receive, send)
+        await _Talk(Visit(gate, NOBODY, route or NOWHERE, found.path, request_id), receive, send).run(
+            app, scope
+        )
         return
     looked = gate.members.find_key(seen.keys, gate.clock())
     member = await looked if isinstance(looked, Awaitable) else looked
     if isinstance(member, Refusal):
         gate.watch.turned_away(None, route, found.path, request_id, member.reason, shadow=gate.shadows(route))
         if gate.shadows(route):
-            await app(scope, receive, send)
+            await _Talk(Visit(gate, NOBODY, route, found.path, request_id), receive, send).run(app, scope)
             return
         await _turn_away(scope, receive, send, gate, member, request_id, anthropic=seen.anthropic)
         return

@@ -26,7 +26,7 @@ def admin(file: str, host: str, port: int) -> None:
     kept = folder_of(given).path / "admin-token"
     token = "METERGATE_ADMIN_TOKEN" if given.admin_token else f"in {kept}"
     click.echo(f"The admin side is at {server.url}; its token is {token}. Ctrl-C ends it.", err=True)
-    asyncio.run(serving.serve([server]))
+    serving.run(serving.serve([server]))
 
 
 def worker(file: str) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from metergate.cli import files, live, office
+from metergate.cli import files, live, office, serve
 from metergate.cli.frame import Listing, Root
 
 SUBJECTS = {
@@ -36,7 +36,7 @@ def _assembled() -> Root:
     }
     for group in groups.values():
         root.add_command(group)
-    for words, command in {**office.commands(), **files.COMMANDS, **live.COMMANDS}.items():
+    for words, command in {**office.commands(), **files.COMMANDS, **live.COMMANDS, **serve.COMMANDS}.items():
         subject, _, rest = words.partition(" ")
         (groups[subject] if rest else root).add_command(command)
     return root

@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+
+from metergate.core.policy import Serve
 
 if TYPE_CHECKING:
     import uvicorn
@@ -42,9 +45,17 @@ class Server:
             self.up.set()  # a server that ended before it was up is not waited for
 
 
-def server(app: "ASGIApp", taken: socket.socket) -> Server:
+QUICK = Serve(grace_us=5_000_000)
+"""For servers that nobody waits long for."""
+
+
+def server(app: "ASGIApp", taken: socket.socket, serve: Serve = QUICK) -> Server:
+    """An app to be served within the bounds that a policy sets for clients."""
     try:
         import uvicorn
+
+        from metergate.server.door import Door
+        from metergate.server.protocol import Protocol
     except ModuleNotFoundError:
         raise click.ClickException("Serving needs uvicorn: pip install 'metergate[server]'") from None
 
@@ -61,9 +72,25 @@ def server(app: "ASGIApp", taken: socket.socket) -> Server:
             yield
 
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5
+        app,
+        http=cast(Any, partial(Protocol, door=Door(serve))),
+        ws="websockets-sansio",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # uvicorn would believe whoever calls from loopback
+        timeout_graceful_shutdown=serve.grace_us // 10**6,
     )
     return Server(Quiet(config), taken, up)
+
+
+def run(main: Coroutine[None, None, None]) -> None:
+    """Run it in the fastest event loop that there is."""
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with contextlib.suppress(ModuleNotFoundError):
+        from uvloop import new_event_loop as factory
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)
 
 
 async def serve(servers: Sequence[Server]) -> None:

@@ -8,6 +8,7 @@ from metergate.config import model_plans as plans
 from metergate.config import price_tables
 from metergate.config.interpolate import Hidden
 from metergate.config.model import Hold, Meter, PolicyFile, Route
+from metergate.config.model_proxy import Serve, Upstream
 from metergate.config.plugins import provider_name
 from metergate.config.problems import Where
 from metergate.config.source import Source
@@ -15,7 +16,19 @@ from metergate.core import match
 from metergate.core import policy as core
 
 CONNECTIONS = frozenset(
-    {"upstream", "store", "ledger", "provider", "providers", "web3", "company", "invoices", "top_up_url"}
+    {
+        "upstream",
+        "upstreams",
+        "serve",
+        "store",
+        "ledger",
+        "provider",
+        "providers",
+        "web3",
+        "company",
+        "invoices",
+        "top_up_url",
+    }
 )
 """Sections that decide about no call: what comes from the environment there is no part of the version."""
 
@@ -42,12 +55,53 @@ def policy(file: PolicyFile, source: Source) -> core.Policy:
         show=core.Show(file.show.cost, file.show.balance, file.show.limits),
         billing="" if file.billing == "off" else file.billing,
         top_up_url=str(file.top_up_url),
+        upstreams=_upstreams(file),
+        serve=_serve(file.serve),
         store=Hidden(file.store),
         ledger=Hidden(file.ledger),
         provider=provider_name(file.provider or ""),
         enabled=None if file.enabled is None else tuple(file.enabled),
         backlog=file.backlog,
         fsync=file.fsync,
+    )
+
+
+def _upstreams(file: PolicyFile) -> Mapping[str, core.Upstream]:
+    named = {name: _upstream(one) for name, one in file.upstreams.items()}
+    return {"": _upstream(file.upstream), **named} if file.upstream else named
+
+
+def _upstream(one: Upstream) -> core.Upstream:
+    return core.Upstream(
+        url=one.url,
+        headers=tuple(one.headers.items()),
+        ca=str(one.ca),
+        cookies=one.cookies,
+        forwarded=one.forwarded,
+        connect_us=one.connect,
+        first_byte_us=one.first_byte or one.timeout,
+        silence_us=one.timeout,
+        total_us=one.total or 0,
+        connections=one.connections,
+        waiting=one.waiting,
+    )
+
+
+def _serve(one: Serve) -> core.Serve:
+    return core.Serve(
+        trusted_proxies=tuple(one.trusted_proxies),
+        hosts=frozenset(one.hosts),
+        url_bytes=one.url_bytes,
+        header_bytes=one.header_bytes,
+        header_count=one.header_count,
+        body_bytes=one.body_bytes,
+        head_within_us=one.head_within,
+        body_silence_us=one.body_silence,
+        read_silence_us=one.read_silence,
+        keep_alive_us=one.keep_alive,
+        connections=one.connections,
+        connections_per_address=one.connections_per_address,
+        grace_us=one.grace,
     )
 
 
@@ -152,6 +206,10 @@ def _route(index: int, route: Route) -> core.Route:
         multiplier=route.multiplier,
         dimensions=tuple([(name, str(value)) for name, value in route.dimensions.items()]),
         shadow=route.shadow,
+        upstream=route.upstream or "",
+        websocket=route.websocket,
+        body_bytes=route.body_bytes or 0,
+        drain_us=route.drain or 0,
         on_upstream_error=route.on_upstream_error,
         on_client_error=route.on_client_error,
         on_disconnect=route.on_disconnect,

@@ -45,6 +45,7 @@ class Parts:
     plans: Mapping[str, Plan | None]
     routes: Mapping[int, Route | None]
     caps: list[Cap]
+    upstreams: Mapping[str, object]
     default_plan: object
 
     def good_plans(self) -> Iterator[tuple[str, Plan]]:
@@ -73,6 +74,7 @@ def _parts(value: object) -> Parts:
         _each(TypeAdapter(Plan), top.get("plans")),
         _each(TypeAdapter(Route), listed),
         _each(_CAPS, {"caps": top.get("caps", [])})["caps"] or [],
+        upstreams if isinstance(upstreams := top.get("upstreams"), dict) else {},
         top.get("default_plan"),
     )
 
@@ -100,6 +102,9 @@ def _names(parts: Parts) -> Findings:
     for where, meter in _named_meters(parts):
         if meter not in parts.meters:
             yield _unknown("meter", meter, where, parts.meters)
+    for index, route in parts.good_routes():
+        if route.upstream and route.upstream not in parts.upstreams:
+            yield _unknown("upstream", route.upstream, ("routes", index, "upstream"), parts.upstreams)
     plan = parts.default_plan
     if isinstance(plan, str) and plan not in parts.plans:
         yield _unknown("plan", plan, ("default_plan",), parts.plans)

@@ -26,8 +26,9 @@ from metergate.config.fields import (
     Word,
     Zone,
 )
-from metergate.config.model_connections import Company, Invoices, ProviderChoice, Upstream, Web3
+from metergate.config.model_connections import Company, Invoices, ProviderChoice, Web3
 from metergate.config.model_plans import Caps, Concurrencies, Limits, Pack, Plan, Prices
+from metergate.config.model_proxy import Serve, Upstream
 from metergate.core import match
 from metergate.core.policy import TOKENS
 from metergate.meters import COUNTS, json_path, regex
@@ -176,6 +177,15 @@ class Route(Part):
     """Dimensions that every call of this route has, for prices with `when`."""
     shadow: Flag = False
     """Decide and record, never refuse."""
+    upstream: Name | None = None
+    """In the proxy: which of `upstreams` it goes to; left out: `upstream`."""
+    websocket: Flag = False
+    """In the proxy: whether a WebSocket may be opened here."""
+    body_bytes: Positive | None = None
+    """In the proxy: the longest body, in bytes; left out: that of `serve`."""
+    drain: Duration | None = None
+    """In the proxy: how long an answer is still read whose client has left, so that what it used is seen.
+    Left out: the upstream is stopped."""
     on_upstream_error: Literal["release", "charge"] = "release"
     """What a call costs that ended in an error of the app or the upstream (5xx): nothing, or what it used."""
     on_client_error: Literal["release", "charge"] = "charge"
@@ -272,6 +282,10 @@ class PolicyFile(Part):
     """The page for buying credits that refusals point to; a web address or a path."""
     upstream: Upstream | None = None
     """Where the proxy forwards to."""
+    upstreams: dict[Name, Upstream] = {}
+    """Other places to forward to, for the routes that name them."""
+    serve: Serve = Serve()
+    """What `metergate serve` takes from clients."""
     store: Text = ""
     """The counters; left out: embedded in the data folder; memory is for tests; redis:// follows later."""
     ledger: Text = ""

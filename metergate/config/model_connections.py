@@ -1,4 +1,4 @@
-"""What a policy is connected to: the upstream, payment providers, chains, and who issues invoices."""
+"""What a policy is connected to: payment providers, chains, and who issues invoices."""
 
 # pydantic copies the defaults of its models, so a mutable one is shared by nobody.
 # ruff: noqa: RUF012
@@ -9,9 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from metergate.config.fields import (
     Address,
-    Duration,
     Flag,
-    Header,
     Name,
     Part,
     Positive,
@@ -21,17 +19,6 @@ from metergate.config.fields import (
     Word,
     spelled_out,
 )
-
-
-class Upstream(Part):
-    """The service that the proxy stands in front of."""
-
-    url: WebAddress
-    """Where it is; only calls that are admitted get there."""
-    headers: dict[Header, Text] = {}
-    """Headers added to every forwarded request, such as its credential from the environment."""
-    timeout: Duration = 120_000_000
-    """How long it may be silent; left out: 120s."""
 
 
 class Provider(Part):

@@ -183,6 +183,13 @@ class Route:
     service: str = ""
     """Who reports the usage, where it is not the policy's own service."""
     shadow: bool = False
+    upstream: str = ""
+    """Where the proxy forwards it to, by the name that the policy gave it."""
+    websocket: bool = False
+    body_bytes: int = 0
+    """The longest body that is forwarded, where it is another than everywhere."""
+    drain_us: int = 0
+    """How long an answer is still read whose client has left."""
     on_upstream_error: OnFailure = "release"
     on_client_error: OnFailure = "charge"
     on_disconnect: OnDisconnect = "used"
@@ -212,6 +219,25 @@ class Upstream:
     connections: int = 512
     waiting: int = 512
     """How many calls may wait for one of the connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """What the data port takes from clients."""
+
+    trusted_proxies: tuple[str, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    url_bytes: int = 8192
+    header_bytes: int = 65_536
+    header_count: int = 128
+    body_bytes: int = 67_108_864
+    head_within_us: int = 10_000_000
+    body_silence_us: int = 30_000_000
+    read_silence_us: int = 60_000_000
+    keep_alive_us: int = 75_000_000
+    connections: int = 10_000
+    connections_per_address: int = 512
+    grace_us: int = 30_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +278,9 @@ class Policy:
     billing: str = "/billing"
     """Where the customer's endpoints stand; empty switches them off."""
     top_up_url: str = ""
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    """Where the proxy forwards to, by name; the one without a name is for routes that name none."""
+    serve: Serve = Serve()
     store: str = ""
     ledger: str = ""
     provider: str = ""

@@ -158,6 +158,10 @@ REASONS: Mapping[str, Reason] = {
         504, "The service behind is too slow", "server_error", "timeout_error",
         "The service behind the gate did not answer in time; nothing was charged.",
     ),
+    "internal_error": Reason(
+        500, "Something failed", "server_error", "api_error",
+        "Something failed on the way; try again, and tell the operator if it stays.",
+    ),
 }  # fmt: skip
 
 MONEY_REASONS = frozenset({"cap_reached", "insufficient_credits"})

@@ -3,7 +3,18 @@
 from metergate.upstream.errors import BadRequestError, UpstreamError
 from metergate.upstream.pool import Pool
 from metergate.upstream.pulse import Pulse
-from metergate.upstream.request_head import Client, HeadWriter
+from metergate.upstream.request_head import Client, Head, HeadWriter
 from metergate.upstream.response import Response
+from metergate.upstream.response_head import AnswerReader
 
-__all__ = ["BadRequestError", "Client", "HeadWriter", "Pool", "Pulse", "Response", "UpstreamError"]
+__all__ = [
+    "AnswerReader",
+    "BadRequestError",
+    "Client",
+    "Head",
+    "HeadWriter",
+    "Pool",
+    "Pulse",
+    "Response",
+    "UpstreamError",
+]

@@ -62,8 +62,8 @@ class Unreadable(Exception):
 class Connection(asyncio.Protocol):
     __slots__ = (
         "_blocked", "_chunked", "_closes", "_headers", "_home", "_http", "_keep", "_loop", "_named",
-        "_parser", "_reading", "_sending", "_sized", "_status", "_unseen", "began", "idle_for_s", "is_lost",
-        "moved", "response", "since", "transport",
+        "_parser", "_reading", "_sending", "_sized", "_status", "_unseen", "idle_for_s", "is_lost",
+        "moved", "response", "since", "transport", "until",
     )  # fmt: skip
 
     def __init__(self, home: Home, loop: asyncio.AbstractEventLoop, http: Http) -> None:
@@ -77,8 +77,10 @@ class Connection(asyncio.Protocol):
         self.is_lost = False
         self.idle_for_s = 0.0
         """How long the upstream said it keeps an idle connection; zero if it did not say."""
-        self.since = self.began = 0.0
-        """When something moved last, and when the exchange began, in coarse time."""
+        self.since = 0.0
+        """When something moved last, in coarse time."""
+        self.until = 0.0
+        """When the exchange must be over; zero for no such time."""
         self.moved = False
         self._reading = True
         self._sending = False
@@ -95,7 +97,8 @@ class Connection(asyncio.Protocol):
         """Begin an exchange: the head, and as much of the body as there is."""
         response = Response(self._loop, self, bodyless)
         self.response = response
-        self.since = self.began = now
+        self.since = now
+        self.until = now + self._home.total_s if self._home.total_s else 0.0
         self.moved = self._keep = self._chunked = self._sized = self._closes = False
         self._status = self._unseen = 0
         self._sending = more
@@ -147,7 +150,7 @@ class Connection(asyncio.Protocol):
             self.since = now
         elif now - self.since > (home.silence_s if response.status else home.first_byte_s):
             self._fail(too_slow("The upstream was silent for too long."))
-        if home.total_s and now - self.began > home.total_s:
+        if self.until and now > self.until:
             self._fail(too_slow("The upstream took longer than it may altogether."))
 
     def _fail(self, error: UpstreamError) -> None:

@@ -38,6 +38,9 @@ class Pool:
         self._room = upstream.connections
         """How many more connections may be opened."""
         self._waiting_max = upstream.waiting
+        self.draining = 0
+        """How many answers are read that no client waits for."""
+        self.draining_max = max(1, upstream.connections // 4)
         self._idle: list[Connection] = []
         """The one used last stands last and is used next."""
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()

@@ -17,16 +17,24 @@ from metergate.upstream.origin import Origin
 
 Network = IPv4Network | IPv6Network
 
-PASS, DROP, CONNECTION, HOST, TOLD = range(5)
-
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 NO_BODY = b"\r\n"
 EXPECT = b"expect: 100-continue\r\n"
 
-TOLD_BY_PROXIES = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+PASS, DROP, HOST, LENGTH, CONNECTION, ENCODING, EXPECTATION, TOLD = range(8)
+READ = {
+    b"host": HOST,
+    b"content-length": LENGTH,
+    b"connection": CONNECTION,
+    b"transfer-encoding": ENCODING,
+    b"expect": EXPECTATION,
+    b"x-forwarded-for": TOLD,
+    b"x-forwarded-host": TOLD,
+    b"x-forwarded-proto": TOLD,
+}
+"""What is read, and written anew from what it says."""
 DROPPED = HOP_BY_HOP | {
-    # Framing is written anew.
-    b"content-length", b"expect", b"http2-settings", b"proxy-authorization",
+    b"http2-settings", b"proxy-authorization",
     # They could lead past the rule that was charged.
     b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-original-url", b"x-rewrite-url",
     # Only who is in front of the client can say them.
@@ -34,10 +42,11 @@ DROPPED = HOP_BY_HOP | {
     b"x-cluster-client-ip", b"x-original-forwarded-for", b"x-real-ip",
 }  # fmt: skip
 OWN = (b"metergate-", b"x-metergate-", b"x-forwarded-")
-NEVER_PASS = DROPPED | {b"", b"close"}
+NEVER_PASS = DROPPED | READ.keys() | {b"", b"close"}
 """What `Connection` may name without anything to be done."""
 ORDINARY = (b"keep-alive", b"close", b"Keep-Alive")
 """What `Connection` says nearly always."""
+LENGTH_DIGITS = 18
 REMEMBERED = 1024
 NAME_REMEMBERED = 64
 """Longer names, of headers and of hosts, are looked at every time."""
@@ -53,6 +62,16 @@ class Client(NamedTuple):
     address: str
     """Of the other end of the connection; empty where it has none."""
     scheme: str
+
+
+class Head(NamedTuple):
+    """A head up to how the body is framed, and what the client said of the body."""
+
+    data: bytes
+    length: int | None
+    chunked: bool
+    expects: bool
+    """Whether the client keeps the body back until it is asked for it."""
 
 
 class HeadWriter:
@@ -84,8 +103,8 @@ class HeadWriter:
         headers: Sequence[tuple[bytes, bytes]],
         client: Client,
         request_id: str = "",
-    ) -> bytes:
-        """Everything up to how the body is framed. The target is the path that policy saw, and the query."""
+    ) -> Head:
+        """The target is the path that policy saw, and the query."""
         if not _TARGET.match(target):
             raise BadRequestError("The path or the query holds characters that must be escaped.")
         parts = [method.encode("ascii"), b" ", self._prefix, target, self._host]
@@ -101,18 +120,19 @@ class HeadWriter:
                 lines += 1
             elif verdict != DROP:
                 aside.append((verdict, name, value))
-        named, host, told = _read(aside)
-        if named:
-            left = [pair for pair in headers if pair[0] not in named]
+        said = _Said(aside)
+        if said.named:
+            left = [pair for pair in headers if pair[0] not in said.named]
             return self.write(method, target, left, client, request_id)
         head = b"".join(parts)
         if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
             raise BadRequestError("A header holds a line break.")
         if self._forwarded:
+            host, told = said.host, said.told
             head += (not told and self._told.get((client, host))) or self._tell(client, host, told)
         if request_id:
             head += b"metergate-request-id: %b\r\n" % request_id.encode("ascii")
-        return head + self._added
+        return Head(head + self._added, said.length, said.chunked, said.expects)
 
     def _judge(self, name: bytes) -> int:
         if b"_" in name:
@@ -121,14 +141,9 @@ class HeadWriter:
             )
         if not _TOKEN.match(name):
             raise BadRequestError("A header's name holds characters that no name may hold.")
-        if name == b"connection":
-            verdict = CONNECTION
-        elif name == b"host":
-            verdict = HOST
-        elif name in TOLD_BY_PROXIES:
-            verdict = TOLD
-        else:
-            verdict = DROP if name in self._dropped or name.startswith(OWN) else PASS
+        verdict = READ.get(name, PASS)
+        if verdict == PASS and (name in self._dropped or name.startswith(OWN)):
+            verdict = DROP
         if len(name) <= NAME_REMEMBERED and len(self._verdicts) < REMEMBERED:
             self._verdicts[name] = verdict
         return verdict
@@ -168,6 +183,53 @@ class HeadWriter:
         return any(found in network for network in self._trusted)
 
 
+class _Said:
+    """What the headers say that do not pass as they are."""
+
+    __slots__ = ("chunked", "expects", "host", "length", "named", "told")
+
+    def __init__(self, headers: Iterable[tuple[int, bytes, bytes]]) -> None:
+        self.host = b""
+        self.length: int | None = None
+        self.chunked = self.expects = False
+        self.named: frozenset[bytes] = frozenset()
+        """Headers to leave out because `Connection` names them, itself among them."""
+        self.told: Mapping[bytes, bytes] = {}
+        """What a proxy in front says."""
+        for verdict, name, value in headers:
+            if verdict == HOST:
+                if self.host:
+                    raise BadRequestError("Send one Host header.")
+                self.host = value
+            elif verdict == CONNECTION:
+                if value not in ORDINARY:
+                    self._name(value)
+            elif verdict == TOLD:
+                before = self.told.get(name)
+                self.told = {**self.told, name: value if before is None else b"%b,%b" % (before, value)}
+            else:
+                self._frame(verdict, value)
+
+    def _frame(self, verdict: int, value: bytes) -> None:
+        if verdict == EXPECTATION:
+            self.expects = value.lower() == b"100-continue"
+        elif self.chunked or self.length is not None:
+            raise BadRequestError("Send one Content-Length or one Transfer-Encoding, and not both.")
+        elif verdict == LENGTH:
+            if not value.isdigit() or len(value) > LENGTH_DIGITS:
+                raise BadRequestError("Send a Content-Length of digits alone.")
+            self.length = int(value)
+        elif value.lower() != b"chunked":
+            raise BadRequestError("Send no Transfer-Encoding but chunked.")
+        else:
+            self.chunked = True
+
+    def _name(self, value: bytes) -> None:
+        found = {token.strip().lower() for token in value.split(b",")} - NEVER_PASS
+        if found:
+            self.named |= found | {b"connection"}
+
+
 def framing(length: int) -> bytes:
     """The end of a head whose body has a known length."""
     return b"content-length: %d\r\n\r\n" % length
@@ -178,25 +240,6 @@ def chunk(data: bytes) -> bytes:
 
 
 LAST_CHUNK = b"0\r\n\r\n"
-
-
-def _read(aside: Iterable[tuple[int, bytes, bytes]]) -> tuple[set[bytes], bytes, Mapping[bytes, bytes]]:
-    """The headers to leave out because `Connection` names them, the host, and what a proxy in front said."""
-    named: set[bytes] = set()
-    host = b""
-    told: dict[bytes, bytes] = {}
-    for verdict, name, value in aside:
-        if verdict == HOST:
-            if host:
-                raise BadRequestError("Send one Host header.")
-            host = value
-        elif verdict == TOLD:
-            told[name] = b"%b,%b" % (told[name], value) if name in told else value
-        elif value not in ORDINARY:
-            named |= {token.strip().lower() for token in value.split(b",")} - NEVER_PASS
-    if named:
-        named.add(b"connection")
-    return named, host, told
 
 
 def _is_address(text: str) -> bool:

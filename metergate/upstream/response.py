@@ -1,7 +1,7 @@
 """One response on its way: filled by a connection, emptied by whoever asked."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -14,6 +14,14 @@ BUFFERED_MAX = 65_536
 
 class Line(Protocol):
     """The connection, as far as a response knows it."""
+
+    until: float
+
+    def write(self, data: bytes) -> None: ...
+
+    def sent(self) -> None: ...
+
+    def room(self) -> Awaitable[None]: ...
 
     def go_on(self) -> None: ...
 

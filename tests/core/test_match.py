@@ -60,6 +60,8 @@ def test_a_plain_path_is_taken(raw: bytes, path: str) -> None:
         b"/paid%3Ffree",
         b"/%252e%252e/paid",
         b"/%2525",
+        b"/%25%32%65%25%32%65/paid",
+        b"/%252%65",
         b"/free%00",
         b"/free%0d%0a",
         b"/free%1F",

@@ -41,6 +41,7 @@ STATUSES = {
     "upstream_unreachable": 502,
     "upstream_invalid": 502,
     "upstream_timeout": 504,
+    "internal_error": 500,
 }
 """Every reason in the order of precedence: the caller hears of the first that applies."""
 
@@ -165,5 +166,11 @@ def test_waiting_is_rounded_up_to_whole_seconds(waits_us: int, seconds: int) -> 
 def test_only_what_time_cures_is_worth_a_retry(reason: str) -> None:
     cured: Any = {"store_unavailable", "ledger_backlog", "idempotency_running"}
     cured |= {"too_many_open", "rate_limited", "quota_exceeded", "too_many_connections", "too_slow"}
-    cured |= {"upstream_busy", "upstream_unreachable", "upstream_invalid", "upstream_timeout"}
+    cured |= {
+        "upstream_busy",
+        "upstream_unreachable",
+        "upstream_invalid",
+        "upstream_timeout",
+        "internal_error",
+    }
     assert worth_retrying(Refusal(reason, retry_after_us=SECOND)) is (reason in cured)

@@ -18,7 +18,7 @@ from metergate.admin import RemoteOffice
 from tests.house.rules import ROOT
 
 DEADLINE_S = 20.0
-SERVERS = ("uvicorn", "hypercorn", "granian")
+SERVERS = ("uvicorn", "hypercorn", "granian", "ours")
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("METERGATE_")} | {
     "PYTHONPATH": str(ROOT)
 }
@@ -29,6 +29,7 @@ def command(kind: str, app: str, port: int, *more: str) -> list[str]:
         "uvicorn": ["uvicorn", app, "--port", str(port), "--log-level", "warning"],
         "hypercorn": ["hypercorn", "--bind", f"127.0.0.1:{port}", app],
         "granian": ["granian", "--interface", "asgi", "--port", str(port), app],
+        "ours": ["tests.servers.ours", app, str(port)],
     }
     return [sys.executable, "-m", *typed[kind], *more]
 
@@ -39,7 +40,7 @@ class Server:
     def __init__(self, kind: str, app: str, folder: Path, *more: str) -> None:
         self.data = folder / "data"
         self.log = folder / "server.log"
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.process = start(command(kind, app, port, *more), folder)
         self._port = port
@@ -145,7 +146,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

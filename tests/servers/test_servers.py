@@ -1,4 +1,4 @@
-"""The same promises under uvicorn, hypercorn and granian, around FastAPI and around a raw app."""
+"""The same promises under uvicorn, hypercorn, granian and the server of `metergate serve`."""
 
 import asyncio
 import json

@@ -65,7 +65,7 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
+async def serving(script: Script, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Served]:
     """A raw server that plays the script on every connection. What goes wrong in it fails the test."""
     served = Served()
 
@@ -74,7 +74,7 @@ async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIte
         served.lines.append(line)
         try:
             await script(line)
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):  # the client left
             pass
         finally:
             writer.close()
@@ -83,7 +83,7 @@ async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIte
         served.scripts.append(asyncio.ensure_future(play(reader, writer)))
 
     async with asyncio.timeout(DEADLINE_S):
-        server = await asyncio.start_server(accepted, "127.0.0.1", 0, ssl=tls)
+        server = await asyncio.start_server(accepted, "127.0.0.1", port, ssl=tls)
         served.port = server.sockets[0].getsockname()[1]
         try:
             yield served

@@ -25,7 +25,7 @@ def writer(url: str = URL, *, trusted: str = "", **options: Any) -> HeadWriter:
 
 
 def head(headers: Pairs, client: Client = CLIENT, target: bytes = b"/a", **options: Any) -> bytes:
-    return writer(**options).write("GET", target, headers, client)
+    return writer(**options).write("GET", target, headers, client).data
 
 
 def passed(headers: Pairs, client: Client = CLIENT, **options: Any) -> bytes:
@@ -93,8 +93,8 @@ def test_ordinary_headers_pass_in_order_and_repeated() -> None:
     "name",
     [
         # of the connection, or of framing
-        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
-        "trailer", "transfer-encoding", "upgrade", "content-length", "expect", "http2-settings",
+        "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
+        "trailer", "upgrade", "expect", "http2-settings",
         # credentials
         *KEYS, "cookie",
         # what only a proxy may say, or only metergate
@@ -118,7 +118,7 @@ def test_what_connection_names_goes_and_takes_nothing_of_ours_along() -> None:
         (b"x-public", b"3"),
     ]
     options: dict[str, Any] = {"headers": (("Authorization", "Bearer ours"),)}
-    found = writer(**options).write("GET", b"/a", headers, CLIENT, "req_1")
+    found = writer(**options).write("GET", b"/a", headers, CLIENT, "req_1").data
     ours = b"metergate-request-id: req_1\r\nauthorization: Bearer ours\r\n"
     assert found == b"GET /a HTTP/1.1\r\nhost: api.example.com\r\nx-public: 3\r\n" + TOLD + ours
 
@@ -151,7 +151,7 @@ def test_a_header_that_would_become_two_is_refused(pair: tuple[bytes, bytes]) ->
 def test_the_policys_headers_take_the_place_of_the_clients() -> None:
     sent = [(b"authorization", b"Bearer mg_live_x"), (b"x-team", b"mine"), (b"accept", b"*/*")]
     added = (("Authorization", "Bearer ours"), ("X-Team", "ours"), ("Host", "inner.example"))
-    found = writer(headers=added).write("GET", b"/a", sent, CLIENT)
+    found = writer(headers=added).write("GET", b"/a", sent, CLIENT).data
     assert found == (
         b"GET /a HTTP/1.1\r\nhost: inner.example\r\naccept: */*\r\n"
         + TOLD
@@ -221,4 +221,56 @@ def test_names_beyond_counting_are_judged_and_not_remembered() -> None:
         one.write("GET", b"/", [(b"x-%d" % number, b"1")], CLIENT)
     one.write("GET", b"/", [(b"x" * 10_000, b"1")], CLIENT)
     assert len(one._verdicts) <= 1024
-    assert b"x-9999" in one.write("GET", b"/", [(b"x-9999", b"1"), (b"te", b"1")], CLIENT)
+    assert b"x-9999" in one.write("GET", b"/", [(b"x-9999", b"1"), (b"te", b"1")], CLIENT).data
+
+
+@pytest.mark.parametrize(
+    ("headers", "length", "chunked", "expects"),
+    [
+        ([], None, False, False),
+        ([(b"content-length", b"0")], 0, False, False),
+        ([(b"content-length", b"0012")], 12, False, False),
+        ([(b"transfer-encoding", b"Chunked")], None, True, False),
+        ([(b"expect", b"100-Continue"), (b"content-length", b"5")], 5, False, True),
+        ([(b"expect", b"the best"), (b"content-length", b"5")], 5, False, False),
+    ],
+)
+def test_how_the_client_frames_its_body_is_read_and_not_passed_on(
+    headers: Pairs, length: int | None, chunked: bool, expects: bool
+) -> None:
+    found = writer().write("POST", b"/a", headers, CLIENT)
+    assert (found.length, found.chunked, found.expects) == (length, chunked, expects)
+    assert found.data == b"POST /a HTTP/1.1\r\nhost: api.example.com\r\n" + TOLD
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")],
+        [(b"transfer-encoding", b"chunked"), (b"content-length", b"5")],
+        [(b"content-length", b"5"), (b"content-length", b"5")],
+        [(b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")],
+        [(b"transfer-encoding", b"gzip, chunked")],
+        [(b"transfer-encoding", b"identity")],
+        [(b"content-length", b"+5")],
+        [(b"content-length", b"5, 5")],
+        [(b"content-length", b"-5")],
+        [(b"content-length", b"")],
+        [(b"content-length", b"9" * 19)],
+    ],
+)
+def test_framing_that_could_be_read_in_two_ways_is_refused(headers: Pairs) -> None:
+    """Whatever server let it through."""
+    with pytest.raises(BadRequestError):
+        head(headers)
+
+
+def test_connection_cannot_name_framing_away() -> None:
+    found = writer().write(
+        "POST",
+        b"/",
+        [(b"connection", b"content-length, x-a"), (b"content-length", b"5"), (b"x-a", b"1")],
+        CLIENT,
+    )
+    assert found.length == 5
+    assert b"x-a" not in found.data

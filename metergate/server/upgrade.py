@@ -1,0 +1,45 @@
+"""A connection becomes a WebSocket: uvicorn's protocol takes over, and the door goes on counting it."""
+
+import asyncio
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from metergate.server.head import RequestHead
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+
+@cache
+def _counted(kind: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """The protocol, saying when its connection is over."""
+
+    class Counted(kind):  # type: ignore[valid-type,misc]  # whichever class uvicorn chose
+        leave: Callable[[], None]
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.leave()
+            super().connection_lost(exc)
+
+    return Counted
+
+
+def to_websocket(
+    transport: asyncio.Transport,
+    config: "Config",
+    state: "ServerState",
+    app_state: dict[str, Any],
+    head: RequestHead,
+    rest: bytes,
+    leave: Callable[[], None],
+) -> None:
+    """Let the other protocol read the head once more, and whatever came behind it."""
+    kind = cast(Any, _counted(cast(Any, config.ws_protocol_class)))
+    protocol = kind(config=config, server_state=state, app_state=app_state)
+    protocol.leave = leave
+    lines = [b"%b: %b\r\n" % pair for pair in head.headers]
+    protocol.connection_made(transport)
+    transport.set_protocol(protocol)
+    protocol.data_received(b"".join([b"GET ", head.url, b" HTTP/1.1\r\n", *lines, b"\r\n", rest]))
