@@ -42,7 +42,10 @@ class Calls:
         """A shard that is out of reach refuses its own calls only."""
         groups = self._shards.grouped([self._place(hold) for hold in batch])
         parts = [self._hold(shard, [batch[n] for n in places], now_us) for shard, places in groups.items()]
-        return _together(groups.values(), await asyncio.gather(*parts), len(batch))
+        told = _together(groups.values(), await asyncio.gather(*parts), len(batch))
+        if told and all(held is OUT_OF_REACH for held in told):
+            raise next(iter(groups)).unusable()
+        return told
 
     def _place(self, hold: Hold) -> Shard:
         if any(draw.name.startswith(SHARED_BY_ACCOUNTS) for draw in hold.draws):

@@ -41,8 +41,10 @@ class Shard:
         """The highest that was seen in the epoch."""
         self.waiting = 0
         self.open = 0
+        self.siblings: Sequence[Shard] = (self,)
         self._entered = ""
-        self._why = NO_EPOCH
+        self.doubt = NO_EPOCH
+        """Why no epoch is entered, while none is."""
         self._run = ""
         self._backlog = backlog
         self._templates = templates
@@ -58,16 +60,17 @@ class Shard:
         if epoch and epoch != self._entered:
             self._entered, self.sequence = epoch, 0
             self._owed = []  # what was held in the last epoch is forgotten with it
-        self.epoch, self.sequence, self._why = epoch, max(sequence, self.sequence), NO_EPOCH
+        self.epoch, self.sequence, self.doubt = epoch, max(sequence, self.sequence), NO_EPOCH
 
     def leave(self, why: str) -> None:
-        """Believe nothing more of this shard until an epoch is entered again."""
-        self.epoch, self._why = "", why
+        """Believe nothing more until an epoch is entered again; what one shard lost concerns all of them."""
+        for shard in self.siblings:
+            shard.epoch, shard.doubt = "", why
 
     async def attach(self, connection: Connection) -> tuple[str, int]:
         """The epoch as it stands on the server, and its sequence."""
         epoch, seen, run = self.epoch, self.sequence, self.link.run
-        reply = value(await ask(connection, b"EVALSHA", SCRIPTS["attach"].sha, 1, self.tag, run))
+        reply = value(await ask(connection, b"EVALSHA", SCRIPTS["attach"].sha, 1, self.tag, run, self._run))
         assert isinstance(reply, list)
         there = reply[0].decode()
         sequence, met, self.waiting = map(int, reply[1:4])
@@ -75,7 +78,7 @@ class Shard:
         if epoch and epoch == self.epoch:
             if there != opened(epoch):
                 self.leave(OTHER_EPOCH)
-            elif sequence < seen or (run != self._run and seen > met):
+            elif min(sequence, met) < seen:
                 self.leave(GONE_BACK)
                 there = closed(epoch)
                 value(await self._evaluate(connection, "swap", opened(epoch), there))
@@ -96,11 +99,7 @@ class Shard:
         return self._ready().settle(batch, now_us)
 
     def release(self, ops: Sequence[str], now_us: int) -> "asyncio.Future[Sequence[str]]":
-        try:
-            turn = self._ready()
-        except StoreUnavailable:
-            self.owe(ops)
-            raise
+        turn = self._ready()
         if any(map(turn.names, ops)):
             # Within a turn, ends come before holds.
             self._send()
@@ -226,7 +225,7 @@ class Shard:
     @property
     def why(self) -> str:
         """Why the shard cannot be used; empty when it can."""
-        return self.link.why or ("" if self.epoch else self._why)
+        return self.link.why or ("" if self.epoch else self.doubt)
 
     async def stand(self) -> tuple[str, int]:
         """See how the shard stands on the server."""

@@ -11,6 +11,8 @@ from metergate_redis.shard import Shard
 class Shards:
     def __init__(self, shards: Sequence[Shard]) -> None:
         self.all = shards
+        for shard in shards:
+            shard.siblings = shards
         self.where: dict[str, Shard] = {}
         """Where open calls of this process are, while there is more than one shard."""
         self._first = 0

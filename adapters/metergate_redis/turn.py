@@ -246,7 +246,7 @@ class Turn:
                 holding.set_exception(error)
             if maybe:
                 self._shard.owe([hold.op for hold in batch])
-        self._shard.owe([*self.owed, *self._releases])
+        self._shard.owe(self.owed)
 
 
 def _digest(event: Event) -> str:

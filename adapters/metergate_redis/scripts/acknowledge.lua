@@ -20,7 +20,7 @@ for i = 2, #ARGV, 2 do
   local id = ARGV[i]
   local events = events_of(id, ARGV[i + 1])
   local left = call('XDEL', OUT, id) == 1
-  if call('EXISTS', OUT) == 1 then redis.pcall('XACK', OUT, GROUP, id) end
+  call('XACK', OUT, GROUP, id)
   if left then gone = gone + events end
   told[#told + 1] = left and 'D' or 'U'
 end

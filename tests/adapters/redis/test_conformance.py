@@ -1,10 +1,12 @@
 """The store on Redis keeps the whole contract of a counter store, on every server that it is made for."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from metergate.testing.conformance import CounterStoreContract, MakeStore
+from tests.adapters.redis.fake import fake_server
 from tests.adapters.redis.stores import stores
 from tests.valkey import Server, cluster, emptied, redis_binary, running, valkey_binary
 
@@ -51,4 +53,13 @@ class TestOnCluster(CounterStoreContract):
         for server in masters:
             emptied(server)
         async with stores(f"redis+cluster://127.0.0.1:{masters[0].port}?shards=8") as make:
+            yield make
+
+
+class TestOnFakeredis(CounterStoreContract):
+    """Who has no server at hand can test on the fake."""
+
+    @pytest.fixture
+    async def make_store(self, tmp_path: Path) -> AsyncIterator[MakeStore]:
+        async with fake_server(tmp_path) as url, stores(url) as make:
             yield make

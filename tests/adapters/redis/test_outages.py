@@ -12,7 +12,7 @@ from metergate.errors import StoreUnavailable
 from metergate.ports import DONE, ENDED, GRANTED
 from metergate.testing.conformance.bench import money
 from metergate_redis import RedisStore
-from tests.adapters.redis.stores import MakeStores, a_hold, again, balance, held, know, settled, stores, until
+from tests.adapters.redis.stores import MakeStores, a_hold, again, balance, held, know, settled, stores
 from tests.valkey import Server, command, running, valkey_binary
 
 
@@ -145,17 +145,3 @@ async def test_no_room_for_another_connection_is_not_taken_for_an_outage(
     with pytest.raises(StoreUnavailable, match="room for one more"):
         await make()
     assert (await held(store, await a_hold(store, "a")))[0].status == GRANTED
-
-
-async def test_a_release_that_is_not_heard_is_told_as_soon_as_it_can_be(
-    store: RedisStore, server: Server
-) -> None:
-    """Otherwise the reaper would charge for a call that was released."""
-    await held(store, await a_hold(store, "a", money(10)))
-    server.kill()
-    with pytest.raises(StoreUnavailable):
-        await store.release(["a"], 0)
-    server.start()
-    await again(lambda: balance(store))
-    await until(lambda: store.health().open_holds == 0)
-    assert await balance(store) == 100

@@ -1,0 +1,181 @@
+"""How a server is met: signed in to, looked at, and spoken to over whatever leads there."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from metergate.errors import ConfigurationError, StoreUnavailable
+from metergate.ports import GRANTED
+from metergate_redis import RedisStore
+from metergate_redis.address import parse
+from metergate_redis.servers import slot_of
+from tests.adapters.redis.stores import a_hold, balance, held, know, stores
+from tests.valkey import KEEPING, Server, cluster, command, free_port, redis_binary, running, valkey_binary
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running(valkey_binary()) as started:
+        yield started
+
+
+def part_of_a_cluster() -> tuple[str, ...]:
+    return *KEEPING, "--cluster-enabled", "yes", "--cluster-port", str(free_port())
+
+
+async def refused(url: str) -> Exception:
+    """What is said where the store may not be used."""
+    store = RedisStore(parse(url))
+    try:
+        await store.connect()
+    except (ConfigurationError, StoreUnavailable) as error:
+        return error
+    finally:
+        await store.close()
+    raise AssertionError("it was let in")
+
+
+async def test_a_server_that_may_throw_balances_away_is_refused(server: Server) -> None:
+    command(server, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    error = await refused(server.url)
+    assert isinstance(error, ConfigurationError)
+    assert "maxmemory-policy noeviction" in str(error)
+
+
+async def test_a_server_that_keeps_nothing_is_used_and_its_health_says_so() -> None:
+    with running(valkey_binary(), ("--save", "")) as server:
+        async with stores(server.url) as make:
+            health = (await make()).health()
+    assert health.ok
+    assert "appendonly yes" in health.detail
+
+
+async def test_a_replica_is_no_place_for_counters(server: Server) -> None:
+    with running(valkey_binary(), (*KEEPING, "--replicaof", f"127.0.0.1 {server.port}")) as replica:
+        assert "is a replica" in str(await refused(replica.url))
+
+
+async def test_a_part_of_a_cluster_is_not_used_alone() -> None:
+    with running(valkey_binary(), part_of_a_cluster()) as part:
+        assert "redis+cluster://" in str(await refused(part.url))
+
+
+async def test_nobody_there_is_said_with_the_place() -> None:
+    assert "127.0.0.1:1 cannot be reached" in str(await refused("redis://127.0.0.1:1"))
+    assert "No sentinel at 127.0.0.1:1" in str(await refused("redis+sentinel://127.0.0.1:1/money"))
+    assert "No server at 127.0.0.1:1" in str(await refused("redis+cluster://127.0.0.1:1"))
+
+
+async def test_user_and_password_open_the_door_and_no_more_than_it_needs(server: Server) -> None:
+    """A user who may touch the keys of metergate only, and no dangerous command, is enough."""
+    rules = ("on", ">s3cret", "~{mg:*", "+@all", "-@dangerous", "-@admin", "+info")
+    command(server, "ACL", "SETUSER", "gate", *rules)
+    command(server, "ACL", "SETUSER", "default", "off")
+    url = f"redis://gate:s3cret@127.0.0.1:{server.port}"
+    async with stores(url) as make:
+        store = await make()
+        await know(store, balance=5)
+        assert (await held(store, await a_hold(store, "a")))[0].status == GRANTED
+    wrong = await refused(url.replace("s3cret", "other"))
+    assert isinstance(wrong, ConfigurationError)
+    assert "does not let metergate in" in str(wrong)
+    assert "does not let metergate in" in str(await refused(server.tcp_url))
+
+
+async def test_databases_and_ledgers_are_kept_apart(server: Server) -> None:
+    async with stores(f"{server.url}?db=1") as make_one, stores(f"{server.url}?db=2") as make_two:
+        one, two = await make_one(), await make_two()
+        await know(one, balance=5)
+        assert (await balance(one), await balance(two)) == (5, None)
+    mine, other = RedisStore(parse(server.url), space="a"), RedisStore(parse(server.url), space="b")
+    await mine.connect()
+    await other.connect()
+    await mine.begin("mine")
+    await mine.reopen("mine")
+    assert (await other.standing()).epoch == ""
+    await mine.close()
+    await other.close()
+
+
+async def test_over_tls_both_sides_may_have_to_show_a_certificate(tmp_path: Path) -> None:
+    made = certificates(tmp_path)
+    port = free_port()
+    options = (
+        *(*KEEPING, "--tls-port", str(port), "--tls-cert-file", str(made / "server.crt")),
+        *("--tls-key-file", str(made / "server.key"), "--tls-ca-cert-file", str(made / "ca.crt")),
+    )
+    shown = f"ssl_ca_certs={made}/ca.crt&ssl_certfile={made}/server.crt&ssl_keyfile={made}/server.key"
+    with running(redis_binary(), options):
+        async with stores(f"rediss://localhost:{port}?{shown}") as make:
+            store = await make()
+            await know(store, balance=5)
+            assert await balance(store) == 5
+        assert "cannot be reached" in str(await refused(f"rediss://localhost:{port}"))
+
+
+def certificates(folder: Path) -> Path:
+    """An authority and a server that it vouches for."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    new = "openssl req -newkey rsa:2048 -nodes -days 2 -subj"
+    commands = (
+        f"{new} /CN=authority -x509 -keyout ca.key -out ca.crt",
+        f"{new} /CN=localhost -addext subjectAltName=DNS:localhost -keyout server.key -out request",
+        "openssl x509 -req -in request -CA ca.crt -CAkey ca.key -copy_extensions copy -out server.crt",
+    )
+    for each in commands:
+        subprocess.run(each.split(), cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("over", ["socket", "tcp"])
+def test_it_runs_on_uvloop_as_on_asyncio(server: Server, over: str) -> None:
+    async def story() -> object:
+        async with stores(server.url if over == "socket" else server.tcp_url) as make:
+            store = await make()
+            await know(store, balance=5)
+            await held(store, await a_hold(store, "a"))
+            return await balance(store)
+
+    assert uvloop.run(story()) == 4
+
+
+def test_a_tag_is_where_the_server_puts_it() -> None:
+    with running(valkey_binary(), part_of_a_cluster()) as part:
+        for tag in ("{mg::0}", "{mg:0123456789ab:15}", "{eu.1:x:3}"):
+            assert command(part, "CLUSTER", "KEYSLOT", f"{tag}b:credits:a") == b":%d\r\n" % slot_of(tag)
+
+
+async def test_a_slot_that_moves_to_another_master_is_found_there() -> None:
+    with cluster(valkey_binary()) as masters:
+        async with stores(f"redis+cluster://127.0.0.1:{masters[0].port}?shards=1&timeout=500ms") as make:
+            store = await make()
+            await know(store, balance=5)
+            move_slot(masters, slot_of("{mg::0}"))
+            async with asyncio.timeout(15):
+                while True:
+                    try:
+                        assert await balance(store) == 5
+                        break
+                    except StoreUnavailable:
+                        await asyncio.sleep(0.02)
+            assert (await held(store, await a_hold(store, "a")))[0].values == (4,)
+
+
+def move_slot(masters: list[Server], slot: int) -> None:
+    """As `CLUSTER` manuals say: importing, migrating, the keys, and then the ownership."""
+    names = [command(each, "CLUSTER", "MYID").split(b"\r\n")[1].decode() for each in masters]
+    owner = slot * len(masters) // 16384
+    heir = (owner + 1) % len(masters)
+    command(masters[heir], "CLUSTER", "SETSLOT", str(slot), "IMPORTING", names[owner])
+    command(masters[owner], "CLUSTER", "SETSLOT", str(slot), "MIGRATING", names[heir])
+    keys = command(masters[owner], "CLUSTER", "GETKEYSINSLOT", str(slot), "1000").split(b"\r\n")[2::2]
+    moved = ("MIGRATE", "127.0.0.1", str(masters[heir].port), "", "0", "5000", "KEYS")
+    assert command(masters[owner], *moved, *[key.decode() for key in keys]) == b"+OK\r\n"
+    for each in (masters[heir], masters[owner]):
+        command(each, "CLUSTER", "SETSLOT", str(slot), "NODE", names[heir])
