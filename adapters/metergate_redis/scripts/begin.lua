@@ -11,6 +11,7 @@ if cursor == '0' then
   call('SET', tag .. 'epoch', epoch)
   -- What consumers had drained belongs to nobody again.
   if call('EXISTS', tag .. 'out') == 1 then call('XGROUP', 'DESTROY', tag .. 'out', 'ledger') end
+  call('XGROUP', 'CREATE', tag .. 'out', 'ledger', '0', 'MKSTREAM')
 elseif call('GET', tag .. 'epoch') ~= epoch then
   return 'E'
 end

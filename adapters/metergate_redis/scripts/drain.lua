@@ -36,8 +36,7 @@ local function take_over()
   until cursor == '0-0'
 end
 
-if limit > 0 and call('EXISTS', OUT) == 1 then
-  if #call('XINFO', 'GROUPS', OUT) == 0 then call('XGROUP', 'CREATE', OUT, GROUP, '0') end
+if limit > 0 then
   read('0')
   take_over()
   read('>')

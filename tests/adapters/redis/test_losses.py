@@ -169,6 +169,13 @@ async def again_or_none(store: RedisStore, account: str) -> object:
         return None
 
 
+async def closed(store: RedisStore) -> None:
+    """The store says of itself that it serves nobody, as soon as it is reached again."""
+    standing = await again(store.standing)
+    assert isinstance(standing, Standing)
+    assert (standing.epoch, standing.open) == ("first", False)
+
+
 def roll_back(server: Server, kept: Path) -> None:
     """Put an earlier state of the data in the place of what is there."""
     server.kill()
@@ -191,8 +198,7 @@ async def test_a_server_that_lost_its_last_changes_is_closed_for_all(
     await held(store, await a_hold(store, "a", money(60)))
     roll_back(server, kept)
     await until(lambda: store.epoch == "" and other.epoch == "")
-    standing = await store.standing()
-    assert (standing.epoch, standing.open) == ("first", False)
+    await closed(store)
     await filled(store, "second", 40)
     other.enter("second")
     assert await balance(other) == 40
@@ -220,7 +226,7 @@ async def test_a_loss_is_noticed_also_when_others_have_gone_on_since(
         server.start()
     await until(lambda: store.health().ok or store.epoch == "")
     assert store.epoch == ""
-    assert not (await store.standing()).open
+    await closed(store)
 
 
 def store_url(server: Server, like: RedisStore) -> str:
@@ -255,6 +261,4 @@ async def test_what_a_failover_lost_is_noticed() -> None:
             servers.master.kill()
             await until(lambda: store.epoch == "", 20)
             assert lost[0].values == (40,)
-            standing = await again(store.standing)
-            assert isinstance(standing, Standing)
-            assert not standing.open
+            await closed(store)
