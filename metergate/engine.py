@@ -29,7 +29,7 @@ from metergate.core.policy import Policy
 from metergate.core.report import Receipt, Report
 from metergate.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from metergate.foundation import Foundation
-from metergate.gate import explaining, tracking
+from metergate.gate import explaining, tracking, watching
 from metergate.gate.gate import RequestGate
 from metergate.gate.watching import Decision, Watch
 from metergate.ports import AskAccount, AskBudget, Clock
@@ -238,7 +238,8 @@ class Engine:
             held=self._held if at_work.shared is None else None,
             granted=at_work.worker.expiry.look_again,
             worker=lambda: {"ok": not at_work.worker.outage, "detail": at_work.worker.outage},
-            describe=lambda: {"refused": dict(self.watch.refused)},
+            describe=lambda: {"refused": dict(self.watch.refused), "shadowed": dict(self.watch.shadowed)},
+            measure=self._measure,
             explain=self.explain,
         )
         return Office(
@@ -250,6 +251,11 @@ class Engine:
             hooks=hooks,
             shared=at_work.shared,
         )
+
+    def _measure(self) -> Mapping[str, Any]:
+        """The numbers of all that runs on the same foundation in this process."""
+        watches = [engine.watch for engine in self.foundation.engines]
+        return {**watching.numbers(watches), **self.foundation.worker.numbers()}
 
     async def answer_for_the_folder(self) -> None:
         """Whoever answered has left; an engine that is leaving too does not begin."""

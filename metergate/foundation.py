@@ -21,6 +21,7 @@ from metergate.core.policy import Policy
 from metergate.errors import ConfigurationError, StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.gate import RequestGate
+from metergate.gate.watching import Watch
 from metergate.ledger import epochs, keys, peppers
 from metergate.ledger.database import Ledger
 from metergate.ledger.thread import LedgerThread
@@ -44,6 +45,8 @@ def now_us() -> int:
 
 class OnFolder(Protocol):
     """An engine, as far as those that share its foundation know it."""
+
+    watch: Watch
 
     def loaded(self) -> Policy: ...
 

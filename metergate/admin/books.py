@@ -56,6 +56,16 @@ class Books:
         ok = all(part["state"] == "ok" for part in parts.values())
         return {"state": "ok" if ok else "degraded", "policy": self._desk.policy().version, **parts}
 
+    async def metrics(self) -> Json:
+        """Numbers for monitoring; nothing is asked that could be out of reach."""
+        store = self._desk.store.health()
+        now = {
+            "policy": self._desk.policy().version,
+            "backlog": store.backlog,
+            "open_holds": store.open_holds,
+        }
+        return {**now, **self._desk.hooks.measure()}
+
     async def _store(self) -> Json:
         store = self._desk.store
         started = time.perf_counter_ns()

@@ -63,6 +63,8 @@ class Hooks:
     """A grant was given; the next one to expire may be another."""
     worker: Callable[[], Mapping[str, object]] = dict
     """How the worker is: at least `ok`, and what it says of itself."""
+    measure: Callable[[], Mapping[str, object]] = dict
+    """Numbers since the process started: of the gate's decisions, and of the worker."""
     explain: Explainer = _nobody_explains
     """Why the gate would admit or refuse a request."""
     describe: Callable[[], Mapping[str, object]] = dict

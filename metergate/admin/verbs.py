@@ -71,6 +71,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "audit.list": _verb("books", Books.audit),
         "verify": _verb("books", Books.verify),
         "health": _verb("books", Books.health),
+        "metrics": _verb("books", Books.metrics),
     }
 )
 

@@ -12,13 +12,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metergate.admin import Doing
-from metergate.api import models, openapi, problem, reading
-from metergate.api.endpoints import Answer, answered, grouped, of_office
+from metergate.api import metrics, models, openapi, problem, reading
+from metergate.api.endpoints import NO_STORE, Answer, answered, grouped, of_office
 from metergate.api.operations import ENDPOINTS
 from metergate.errors import ConfigurationError
 
 PREFIX = "/admin/v1"
-OPEN = frozenset({"/livez", "/readyz", "/openapi.json"})
+OPEN = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json"})
 """What orchestrators and readers of the API may see without the token."""
 
 
@@ -38,6 +38,7 @@ def admin_app(office: Doing, token: str, *, version: str = "1") -> ASGIApp:
         routes=[
             Route("/livez", _live, methods=["GET"]),
             Route("/readyz", _ready(office), methods=["GET"]),
+            Route("/metrics", _metrics(office), methods=["GET"]),
             Route("/openapi.json", _document(document), methods=["GET"]),
             *grouped(answers),
         ],
@@ -122,6 +123,14 @@ def _ready(office: Doing) -> Answer:
     async def answer(_request: Request) -> Response:
         state = (await office.do("health", {}))["state"]
         return answered({"state": state}, 200 if state == "ok" else 503)
+
+    return answer
+
+
+def _metrics(office: Doing) -> Answer:
+    async def answer(_request: Request) -> Response:
+        told = metrics.text(await office.do("metrics", {}))
+        return Response(told, headers=NO_STORE, media_type=metrics.MEDIA_TYPE)
 
     return answer
 

@@ -212,6 +212,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
             show.health,
             "state",
         ),
+        "metrics": Line("metrics", "Counts since the service started, and what waits now."),
         "policy show": Line("policy.show", "What the running policy says."),
         "policy reload": Line("policy.reload", "Read the policy anew; a bad file changes nothing."),
     }

@@ -31,6 +31,8 @@ class Arrivals:
         self._later = gate.loop.call_soon
         self._verdict = gate.loop.create_future
         self._arrived: list[Arrived] = []
+        self._since_us = 0
+        """When the first of them arrived."""
         self._asking: set[asyncio.Task[None]] = set()
 
     def admit(
@@ -46,6 +48,7 @@ class Arrivals:
         gate, arrived = self._gate, self._arrived
         if not arrived:
             self._later(self._ask)
+            self._since_us = now_us
         op = gate.request_id()
         verdict = self._verdict()
         arrived.append((Call(gate, member, prepared, op, op, path, (), None, True), verdict))
@@ -57,20 +60,22 @@ class Arrivals:
         arrived, self._arrived = self._arrived, []
         if not arrived:
             return
-        now_us = self._gate.clock()
+        now_us, since_us = self._gate.clock(), self._since_us
         try:
             answers = self._gate.store.hold(_holds(arrived, now_us), now_us)
         except StoreUnavailable:
             self._away(arrived)
             return
         if isinstance(answers, Sequence):
-            self._judge(arrived, answers)
+            self._judge(arrived, answers, since_us)
         else:
-            task = self._gate.loop.create_task(self._judge_later(arrived, answers))
+            task = self._gate.loop.create_task(self._judge_later(arrived, answers, since_us))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-    async def _judge_later(self, arrived: Sequence[Arrived], asked: Awaitable[Sequence[Held]]) -> None:
+    async def _judge_later(
+        self, arrived: Sequence[Arrived], asked: Awaitable[Sequence[Held]], since_us: int
+    ) -> None:
         self._gate.stretches.at_once = False
         try:
             answers = await asked
@@ -79,14 +84,16 @@ class Arrivals:
                 self._gate.endings.release(call.op)  # it may have been granted all the same
             self._away(arrived)
         else:
-            self._judge(arrived, answers)
+            self._judge(arrived, answers, since_us)
 
-    def _judge(self, arrived: Sequence[Arrived], answers: Sequence[Held]) -> None:
+    def _judge(self, arrived: Sequence[Arrived], answers: Sequence[Held], since_us: int) -> None:
         gate = self._gate
+        granted = len(arrived)
         dress, live, watched = gate.dress, gate.live, gate.watch.watchers
         for (call, verdict), held in zip(arrived, answers, strict=True):
             if held.status != GRANTED:
                 _tell(verdict, gate.judge(call, held))
+                granted -= 1
                 continue
             call.values = held.values
             live[call.op] = call
@@ -97,6 +104,7 @@ class Arrivals:
                 continue
             call.headers = dress(call)
             verdict.set_result(call)
+        gate.watch.turn(granted, since_us)
 
     def _away(self, arrived: Sequence[Arrived]) -> None:
         for call, verdict in arrived:

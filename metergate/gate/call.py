@@ -29,6 +29,7 @@ class Visit:
     __slots__ = ("charges", "ended", "gate", "member", "path", "refused", "request_id", "route")
 
     def __init__(self, gate: "RequestGate", member: Member, route: Route, path: str, request_id: str) -> None:
+        gate.watch.passed += 1
         self.gate = gate
         self.member = member
         self.route = route

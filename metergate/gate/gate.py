@@ -289,6 +289,7 @@ class RequestGate:
             self.watch.admitted(wish.member, wish.route, wish.path, wish.request_id, offer.cost)
         make = Reserve if wish.reserve else Call
         call = make(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
+        self.watch.calls += wish.parent is None
         self.stretches.entered(prepared)
         self.live[op] = call
         if wish.parent is not None:

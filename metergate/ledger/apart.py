@@ -31,12 +31,12 @@ def post_apart(tx: Tx, events: Sequence[UsageEvent], now_us: int) -> Posted:
     except UNPOSTABLE as error:
         if len(events) == 1:
             _set_aside(tx, events[0], error, now_us)
-            return Posted(0, 0, [])
+            return Posted(0, 0, [], 1)
     middle = len(events) // 2
     first, second = post_apart(tx, events[:middle], now_us), post_apart(tx, events[middle:], now_us)
-    return Posted(
-        first.new + second.new, first.repeated + second.repeated, [*first.upgrades, *second.upgrades]
-    )
+    upgrades = [*first.upgrades, *second.upgrades]
+    new, repeated = first.new + second.new, first.repeated + second.repeated
+    return Posted(new, repeated, upgrades, first.apart + second.apart)
 
 
 def _set_aside(tx: Tx, event: UsageEvent, error: Exception, now_us: int) -> None:

@@ -29,6 +29,8 @@ class Posted(NamedTuple):
     new: int
     repeated: int
     upgrades: list[Upgrade]
+    apart: int = 0
+    """How many events could not be posted and are kept elsewhere."""
 
 
 def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from metergate.ledger.database import Ledger, Tx
-from metergate.ledger.errors import LedgerBusy
+from metergate.ledger.errors import LedgerBusy, LedgerUnavailable
 
 T = TypeVar("T")
 
@@ -21,6 +21,10 @@ TRIES = 4
 class LedgerThread:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self.errors = 0
+        """How often the ledger was out of reach."""
+        self.set_aside = 0
+        """Entries and events that nobody could post, and that the audit table keeps."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metergate-ledger")
 
     async def write(self, work: Callable[[Tx], T]) -> T:
@@ -31,7 +35,11 @@ class LedgerThread:
         return await self.run(lambda: self._read(work))
 
     async def run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except LedgerUnavailable:
+            self.errors += 1
+            raise
 
     @asynccontextmanager
     async def leading(self) -> AsyncIterator[bool]:

@@ -38,6 +38,10 @@ class Flusher:
         """Whether more may be waiting than the last batch could take."""
         self.adrift: list[Entry] = []
         """What came from an epoch that ended before the ledger had it."""
+        self.posted = 0
+        """How many events went into the ledger from here."""
+        self.caught_up_us = clock()
+        """When everything that waited was last in the ledger."""
         self._store = store
         self._shared = shared
         self._clock = clock
@@ -51,12 +55,18 @@ class Flusher:
 
     async def _move(self) -> int:
         epoch = self._shared.epoch if self._shared else None
+        began_us = self._clock()
         entries = await answered(self._store.drain(self._limit))
         self.more = len(entries) == self._limit
-        if not entries:
-            return 0
+        if entries:
+            await self._post(entries, epoch)
+        if not self.more:
+            self.caught_up_us = began_us
+        return len(entries)
+
+    async def _post(self, entries: Sequence[Entry], epoch: str | None) -> None:
         try:
-            posted = await self._commit(entries, epoch)
+            committed = await self._commit(entries, epoch)
         except OtherEpoch:
             assert self._shared is not None
             self._shared.enter("")
@@ -64,11 +74,12 @@ class Flusher:
             raise
         await answered(self._store.acknowledge([entry.id for entry in entries]))
         events = sum([count_events(entry.events) for entry in entries])
+        self.posted += committed.result.new
+        self.teller.ledger.set_aside += committed.result.apart
         self._limit = min(max(EVENTS * len(entries) // max(events, 1), FEWEST), MOST)
-        await self.teller.tell(posted)
-        return len(entries)
+        await self.teller.tell(committed)
 
-    async def _commit(self, entries: Sequence[Entry], epoch: str | None) -> Committed[None]:
+    async def _commit(self, entries: Sequence[Entry], epoch: str | None) -> Committed[Posted]:
         try:
             return await self.teller.commit(lambda tx: post_entries(tx, entries, self._clock), epoch)
         except UNPOSTABLE:
@@ -92,26 +103,30 @@ class Flusher:
         return min([now_us, *(event.at_us for event in waiting)])
 
 
-def post_entries(tx: Tx, entries: Sequence[Entry], clock: Clock) -> tuple[None, list[Change]]:
+def post_entries(tx: Tx, entries: Sequence[Entry], clock: Clock) -> tuple[Posted, list[Change]]:
     """What the entries hold, in the ledger; and what the store has to know because of it."""
     batch = Batch()
+    apart = 0
     for entry in entries:
         try:
             gather(entry.events, batch)
         except Unreadable:
-            _set_aside(tx, entry, clock())
-    return None, _changed(tx, posting.post_batch(tx, batch))
+            apart += _set_aside(tx, entry, clock())
+    posted = posting.post_batch(tx, batch)
+    return posted._replace(apart=apart), _changed(tx, posted)
 
 
-def post_entries_apart(tx: Tx, entries: Sequence[Entry], clock: Clock) -> tuple[None, list[Change]]:
+def post_entries_apart(tx: Tx, entries: Sequence[Entry], clock: Clock) -> tuple[Posted, list[Change]]:
     """The same where an event spoils its batch."""
     events: list[UsageEvent] = []
+    apart = 0
     for entry in entries:
         try:
             events += decode_events(entry.events)
         except Unreadable:
-            _set_aside(tx, entry, clock())
-    return None, _changed(tx, post_apart(tx, events, clock()))
+            apart += _set_aside(tx, entry, clock())
+    posted = post_apart(tx, events, clock())
+    return posted._replace(apart=apart + posted.apart), _changed(tx, posted)
 
 
 def _changed(tx: Tx, posted: Posted) -> list[Change]:
@@ -119,7 +134,8 @@ def _changed(tx: Tx, posted: Posted) -> list[Change]:
     return [PutAccount(accounts.known(tx, name).facts) for name in upgraded]
 
 
-def _set_aside(tx: Tx, entry: Entry, now_us: int) -> None:
+def _set_aside(tx: Tx, entry: Entry, now_us: int) -> int:
     """An event that nobody can read must not block the others, nor be lost."""
     details = {"entry": entry.id, "events": base64.b64encode(entry.events).decode()}
     audit.note(tx, now_us, "worker", "usage.unreadable", entry.id, details)
+    return 1

@@ -204,6 +204,15 @@ class Worker:
         """Whether this process waits for a shared store that is being filled."""
         return self._sharing is not None and not self._sharing.store.epoch
 
+    def numbers(self) -> dict[str, int]:
+        """What metrics say of it. The lag is known only where this process posts."""
+        ledger, flusher = self._ledger, self.flusher
+        found = {"posted": flusher.posted, "set_aside": ledger.set_aside, "ledger_errors": ledger.errors}
+        if self._errands and self._task is not None:
+            behind = self._store.health().backlog > 0
+            found["lag_us"] = max(0, self._clock() - flusher.caught_up_us) if behind else 0
+        return found
+
     def _tell(self, problems: list[Exception]) -> None:
         """One line when an outage begins, one when it is over."""
         if problems and not self.outage:

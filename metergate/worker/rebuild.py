@@ -84,9 +84,10 @@ class Rebuild:
 
     async def _post(self, entries: Sequence[Entry]) -> None:
         try:
-            await self._ledger.write(lambda tx: post_entries(tx, entries, self._clock))
+            posted, _ = await self._ledger.write(lambda tx: post_entries(tx, entries, self._clock))
         except UNPOSTABLE:
-            await self._ledger.write(lambda tx: post_entries_apart(tx, entries, self._clock))
+            posted, _ = await self._ledger.write(lambda tx: post_entries_apart(tx, entries, self._clock))
+        self._ledger.set_aside += posted.apart
 
 
 def _everything_in(tx: Tx, epoch: str, now_us: int) -> Sequence[Change]:

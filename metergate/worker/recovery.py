@@ -62,6 +62,7 @@ async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Left:
         await _post(ledger, left.events[start : start + BATCH], clock)
     if left.unreadable:
         await ledger.write(partial(_set_aside, records=left.unreadable, now_us=clock()))
+        ledger.set_aside += len(left.unreadable)
     return left
 
 
@@ -69,7 +70,8 @@ async def _post(ledger: LedgerThread, events: Sequence[UsageEvent], clock: Clock
     try:
         await ledger.write(partial(posting.post, events=events))
     except UNPOSTABLE:
-        await ledger.write(partial(post_apart, events=events, now_us=clock()))
+        posted = await ledger.write(partial(post_apart, events=events, now_us=clock()))
+        ledger.set_aside += posted.apart
 
 
 def _set_aside(tx: Tx, records: Sequence[bytes], now_us: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from metergate.api import metrics
 from metergate.api.operations import ENDPOINTS
 from metergate.cli import main
 from metergate.config.settings import DOCUMENTED
@@ -64,6 +65,20 @@ def test_every_endpoint_of_the_operator_is_listed() -> None:
     """docs/http.md names what the admin API serves, and nothing else."""
     listed = re.findall(r"^\| `([A-Z]+) /admin/v1(/\S*)`", page("http.md"), re.MULTILINE)
     assert sorted(listed) == sorted((each.method, each.path) for each in ENDPOINTS)
+
+
+def test_every_metric_is_listed() -> None:
+    """docs/http.md says what each number means, and names no other."""
+    listed = re.findall(r"^\| `(metergate_\w+)`", page("http.md"), re.MULTILINE)
+    empty = {
+        "policy": "",
+        "backlog": 0,
+        "open_holds": 0,
+        "lag_us": 0,
+        "waits": {"below": [0] * 40, "total_us": 0},
+    }
+    shown = re.findall(r"^# TYPE (\w+)", metrics.text(empty), re.MULTILINE)
+    assert sorted(listed) == sorted(shown)
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:

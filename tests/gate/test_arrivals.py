@@ -99,9 +99,8 @@ async def test_a_store_that_is_away_admits_nobody() -> None:
     assert isinstance(await soon(house), Call)
 
 
-async def test_what_was_granted_and_not_heard_is_given_back(later: bool) -> None:
-    if not later:
-        pytest.skip("Only the answer of a store that is asked over a network can be lost.")
+async def test_what_was_granted_and_not_heard_is_given_back() -> None:
+    """Only the answer of a store that is asked over a network can be lost."""
     house = await prepared_house(later=True)
     assert isinstance(house.store, AwaitingStore)
     house.store.deaf = True

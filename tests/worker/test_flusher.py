@@ -87,6 +87,7 @@ async def test_an_event_that_cannot_be_posted_is_kept_and_blocks_nobody(tmp_path
         assert [row.id for row in reversed(await house.rows())] == ["a", "b", "c", "d"]
         kept = {row.action: row.details for row in await house.ledger.read(audit.page)}
         assert kept.keys() == {"usage.unreadable", "usage.set_aside"}
+        assert house.ledger.set_aside == 2
         assert decode_events(b64decode(kept["usage.set_aside"]["events"])) == [odd]
         assert house.store.drain(10) == []
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from metergate.errors import StoreUnavailable
+from metergate.ledger.errors import LedgerUnavailable
 from metergate.worker.loop import Worker
 from tests.worker.house import House, a_house
 
@@ -75,4 +76,31 @@ async def test_an_outage_at_the_end_is_no_error(tmp_path: Path) -> None:
             raise StoreUnavailable("away")
 
         worker.flusher.run_dry = away  # type: ignore[method-assign]
+        await worker.stop()
+
+
+async def test_the_lag_grows_while_the_ledger_is_away(tmp_path: Path) -> None:
+    """And is nothing again once what waited is in the ledger."""
+    async with a_house(tmp_path) as house:
+        worker = worker_of(house)
+        assert "lag_us" not in worker.numbers()  # who does not post knows nothing of it
+        worker.start()
+        house.hold("a")
+        house.settle("a")
+        write = house.ledger.ledger.write
+
+        def away() -> object:
+            raise LedgerUnavailable("away")
+
+        house.ledger.ledger.write = away  # type: ignore[method-assign, assignment]  # the database is gone
+        house.clock.advance(us=10**6)
+        await worker.run_once()
+        house.clock.advance(us=5 * 10**6)
+        numbers = worker.numbers()
+        assert (numbers["lag_us"], numbers["posted"]) == (6 * 10**6, 0)
+        assert numbers["ledger_errors"] >= 1
+        house.ledger.ledger.write = write  # type: ignore[method-assign]
+        await worker.run_once()
+        numbers = worker.numbers()
+        assert (numbers["lag_us"], numbers["posted"], numbers["set_aside"]) == (0, 1, 0)
         await worker.stop()

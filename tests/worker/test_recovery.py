@@ -47,6 +47,7 @@ async def test_a_record_that_nobody_can_read_is_set_aside(tmp_path: Path) -> Non
         other.close()
         left = await recover(tmp_path / "other", house.ledger, house.clock)
         assert left.unreadable == [b"\xc1"]
+        assert house.ledger.set_aside == 1
         [kept] = await house.ledger.read(audit.page)
         assert kept.action == "journal.unreadable"
 

@@ -1,0 +1,68 @@
+"""The numbers of a process as text, in the format that Prometheus and its kin read.
+
+They are plain integers that are counted where things happen; nothing here names a customer.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+COUNTERS: Final = {
+    "admitted": ("metergate_admitted_total", "Calls and reports of usage that were admitted."),
+    "passed": ("metergate_passed_total", "Requests that went on without a hold: public, free, preflight."),
+    "posted": ("metergate_events_posted_total", "Usage events that went into the ledger from here."),
+    "set_aside": (
+        "metergate_events_set_aside_total",
+        "Usage that cannot be posted; the audit table keeps it.",
+    ),
+    "ledger_errors": ("metergate_ledger_errors_total", "How often the ledger was out of reach."),
+}
+BY_REASON: Final = {
+    "refused": ("metergate_refused_total", "Requests that were refused."),
+    "shadowed": ("metergate_shadow_refused_total", "Requests that shadow mode alone let through."),
+}
+GAUGES: Final = {
+    "open_holds": ("metergate_holds_open", "Holds that have not ended."),
+    "backlog": ("metergate_backlog_events", "Usage events that wait for the ledger."),
+}
+LAG: Final = "metergate_flush_lag_seconds"
+WAIT: Final = "metergate_admission_seconds"
+FIRST, LAST = 5, 23
+"""The histogram's buckets: 2 ** 5 to 2 ** 23 microseconds, which is 32 us to 8.4 s."""
+US: Final = 10**6
+
+
+def text(numbers: Mapping[str, Any]) -> str:
+    return "\n".join(_lines(numbers)) + "\n"
+
+
+def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:
+    for key, (name, help) in COUNTERS.items():
+        yield from _family(name, "counter", help, [("", numbers.get(key, 0))])
+    for key, (name, help) in BY_REASON.items():
+        reasons = numbers.get(key, {}).items()
+        yield from _family(name, "counter", help, [(f'{{reason="{reason}"}}', n) for reason, n in reasons])
+    for key, (name, help) in GAUGES.items():
+        yield from _family(name, "gauge", help, [("", numbers[key])])
+    if "lag_us" in numbers:
+        help = "How long ago everything that waited was last in the ledger; 0 while nothing waits."
+        yield from _family(LAG, "gauge", help, [("", numbers["lag_us"] / US)])
+    if "waits" in numbers:
+        help = "How long a call waited for its verdict; every eighth turn of the event loop is timed."
+        yield from _family(WAIT, "histogram", help, _histogram(**numbers["waits"]))
+    yield from _family("metergate_info", "gauge", "The policy.", [(f'{{policy="{numbers["policy"]}"}}', 1)])
+
+
+def _family(name: str, kind: str, help: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
+    yield f"# HELP {name} {help}"
+    yield f"# TYPE {name} {kind}"
+    for rest, value in samples:
+        yield f"{name}{rest} {value}"
+
+
+def _histogram(below: list[int], total_us: int) -> Iterator[tuple[str, float]]:
+    for bits in range(FIRST, LAST + 1):
+        yield f'_bucket{{le="{2**bits / US}"}}', sum(below[: bits + 1])
+    yield '_bucket{le="+Inf"}', sum(below)
+    yield "_sum", total_us / US
+    yield "_count", sum(below)
