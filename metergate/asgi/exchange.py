@@ -107,7 +107,11 @@ class Exchange:
 
     async def _member(self, route: Route) -> Member | None:
         """Who calls; None when that was answered already."""
-        looked = self.gate.members.find_key(self.seen.keys, self.gate.clock())
+        now_us = self.gate.clock()
+        known = self._remembered()
+        if known is not None and known.fresh_until_us > now_us:
+            return known
+        looked = self.gate.members.find_key(self.seen.keys, now_us)
         member = await looked if isinstance(looked, Awaitable) else looked
         if isinstance(member, Member):
             self._remember(member)
@@ -121,6 +125,12 @@ class Exchange:
         else:
             await self.refuse(member)
         return None
+
+    def _remembered(self) -> Member | None:
+        """Who showed the same header a moment ago."""
+        header = self.seen.key_header
+        lane = self.gate.members.lanes.get(header[0]) if header else None
+        return lane.get(header[1]) if lane and header else None
 
     def _remember(self, member: Member) -> None:
         """The next request with the same header needs no closer look."""

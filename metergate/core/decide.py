@@ -25,6 +25,9 @@ from metergate.core.refusal import Refusal
 from metergate.core.sheet import MODEL
 from metergate.core.tariff import Tariff, larger_plan, tariff
 
+DATED_US = 10 * 10**6
+"""How long an offer stands whose prices come from a dated table: the next price may begin at any instant."""
+
 
 class Offer(NamedTuple):
     """What a caller may have on a route, and what must be set aside for it."""
@@ -122,6 +125,8 @@ def offer(
     taken = [*front, *([counted] if counted else []), *(rest if strict else map(draws.unbounded, rest))]
     terms = _terms(case, plan, tuple(taken), wanted, nanos, found.minimum)
     until = _valid_until(taken, caller.key)
+    if found.sheet is not None and found.sheet.source:
+        until = min(until, now_us + DATED_US)
     return Offer(terms, found, wanted, nanos, len(front) if counted else -1, until)
 
 

@@ -202,9 +202,8 @@ class RequestGate:
     def _prepare(self, wish: Wish, now_us: int) -> Prepared | Refusal:
         member, route = wish.member, wish.route
         expected = wish.units is None and wish.strict
-        plain = expected and wish.asked is NOTHING
-        if plain:
-            known = member.prepared.get(route.index)
+        if expected:
+            known = member.known(route, wish.asked)
             if known is not None and known.valid_until_us > now_us:
                 return known
         key = member.caller.key
@@ -232,8 +231,8 @@ class RequestGate:
         measured = not fixed(self.policy, route)
         exact = (wish.units is not None or not measured) and not (expected and route.hold_nanos)
         prepared = Prepared(offered, route, exact=exact, measured=measured, asked=wish.asked)
-        if plain:
-            member.prepared[route.index] = prepared
+        if expected:
+            member.remember(prepared)
         return prepared
 
     def _answer(
@@ -303,7 +302,7 @@ class RequestGate:
         offer = prepared.offer
         if held.position == offer.tally and tries < TRIES:
             wish.member.used[prepared.draws[offer.tally].name] = held.value
-            wish.member.prepared.pop(wish.route.index, None)
+            wish.member.forget(wish.route, wish.asked)
             again = self._prepare(wish, now_us)
             if isinstance(again, Refusal) or again.draws != prepared.draws:
                 return self._try(wish, tries + 1)
@@ -338,7 +337,7 @@ class RequestGate:
         if not isinstance(told, Caller):
             return self._turned_away(wish, UNAVAILABLE)
         member.caller = told
-        member.prepared.clear()
+        member.forget_all()
         state = decide.key_state(told.key, self.clock()) if told.key is not None else None
         if state is not None:
             member.fresh_until_us = 0

@@ -8,8 +8,9 @@ plan is noticed by the very next call, and the facts are read again.
 from collections.abc import Awaitable, Mapping, Sequence
 
 from metergate.core import decide, keys
+from metergate.core.asked import NOTHING, Asked
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
-from metergate.core.policy import Policy
+from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
 from metergate.gate.prepared import Prepared
@@ -21,6 +22,8 @@ KEPT_US = 15 * 60 * 10**6
 RETRY_US = 10**6
 UNAVAILABLE = Refusal("store_unavailable", retry_after_us=RETRY_US)
 REMEMBERED = 10_000
+ASKED = 32
+"""The different requests of one caller that are remembered, where they say themselves what they cost."""
 _NO_DIGEST = "0" * 64
 _NO_PEPPER = b"\0" * 32
 """For keys that nobody knows or whose pepper is gone: they take the same time and match nothing."""
@@ -29,14 +32,38 @@ _NO_PEPPER = b"\0" * 32
 class Member:
     """A caller, and what was prepared for it on each route."""
 
-    __slots__ = ("caller", "fresh_until_us", "prepared", "used")
+    __slots__ = ("asked", "caller", "fresh_until_us", "prepared", "used")
 
     def __init__(self, caller: Caller, fresh_until_us: int) -> None:
         self.caller = caller
         self.fresh_until_us = fresh_until_us
         self.prepared: dict[int, Prepared] = {}
+        """By the index of the route, for requests that say nothing of their price themselves."""
+        self.asked: dict[tuple[int, Asked], Prepared] = {}
+        """The same for those that do."""
         self.used: dict[str, int] = {}
         """What the store last said of the quantities of the period."""
+
+    def known(self, route: Route, asked: Asked) -> Prepared | None:
+        if asked is NOTHING:
+            return self.prepared.get(route.index)
+        return self.asked.get((route.index, asked))
+
+    def remember(self, prepared: Prepared) -> None:
+        if prepared.asked is NOTHING:
+            self.prepared[prepared.route.index] = prepared
+            return
+        if len(self.asked) >= ASKED:
+            self.asked.clear()
+        self.asked[prepared.route.index, prepared.asked] = prepared
+
+    def forget(self, route: Route, asked: Asked) -> None:
+        self.prepared.pop(route.index, None)
+        self.asked.pop((route.index, asked), None)
+
+    def forget_all(self) -> None:
+        self.prepared.clear()
+        self.asked.clear()
 
 
 NOBODY = Member(Caller(AccountFacts(""), None, 0), 0)

@@ -23,10 +23,11 @@ class Unreadable(ValueError):
 
 def fields(body: bytes, names: tuple[str, ...]) -> Mapping[str, Any]:
     """The members of a JSON object with these names; those that are missing are None."""
+    fast, known = _reader(names)
     try:
-        if _in_doubt(body, names):
+        if _in_doubt(body, known):
             return _members(json.loads(body, object_pairs_hook=distinct), names)
-        said = _decoder(names).decode(body)
+        said = fast.decode(body)
     except (ValueError, RecursionError) as error:
         if isinstance(error, Unreadable):
             raise
@@ -60,19 +61,20 @@ def _members(value: object, names: Sequence[str]) -> Mapping[str, Any]:
     return {name: member(value, name) for name in names}
 
 
-def _in_doubt(body: bytes, names: Sequence[str]) -> bool:
-    """Whether a name may be there twice or in another spelling; never wrong when it says no."""
+def _in_doubt(body: bytes, names: Mapping[bytes, bytes]) -> bool:
+    """Whether a name may be there twice or in another spelling; never wrong when it says no.
+
+    What stands between two quotes is a name, a text, or what is between those.
+    """
     if _ESCAPED_LETTER.search(body):
         return True
-    small = body.lower()
-    for name in names:
-        found = body.count(b'"%s"' % name.encode())
-        if found > 1 or found != small.count(b'"%s"' % name.lower().encode()):
-            return True
-    return False
+    spelled = body.split(b'"')
+    found = [(names[small], place) for place, small in enumerate(body.lower().split(b'"')) if small in names]
+    return len({name for name, _ in found}) < len(found) or any(spelled[at] != name for name, at in found)
 
 
 @lru_cache(maxsize=64)
-def _decoder(names: tuple[str, ...]) -> "msgspec.json.Decoder[Any]":
-    """Reads these members and skips the others."""
-    return msgspec.json.Decoder(msgspec.defstruct("Said", [(name, Any, None) for name in names]))
+def _reader(names: tuple[str, ...]) -> "tuple[msgspec.json.Decoder[Any], Mapping[bytes, bytes]]":
+    """Reads these members and skips the others; and the names as they are written in any case."""
+    said = msgspec.defstruct("Said", [(name, Any, None) for name in names])
+    return msgspec.json.Decoder(said), {name.lower().encode(): name.encode() for name in names}

@@ -73,6 +73,11 @@ def _end_before(events: bytes, place: int) -> int:
     return max(found, default=0)
 
 
+def is_one(events: bytes) -> bool:
+    """Whether it is a single event, with the ends that most servers write; it may be one where this is no."""
+    return events.find(b"\n\n") == len(events) - 2 and b"\n\r\n" not in events
+
+
 def split(events: bytes) -> list[bytes]:
     """Whole events, each with its end."""
     return [event for event in _SPLIT.split(events) if event]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metergate.meters.body import whole
-from metergate.meters.events import Events, data, split
+from metergate.meters.events import Events, data, is_one, split
 from metergate.meters.reported import USAGE
 
 PATHS = ("/completions",)
@@ -23,6 +23,9 @@ EVENT_MAX = 32 * 1024
 """The event that is looked for is far shorter; what is longer passes before it is whole."""
 
 _ASKED = b'"stream_options":{"include_usage":true}'
+NAME = b'"usage'
+_COMPACT = b',"usage":null'
+"""The empty usage as OpenAI writes it."""
 _EMPTY = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
 _OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
 
@@ -59,8 +62,9 @@ class Hiding:
     def feed(self, chunk: bytes) -> bytes:
         """What the client gets of a chunk, and of what waited before it: an event that is not whole waits."""
         events = self._events.feed(chunk)
-        if b'"usage' in events:
-            events = b"".join([_without_usage(event) for event in split(events)])
+        if NAME in events:
+            whole = (events,) if is_one(events) else split(events)
+            events = b"".join([_without_usage(event) for event in whole])
         return events + self._events.take() if self._events.size > EVENT_MAX else events
 
     def end(self) -> bytes:
@@ -69,10 +73,14 @@ class Hiding:
 
 
 def _without_usage(event: bytes) -> bytes:
+    if event.count(NAME) == 1:
+        place = event.find(_COMPACT)
+        if place >= 0 and event[place + len(_COMPACT) : place + len(_COMPACT) + 1] in (b",", b"}"):
+            return event[:place] + event[place + len(_COMPACT) :]
     if _is_usage(event):
         return b""
-    around = _EMPTY.split(event)
-    return b"".join(around) if len(around) == 2 else event
+    parts = _EMPTY.split(event)
+    return b"".join(parts) if len(parts) == 2 else event
 
 
 def _is_usage(event: bytes) -> bool:

@@ -50,7 +50,7 @@ def _llm(meter: Meter, hold: TokenHold, path: str, body: bytes) -> Reading:
     prompt = prompts.tokens(body)
     held = counts(
         {
-            "input": _capped(prompt, hold.input_cap),
+            "input": _capped(in_steps(prompt), hold.input_cap),
             "output": _capped(prompts.output(path, said, hold.output), hold.output_cap),
         }
     )
@@ -62,6 +62,12 @@ def _llm(meter: Meter, hold: TokenHold, path: str, body: bytes) -> Reading:
         Llm(meter.max_units or TOKENS_MAX, prompt // 2),
         hides_usage=question is not None,
     )
+
+
+def in_steps(tokens: int) -> int:
+    """A little more, so that prompts of about one length are held alike, and prepared once."""
+    step = 1 << max(0, tokens.bit_length() - 3)
+    return -(-tokens // step) * step
 
 
 def _capped(tokens: int, cap: int | None) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from metergate.meters.reading import in_steps
 from metergate.testing.asgi import Answer, Message, Receive, Scope, Send
 from metergate.testing.fake_ai import FakeAI
 from tests.shell import Shell, metered, policy, problem
@@ -40,6 +41,11 @@ PROMPT = 6
 
 def body(said: dict[str, Any]) -> bytes:
     return json.dumps(said).encode()
+
+
+def prompt_held(sent: bytes) -> int:
+    """For how many tokens of input the body is taken before the call."""
+    return in_steps(-(-len(sent) // 2))
 
 
 async def ask(shell: Shell, said: dict[str, Any], path: str = CHAT, fault: str = "") -> Answer:
@@ -98,7 +104,7 @@ async def test_as_much_is_held_as_the_call_may_cost(tmp_path: Path) -> None:
     async with metered(FakeAI(), tmp_path, rules()) as shell:
         said = body(question(max_tokens=1000))
         answer = await shell.fetch("POST", CHAT, said)
-        held = -(-len(said) // 2) * INPUT + 1000 * OUTPUT
+        held = prompt_held(said) * INPUT + 1000 * OUTPUT
         assert answer.header("metergate-balance") == f"{(10**9 - held) / 10**9:.6f}"
         assert answer.header("metergate-cost") is None
 
@@ -192,7 +198,7 @@ async def test_usage_that_is_missing_or_a_lie_costs_what_was_held(
     """Neither nothing nor what the lie says."""
     async with metered(FakeAI(), tmp_path, rules()) as shell:
         said = asked_100(stream=stream)
-        held = -(-len(body(said)) // 2)
+        held = prompt_held(body(said))
         assert (await ask(shell, said, fault=f"usage={usage}")).status == 200
         units, cost, measured, dimensions = await row(shell)
         assert (units, cost, measured) == (held + 100, held * INPUT + 100 * OUTPUT, "held")

@@ -12,6 +12,7 @@ from metergate import meters
 from metergate.core.policy import Meter, Route, TokenHold
 from metergate.meters import Reading, Unreadable
 from metergate.meters.prompts import TOKENS_PER_BLOB
+from metergate.meters.reading import in_steps
 
 LLM = Meter("tokens", "llm")
 MCP = Meter("tools", "mcp")
@@ -71,16 +72,24 @@ def test_the_policy_says_what_is_held_where_nothing_is_named_and_what_at_most() 
 
 
 def test_the_prompt_is_taken_for_rather_more_than_it_is() -> None:
-    """A token for every two bytes; a picture is one, whatever its size in bytes."""
+    """A token for every two bytes, in steps; a picture is one, whatever its size in bytes."""
     said = {"messages": [{"role": "user", "content": "four words of text " * 50}]}
     tokens = held(said)["input"]
-    assert 950 / 2 < tokens < 950 / 2 + 50
+    assert tokens == in_steps(len(json.dumps({"model": "m", **said})) // 2)
+    assert 950 / 2 < tokens < 1.25 * (950 / 2 + 50)
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "QUJD" * 250_000}}
-    assert tokens + TOKENS_PER_BLOB < held({**said, "more": picture})["input"] < tokens + TOKENS_PER_BLOB + 60
+    with_picture = held({**said, "more": picture})["input"]
+    assert tokens + TOKENS_PER_BLOB < with_picture < 1.25 * (tokens + TOKENS_PER_BLOB + 60)
     chinese = {"messages": [{"role": "user", "content": "计" * 4000}]}
     for escaped in (True, False):
         body = json.dumps({"model": "m", **chinese}, ensure_ascii=escaped).encode()
         assert dict(read(LLM, body).asked.counts)["input"] > 4000
+
+
+@given(st.integers(1, 10**9))
+def test_prompts_of_about_one_length_are_held_alike(tokens: int) -> None:
+    """Never less, and at most a quarter more."""
+    assert tokens <= in_steps(tokens) <= 1.25 * tokens
 
 
 @pytest.mark.parametrize(
