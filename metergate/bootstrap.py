@@ -9,6 +9,7 @@ from typing import Any
 from metergate import api
 from metergate import foundation as ground
 from metergate.admin import Doing, Office, RemoteOffice
+from metergate.api.relay import Relay
 from metergate.asgi import ways
 from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.middleware import Metered
@@ -174,6 +175,7 @@ class _Switchboard:
         self._settings = settings
         self._engine = Engine(policy, settings)
         self._one_at_a_time = asyncio.Lock()
+        self._relay = Relay(self)
 
     async def start(self) -> None:
         if self._engine.shares:
@@ -189,13 +191,22 @@ class _Switchboard:
         async with self._one_at_a_time, open_office(self._policy, self._settings) as office:
             return await office.do(verb, params)
 
+    async def decide(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Where a gate is at work in this event loop it decides at once; otherwise its process is asked."""
+        place = str(ground.folder_of(self._settings).path)
+        if self._engine.shares:
+            await self._engine.start()
+            place = self._engine.foundation.place
+        here = ground.at_home(place)
+        await (here.decide if here else self._relay)(scope, receive, send)
+
 
 def admin_app(policy: PolicySource = "", *, settings: Settings | None = None) -> ASGIApp:
     """The admin API as an app to mount or to serve. It asks the process that owns the data folder."""
     given = settings or environment.read(os.environ)
     token = secret_files.admin_token(given, ground.folder_of(given).path)
     switchboard = _Switchboard(policy, given)
-    app = api.admin_app(switchboard, token)
+    app = api.admin_app(switchboard, token, decisions=switchboard.decide, authz_token=given.authz_token)
 
     async def with_office(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

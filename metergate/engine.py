@@ -15,7 +15,9 @@ from metergate import foundation as ground
 from metergate import meters
 from metergate.admin import Hooks, Office, OwnerSocket, answering
 from metergate.admin.owner import RELOAD
-from metergate.api import billing_app
+from metergate.api import authz_app, billing_app, relay
+from metergate.asgi import answer_headers, forward_auth
+from metergate.asgi.forward_auth import ForwardAuth
 from metergate.asgi.request_headers import HeaderReader
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from metergate.config import PolicySource, load, load_adapter
@@ -34,6 +36,7 @@ from metergate.gate.gate import RequestGate
 from metergate.gate.watching import Decision, Watch
 from metergate.ports import AskAccount, AskBudget, Clock
 from metergate.worker.flusher import answered
+from metergate.worker.reviving import Reviving
 
 log = logging.getLogger("metergate")
 
@@ -71,6 +74,7 @@ class Engine:
         self._gates: list[RequestGate] = []
         self._socket: OwnerSocket | None = None
         self._starting = asyncio.Lock()
+        self._forward_auth = ForwardAuth(self)
 
     def _first(self) -> Policy:
         """The policy; or none, and a mistake for the start to tell: frameworks build middleware late."""
@@ -124,6 +128,7 @@ class Engine:
         _counters(self.policy)
         self._foundation = await ground.join(self.policy, self.settings, self._clock)
         self.office = self._make_office(self._foundation)
+        self._authz = self._make_authz(self._foundation)
         self.use(self.policy)
         self._foundation.engines.append(self)
         if self._foundation.engines[0] is self:
@@ -229,17 +234,31 @@ class Engine:
             self.gate.policy.billing,
         )
 
+    async def decide(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The decision API, for fronts that serve the calls themselves. Whoever asks was let in already."""
+        forward = forward_auth.PATH in scope["path"]
+        await (self._forward_auth if forward else self._authz)(scope, receive, send)
+
+    def _make_authz(self, at_work: Foundation) -> ASGIApp:
+        return authz_app(
+            lambda: self.gate,
+            self.office,
+            Reviving(at_work.store, at_work.ledger, at_work.clock).settle_again,
+            lambda call: answer_headers.headers(call, call.gate.policy.show),
+        )
+
     def _make_office(self, at_work: Foundation) -> Office:
         hooks = Hooks(
             record=self._record,
             reload=self._reload,
             elsewhere=self._reload_elsewhere,
             refresh=self._refresh,
-            held=self._held if at_work.shared is None else None,
+            held=at_work.held,
             granted=at_work.worker.expiry.look_again,
             worker=lambda: {"ok": not at_work.worker.outage, "detail": at_work.worker.outage},
             describe=lambda: {"refused": dict(self.watch.refused), "shadowed": dict(self.watch.shadowed)},
             measure=self._measure,
+            decide=lambda asked: relay.answer(self.decide, asked),
             explain=self.explain,
         )
         return Office(
@@ -313,10 +332,6 @@ class Engine:
 
     async def _record(self, asked: Report) -> Receipt:
         return await tracking.record(self.gate, asked)
-
-    def _held(self, account: str) -> int:
-        calls = [call for gate in self._gates for call in gate.live.values()]
-        return sum(call.held_nanos for call in calls if call.member.caller.account.id == account)
 
     async def explain(self, method: str, path: str, account: str | None) -> list[dict[str, Any]]:
         """Why a request would be admitted or refused, rule by rule."""

@@ -9,11 +9,12 @@ import logging
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from metergate.asgi.types import Receive, Scope, Send
 from metergate.config import secret_files
 from metergate.config.plugins import adapter_of_store, load_adapter
 from metergate.config.settings import Settings
@@ -32,6 +33,7 @@ from metergate.store.journal import Journal
 from metergate.worker.entrance import Sharing
 from metergate.worker.loop import Worker
 from metergate.worker.recovery import Left, load, recover
+from metergate.worker.reviving import Reviving
 
 log = logging.getLogger("metergate")
 
@@ -53,6 +55,8 @@ class OnFolder(Protocol):
     def use(self, policy: Policy) -> None: ...
 
     async def answer_for_the_folder(self) -> None: ...
+
+    async def decide(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class Foundation(ABC):
@@ -80,6 +84,11 @@ class Foundation(ABC):
         self.peppers: Mapping[int, bytes] = {}
         self._policy = policy
         self._lost: list[Settle] = []
+
+    @property
+    @abstractmethod
+    def held(self) -> Callable[[str], int] | None:
+        """Says what an account's open calls have set aside; None where other processes have calls too."""
 
     @abstractmethod
     async def open(self) -> None: ...
@@ -122,6 +131,10 @@ class Embedded(Foundation):
             self.folder = folder_of(settings, Path(self._scratch.name))
         self.place = str(self.folder.path)
 
+    @property
+    def held(self) -> Callable[[str], int]:
+        return self.store.held
+
     async def open(self) -> None:
         """Own the folder, take over what a dead process left, and begin the worker's rounds."""
         self.folder.own()
@@ -140,6 +153,7 @@ class Embedded(Foundation):
         journal = self._journal()
         self.store = EmbeddedStore(journal, backlog=self._policy.backlog)
         await load(self.store, self.ledger, self.clock)
+        await Reviving(self.store, self.ledger, self.clock).hold_again(self.recovered.standing)
         if journal is not None:
             journal.forget_old()
         self.worker = Worker(self.store, self.ledger, self.clock, self._live, self.store)
@@ -184,6 +198,10 @@ class Shared(Foundation):
         self._url = ledger_url(policy, settings, self.folder)
         # Where processes share, so may the event loops of one.
         self.place = f"{policy.store} {self._url} {id(self.loop)}"
+
+    @property
+    def held(self) -> None:
+        return None
 
     async def open(self) -> None:
         """Reach the store, be let in or fill it, and begin the worker's rounds.
@@ -261,6 +279,14 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 def _turn() -> asyncio.Lock:
     """Those who come and go at the same moment do so one after the other."""
     return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+def at_home(place: str) -> OnFolder | None:
+    """Who answers for a place, where that is somebody in this event loop."""
+    known, _ = _open.get(place, (None, 0))
+    if known is None or known.loop is not asyncio.get_running_loop() or not known.engines:
+        return None
+    return known.engines[0]
 
 
 async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Foundation:

@@ -41,6 +41,10 @@ async def _nobody_explains(_method: str, _path: str, _account: str | None) -> Se
     raise StoreUnavailable("No gate runs here that could explain; ask the process that serves the API.")
 
 
+async def _nobody_decides(_asked: Json) -> Json:
+    raise StoreUnavailable("No gate runs here that could decide; ask the process that serves the API.")
+
+
 async def _as_it_is() -> None:
     """The ledger is read as it is, and nobody else is there."""
 
@@ -63,6 +67,8 @@ class Hooks:
     """A grant was given; the next one to expire may be another."""
     worker: Callable[[], Mapping[str, object]] = dict
     """How the worker is: at least `ok`, and what it says of itself."""
+    decide: Callable[[Json], Awaitable[Json]] = _nobody_decides
+    """A request to the decision API, as `api.relay` sends it."""
     measure: Callable[[], Mapping[str, object]] = dict
     """Numbers since the process started: of the gate's decisions, and of the worker."""
     explain: Explainer = _nobody_explains

@@ -8,6 +8,7 @@ from metergate.admin import verbs
 from metergate.admin.accounts import Accounts
 from metergate.admin.books import Books
 from metergate.admin.credits import Credits
+from metergate.admin.decisions import Decisions
 from metergate.admin.desk import Desk, Hooks, Json
 from metergate.admin.keys import Keys
 from metergate.admin.plans import Plans
@@ -50,6 +51,7 @@ class Office:
         self.plans = Plans(desk)
         self.usage = Usage(desk)
         self.books = Books(desk)
+        self.decisions = Decisions(desk)
 
     def acting_as(self, actor: str) -> Self:
         """The same office; its audit rows name another actor."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from metergate.admin.accounts import Accounts
 from metergate.admin.books import Books
 from metergate.admin.credits import Credits
+from metergate.admin.decisions import Decisions
 from metergate.admin.desk import Json
 from metergate.admin.keys import Keys
 from metergate.admin.plans import Plans
@@ -69,6 +70,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "usage.record_batch": _verb("usage", Usage.record_batch),
         "ledger.list": _verb("books", Books.ledger),
         "audit.list": _verb("books", Books.audit),
+        "authz.ask": _verb("decisions", Decisions.ask),
         "verify": _verb("books", Books.verify),
         "health": _verb("books", Books.health),
         "metrics": _verb("books", Books.metrics),

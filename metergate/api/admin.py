@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -12,18 +12,31 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metergate.admin import Doing
-from metergate.api import metrics, models, openapi, problem, reading
+from metergate.api import authz, metrics, models, openapi, problem, reading
 from metergate.api.endpoints import NO_STORE, Answer, answered, grouped, of_office
 from metergate.api.operations import ENDPOINTS
+from metergate.api.relay import Relay
 from metergate.errors import ConfigurationError
 
 PREFIX = "/admin/v1"
+TOKEN = b"metergate-token"
+"""Where a front shows its token that passes its client's Authorization on."""
 OPEN = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json"})
 """What orchestrators and readers of the API may see without the token."""
 
 
-def admin_app(office: Doing, token: str, *, version: str = "1") -> ASGIApp:
-    """The admin API. `office.acting_as("admin")` names it in the audit rows."""
+def admin_app(
+    office: Doing,
+    token: str,
+    *,
+    decisions: ASGIApp | None = None,
+    authz_token: str = "",
+    version: str = "1",
+) -> ASGIApp:
+    """The admin API. `office.acting_as("admin")` names it in the audit rows.
+
+    `decisions` answers under `/authz/v1/`, to a token of its own as well; left out, the office is asked.
+    """
     if not token.strip():
         raise ConfigurationError(
             "Give the admin API a token with METERGATE_ADMIN_TOKEN; a blank one protects nothing."
@@ -33,7 +46,7 @@ def admin_app(office: Doing, token: str, *, version: str = "1") -> ASGIApp:
         (each.method, PREFIX + each.path, special.get(each.verb) or of_office(each, office))
         for each in ENDPOINTS
     ]
-    document = openapi.document(ENDPOINTS, PREFIX, version)
+    document = openapi.document({PREFIX: ENDPOINTS, authz.PREFIX: authz.ENDPOINTS}, version)
     app = Starlette(
         routes=[
             Route("/livez", _live, methods=["GET"]),
@@ -45,32 +58,69 @@ def admin_app(office: Doing, token: str, *, version: str = "1") -> ASGIApp:
         exception_handlers=problem.HANDLERS,
     )
     app.router.redirect_slashes = False
-    return _Guarded(app, token)
+    fronts = _Guarded(decisions or Relay(office), (token, authz_token))
+    return _Sides(_Guarded(app, (token,), OPEN), fronts)
+
+
+class _Sides:
+    """Operators at one end, fronts at the other."""
+
+    def __init__(self, operators: ASGIApp, fronts: ASGIApp) -> None:
+        self._operators = operators
+        self._fronts = fronts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fronts = scope["type"] == "http" and _path(scope).startswith(authz.PREFIX + "/")
+        await (self._fronts if fronts else self._operators)(scope, receive, send)
 
 
 class _Guarded:
-    """Nothing behind it is reached without the token, not even to learn which paths there are."""
+    """Nothing behind it is reached without a token, not even to learn which paths there are."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, tokens: Iterable[str], open_paths: Container[str] = ()) -> None:
         self._app = app
-        self._expected = hashlib.sha256(token.strip().encode()).digest()
+        self._expected = [_digest(token.strip().encode()) for token in tokens if token]
+        self._open = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._may(Request(scope)):
-            headers = {"www-authenticate": 'Bearer realm="metergate admin"'}
-            await problem.of_status(401, headers)(scope, receive, send)
-            return
+        if scope["type"] == "http" and _path(scope) not in self._open:
+            headers = self._without_token(scope["headers"])
+            if headers is None:
+                asked = {"www-authenticate": 'Bearer realm="metergate admin"'}
+                await problem.of_status(401, asked)(scope, receive, send)
+                return
+            scope = {**scope, "headers": headers}
         await self._app(scope, receive, send)
 
-    def _may(self, request: Request) -> bool:
-        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-        if path in OPEN:
-            return True
-        shown = request.headers.getlist("authorization")
-        scheme, _, token = (shown[0] if len(shown) == 1 else "").partition(" ")
+    def _without_token(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]] | None:
+        """The headers behind the guard; None where no token is among them.
+
+        A token in its own header leaves Authorization to the client that a front speaks for.
+        """
+        name = TOKEN if any(each == TOKEN for each, _ in headers) else b"authorization"
+        shown = [value for each, value in headers if each == name]
+        if len(shown) != 1 or not self._knows(_bearer(shown[0]) if name != TOKEN else shown[0]):
+            return None
+        return [header for header in headers if header[0] != name]
+
+    def _knows(self, token: bytes) -> bool:
         # Digests have one length, so the comparison tells nothing of the token's.
-        given = hashlib.sha256(token.strip().encode("latin-1", "replace")).digest()
-        return hmac.compare_digest(given, self._expected) and scheme.lower() == "bearer"
+        given = _digest(token.strip())
+        return any(hmac.compare_digest(given, expected) for expected in self._expected)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _bearer(value: bytes) -> bytes:
+    scheme, _, token = value.partition(b" ")
+    return token if scheme.lower() == b"bearer" else b""
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
 
 
 def _record(office: Doing) -> Answer:

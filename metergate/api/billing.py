@@ -76,12 +76,11 @@ class _Guard:
         self, gate: RequestGate, request: Request, request_id: str, error: MetergateError
     ) -> Response:
         policy = gate.policy
-        url = policy.top_up_url or f"{policy.billing}/v1/plans"
         return problem.of_error(
             error,
             request_id=request_id,
             currency=policy.currency,
-            top_up_url=url,
+            top_up_url=policy.payment_url,
             anthropic=problem.speaks_anthropic(request),
         )
 

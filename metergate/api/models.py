@@ -93,6 +93,30 @@ class TrackedUsage(Taken):
     dimensions: dict[str, str] | None = None
 
 
+HoldId = Annotated[str, Field(description="As `POST /authz/v1/hold` gave it.", examples=["hold_…"])]
+
+
+class NewHold(Taken):
+    """A call that somebody else is about to serve."""
+
+    key: Annotated[str, Field(description="The customer's API key.")] | None = None
+    method: Annotated[str, Field(examples=["POST"])]
+    path: Annotated[str, Field(description="As it is forwarded, with its query.", examples=["/v1/images"])]
+    units: Units | None = None
+    ttl: Annotated[int | str, Field(description="Seconds, or a duration: 90s, 10m, at most 24h.")] | None = (
+        None
+    )
+
+
+class Settlement(Taken):
+    hold: HoldId
+    units: Units | None = None
+
+
+class Release(Taken):
+    hold: HoldId
+
+
 class Given(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -101,6 +125,30 @@ class Money(Given):
     currency: str
     amount: str
     nanos: int
+
+
+class Hold(Given):
+    hold: Annotated[str | None, Field(description="Ends it; null where nothing is held.")]
+    request_id: str
+    account: str | None
+    key: str | None
+    plan: str | None
+    route: str | None
+    meter: str | None
+    units: int
+    cost: Annotated[Money, Field(description="What is held.")]
+    balance: Money | None
+    expires_at: Time | None
+
+
+class EndedHold(Given):
+    state: Annotated[str, Field(description="settled or released")]
+    request_id: str
+    account: str
+    key: str | None
+    meter: str
+    units: int
+    cost: Money
 
 
 class Page(Given, Generic[T]):

@@ -1,6 +1,7 @@
 """OpenAPI 3.1 from the same table and models that serve the requests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -18,6 +19,13 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "since": ("From this time on.", {"type": "string", "format": "date-time"}),
     "until": ("Before this time.", {"type": "string", "format": "date-time"}),
 }
+FORWARD: Final = "/authz/v1/forward"
+NAMING: Final = {
+    "X-Original-URI": "path and query",
+    "X-Original-Method": "method",
+    "X-Forwarded-Uri": "path and query",
+    "X-Forwarded-Method": "method",
+}
 PROBLEMS: Final = {
     "400": "Something sent cannot be accepted; nothing was changed",
     "401": "No valid token",
@@ -27,10 +35,16 @@ PROBLEMS: Final = {
 }
 
 
-def document(endpoints: Sequence[Endpoint], prefix: str, version: str) -> dict[str, Any]:
+Sections = Mapping[str, Sequence[Endpoint]]
+"""Prefix -> the endpoints under it."""
+
+
+def document(sections: Sections, version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
-    for each in endpoints:
-        paths.setdefault(prefix + each.path, {})[each.method.lower()] = _operation(each)
+    for prefix, endpoints in sections.items():
+        for each in endpoints:
+            paths.setdefault(prefix + each.path, {})[each.method.lower()] = _operation(each)
+    paths[FORWARD] = {"get": _forward()}
     for path, summary in (("/livez", "Is the process alive"), ("/readyz", "Can it serve")):
         paths[path] = {"get": _open(path.strip("/"), summary)}
     return {
@@ -39,13 +53,14 @@ def document(endpoints: Sequence[Endpoint], prefix: str, version: str) -> dict[s
         "security": [{"token": []}],
         "paths": paths,
         "components": {
-            "schemas": _schemas(endpoints),
+            "schemas": _schemas(chain.from_iterable(sections.values())),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+def _schemas(found: Iterable[Endpoint]) -> dict[str, Any]:
+    endpoints = list(found)
     taken: set[type[BaseModel]] = {each.takes for each in endpoints if each.takes is not None}
     taken.add(models.UsageBatch)
     given: set[type[BaseModel]] = {models.Problem, models.RecordedBatch, models.State}
@@ -77,9 +92,11 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         gives.append(models.RecordedBatch)
     content = _content(_schema(*gives))
     responses = {str(endpoint.status): {"description": endpoint.summary, "content": content}}
+    problem = _content(_schema(models.Problem), "application/problem+json")
     for status, description in PROBLEMS.items():
-        problem = _content(_schema(models.Problem), "application/problem+json")
         responses[status] = {"description": description, "content": problem}
+    if endpoint.verb == "authz.hold":
+        responses["4XX"] = {"description": "What the caller is to be told instead", "content": problem}
     operation: dict[str, Any] = {
         "operationId": f"{endpoint.method.lower()}_{endpoint.verb.replace('.', '_')}",
         "summary": endpoint.summary,
@@ -111,6 +128,26 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             {"name": "Idempotency-Key", "in": "header", "description": description, "schema": schema}
         )
     return found
+
+
+def _forward() -> dict[str, Any]:
+    """Any method; the request that is asked about stands in headers or behind the path."""
+    told = {
+        name: {"description": f"Of the request that is asked about: {what}.", "schema": {"type": "string"}}
+        for name, what in NAMING.items()
+    }
+    refused = _content(_schema(models.Problem), "application/problem+json")
+    return {
+        "operationId": "forward",
+        "summary": "Decide about a request that a front passes on, and charge it at once",
+        "tags": ["forward"],
+        "parameters": [{"name": name, "in": "header", **each} for name, each in told.items()],
+        "responses": {
+            "200": {"description": "Let it go"},
+            "4XX": {"description": "Answer with this refusal", "content": refused},
+            "503": {"description": "Not possible now; try again", "content": refused},
+        },
+    }
 
 
 def _open(id: str, summary: str) -> dict[str, Any]:

@@ -34,10 +34,10 @@ async def json_body(request: Request) -> object:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise HTTPException(415)
-    return strict_json.decode(await _bytes(request))
+    return strict_json.decode(await body(request))
 
 
-async def _bytes(request: Request) -> bytes:
+async def body(request: Request) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():

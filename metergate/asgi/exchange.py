@@ -4,7 +4,7 @@ The rule, then the key, then what the rule wants: nothing, an entitlement, or a 
 answered here, and the app is not called.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Protocol
 
 from metergate.asgi import idempotent, reading
@@ -18,6 +18,7 @@ from metergate.core.refusal import Refusal
 from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Admitted, Replay, RequestGate
 from metergate.gate.members import NOBODY, REMEMBERED, Member
+from metergate.gate.outside import outside
 from metergate.gate.routes import NOWHERE, Found
 from metergate.meters import Counter
 
@@ -189,23 +190,6 @@ class _VisitAnswer:
     async def let_go(self) -> None:
         if isinstance(self._send, Withheld):
             await self._send.let_go()
-
-
-async def outside(gate: RequestGate, found: Found, keys: Sequence[str], request_id: str) -> Refusal | None:
-    """Why a request that cannot be read, or that no rule names, is refused: for its key, before its path."""
-    refusal = found.refusal
-    if refusal is None:
-        return None
-    if refusal.reason == "route_not_in_policy":
-        looked = gate.members.find_key(keys, gate.clock())
-        member = await looked if isinstance(looked, Awaitable) else looked
-        if isinstance(member, Refusal):
-            refusal = member
-        elif member.caller.account.suspended:
-            refusal = Refusal("account_suspended", scope="account")
-    shadow = gate.policy.shadow
-    gate.watch.turned_away(None, NOWHERE, found.path, request_id, refusal.reason, shadow=shadow)
-    return None if shadow else refusal
 
 
 def naming(send: Send, request_id: str) -> Send:

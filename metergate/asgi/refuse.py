@@ -14,7 +14,7 @@ def answer(
     refusal: Refusal, policy: Policy, request_id: str, *, anthropic: bool
 ) -> tuple[int, Headers, bytes]:
     """Status, headers and body of a refusal."""
-    url = top_up_url(policy)
+    url = policy.payment_url
     members = body(refusal, request_id, currency=policy.currency, top_up_url=url, anthropic=anthropic)
     payload = msgspec.json.encode(members)
     found: Headers = [
@@ -23,10 +23,6 @@ def answer(
         (b"metergate-request-id", request_id.encode()),
     ]
     return refusal.status, found, payload
-
-
-def top_up_url(policy: Policy) -> str:
-    return policy.top_up_url or (f"{policy.billing}/v1/plans" if policy.billing else "")
 
 
 async def send_refusal(

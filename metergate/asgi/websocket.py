@@ -7,7 +7,6 @@ from urllib.parse import quote
 from starlette.websockets import WebSocketDisconnect
 
 from metergate.asgi.current import running
-from metergate.asgi.exchange import outside
 from metergate.asgi.refuse import answer
 from metergate.asgi.request_headers import HeaderReader, without_own
 from metergate.asgi.socket_holds import SocketHolds, dispatched
@@ -19,6 +18,7 @@ from metergate.errors import MetergateError
 from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Replay, RequestGate
 from metergate.gate.members import NOBODY, Member
+from metergate.gate.outside import outside
 from metergate.gate.routes import NOWHERE
 
 PAYMENT_REQUIRED = 4402

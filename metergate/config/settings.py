@@ -19,6 +19,8 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "METERGATE_PEPPER": "The secret that stored keys are hashed with, after a rotation several of them "
         "separated by commas, the newest last; left out: made once and kept in the data folder.",
         "METERGATE_ADMIN_TOKEN": "The token of the admin API; left out: made once, kept in the data folder.",
+        "METERGATE_AUTHZ_TOKEN": "The token of fronts that ask for decisions at `/authz/v1`; left out: "
+        "only the admin's opens them.",
         "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox. "
         "Checked, and not used by this version.",
         "METERGATE_WORKER": "`off` stops the worker of this process: usage waits in the journal; "
@@ -45,6 +47,7 @@ class Settings:
     peppers: tuple[str, ...] = field(default=(), repr=False)
     """The oldest first; keys are made with the newest."""
     admin_token: str = field(default="", repr=False)
+    authz_token: str = field(default="", repr=False)
     provider: str = ""
     worker: bool = True
     public_url: str = ""
@@ -59,6 +62,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         data=Path(environ.get("METERGATE_DATA") or "metergate-data"),
         peppers=_peppers(environ),
         admin_token=_secret(environ, "METERGATE_ADMIN_TOKEN"),
+        authz_token=_secret(environ, "METERGATE_AUTHZ_TOKEN"),
         provider=provider_name(environ.get("METERGATE_PROVIDER") or environ.get("PAYMENT_PROVIDER", "")),
         worker=_flag(environ, "METERGATE_WORKER"),
         public_url=_public_url(environ.get("METERGATE_PUBLIC_URL", "")),

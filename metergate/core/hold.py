@@ -7,6 +7,9 @@
                                           |-----expire---> SETTLED   (by the policy's `on_unknown_outcome`)
 
 A hold that has ended stays ended: the same ending again answers the same, another one is a conflict.
+
+A hold ends with the process that serves its call, unless somebody else serves it: then it stands until an
+instant that its id tells, whatever becomes of the process that made it.
 """
 
 from collections.abc import Mapping
@@ -39,6 +42,24 @@ TRANSITIONS: Mapping[tuple[str, str], str] = {
     (SETTLED, "settle"): SETTLED,
     (RELEASED, "release"): RELEASED,
 }
+
+
+STANDING = "hold_"
+
+
+def standing_op(until_us: int, unique: str) -> str:
+    """The id of a hold that stands by itself until then."""
+    return f"{STANDING}{until_us:x}_{unique}"
+
+
+def stands_until_us(op: str) -> int:
+    """Until when a hold stands by itself; 0 where it ends with its process."""
+    if not op.startswith(STANDING):
+        return 0
+    try:
+        return int(op.removeprefix(STANDING).partition("_")[0], 16)
+    except ValueError:
+        return 0
 
 
 def after(state: str, step: str) -> str | None:

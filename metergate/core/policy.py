@@ -290,6 +290,11 @@ class Policy:
     """How many usage events may wait for the ledger before metered calls are answered with 503."""
     fsync: Literal["always", "everysec", "no"] = "everysec"
 
+    @property
+    def payment_url(self) -> str:
+        """Where somebody who is out of credits finds a way to pay; empty where there is none."""
+        return self.top_up_url or (f"{self.billing}/v1/plans" if self.billing else "")
+
     def plan(self, id: str) -> Plan:
         """The plan of that name; an account on no plan, or on one that is gone, has no entitlements."""
         return self.plans.get(id or self.default_plan, NO_PLAN)

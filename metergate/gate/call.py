@@ -94,12 +94,6 @@ class Call(msgspec.Struct, eq=False, gc=False):
         """What is set aside; the exact cost where it is known before the call."""
         return self.prepared.offer.cost
 
-    @property
-    def held_nanos(self) -> int:
-        """What is set aside of the account's balance."""
-        position = self.prepared.balance
-        return self.prepared.draws[position].amount if position >= 0 else 0
-
     def as_hold(self, now_us: int) -> Hold:
         """What is set aside for it, for a store that has lost it."""
         prepared = self.prepared

@@ -15,6 +15,7 @@ from metergate.core import decide
 from metergate.core.asked import NOTHING, Asked
 from metergate.core.draws import fixed
 from metergate.core.facts import Caller
+from metergate.core.hold import standing_op
 from metergate.core.idempotency import Twin
 from metergate.core.money import MoneyError
 from metergate.core.policy import Policy, Route
@@ -28,6 +29,7 @@ from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
 from metergate.gate.stretches import Stretches
 from metergate.gate.watching import Watch
+from metergate.gate.wish import Wish
 from metergate.meters import NOBODY, Factory
 from metergate.ports import (
     DENIED,
@@ -57,23 +59,6 @@ class Replay(NamedTuple):
 Admitted = Call | Refusal | Replay
 
 
-class Wish(NamedTuple):
-    """Everything a decision is about, kept so that it can be made again."""
-
-    member: Member
-    route: Route
-    path: str
-    twin: Twin | None
-    parent: Call | Visit | None
-    units: int | None
-    cost: int | None
-    strict: bool
-    request_id: str
-    asked: Asked = NOTHING
-    reserve: bool = False
-    """Whether it only makes sure that a running call can be paid."""
-
-
 class RequestGate:
     def __init__(
         self,
@@ -87,6 +72,7 @@ class RequestGate:
         self.policy = policy
         self.store = store
         self.clock = clock
+        self.peppers = peppers
         self.members = Members(policy, store, peppers)
         self.routes = Routes(policy)
         self.watch = watch or Watch(clock)
@@ -121,6 +107,20 @@ class RequestGate:
         """Hold what a call may cost, or say why not."""
         wish = self._plain(member, route, path, request_id, twin)
         return self._try(wish if asked is NOTHING else wish._replace(asked=asked), 1)
+
+    def hold(
+        self,
+        member: Member,
+        route: Route,
+        path: str,
+        request_id: str,
+        until_us: int,
+        units: int | None = None,
+        twin: Twin | None = None,
+    ) -> Admitted | Awaitable[Admitted]:
+        """The same for a call that somebody else serves, and that goes on at once."""
+        wish = self._plain(member, route, path, request_id, twin)
+        return self._try(wish._replace(units=units, until_us=until_us), 1)
 
     def entered(self, call: Call) -> None:
         """Tell of a plain call that was granted, where somebody wants to know."""
@@ -178,26 +178,25 @@ class RequestGate:
             # The facts may be a moment old; nobody is refused by what is no longer true.
             return self._read_again(wish, tries) if tries == 1 else self._turned_away(wish, prepared)
         caller = wish.member.caller
-        op = (
-            wish.request_id
-            if tries == 1 and wish.parent is None
-            else f"{wish.request_id}.{next(self._numbers):x}"
-        )
+        first = tries == 1 and wish.parent is None
+        op = wish.request_id if first else f"{wish.request_id}.{next(self._numbers):x}"
+        stands = wish.until_us > 0
         hold = Hold(
-            op,
+            standing_op(wish.until_us, op) if stands else op,
             caller.account.id,
             caller.generation,
             prepared.draws,
-            now_us + wish.route.hold_for_us,
+            wish.until_us or now_us + wish.route.hold_for_us,
             prepared.terms,
             wish.request_id,
             wish.twin,
+            stands,
         )
         try:
             answers = self.store.hold((hold,), now_us)
         except StoreUnavailable:
             return self._turned_away(wish, UNAVAILABLE)
-        return self._answer(wish, prepared, op, answers, tries)
+        return self._answer(wish, prepared, hold.op, answers, tries)
 
     def _prepare(self, wish: Wish, now_us: int) -> Prepared | Refusal:
         member, route = wish.member, wish.route
@@ -289,8 +288,9 @@ class RequestGate:
         make = Reserve if wish.reserve else Call
         call = make(self, wish.member, prepared, op, wish.request_id, wish.path, held.values, wish.twin)
         self.watch.calls += wish.parent is None
-        self.stretches.entered(prepared)
-        self.live[op] = call
+        if not wish.until_us:
+            self.stretches.entered(prepared)
+            self.live[op] = call
         if wish.parent is not None:
             wish.parent.charges = (*wish.parent.charges, call)
         return call

@@ -7,7 +7,7 @@ so that whatever a killed process has answered can be read again. One process ow
 from collections.abc import Sequence
 from itertools import islice
 
-from metergate.core.budget import Draw, correct
+from metergate.core.budget import BALANCE, Draw, correct
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.core.hold import Event
 from metergate.errors import StoreUnavailable
@@ -262,6 +262,13 @@ class EmbeddedStore:
         else:
             return self._budgets.get(ask.name)
         return Caller(account, key, self._generations[account.id]) if account else None
+
+    def held(self, account: str) -> int:
+        """What open holds have set aside of an account's balance."""
+        draws = [
+            draw for each in self._open.values() if each.hold.account == account for draw in each.hold.draws
+        ]
+        return sum(draw.amount for draw in draws if draw.kind == BALANCE)
 
     def prepare(self) -> None:
         """Make sure that the next journal segment has room on the disk; OSError when it has not."""

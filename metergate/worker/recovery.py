@@ -2,7 +2,8 @@
 
 Settled events go into the ledger, which knows those it has already. A call that was dispatched and has no
 end is settled by `on_unknown_outcome`; a hold whose call was never dispatched died with its process. Only
-then are balances, keys and windows read, so that nothing is counted twice and nothing is forgotten.
+then are balances, keys and windows read, so that nothing is counted twice and nothing is forgotten. Holds
+that stand by themselves, and whose time is not over, are held again.
 """
 
 import base64
@@ -11,15 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from metergate.core.hold import Terms, TwinFields, UsageEvent, unknown_outcome
-from metergate.ledger import accounts, audit, balances, keys, posting, twins
+from metergate.core.hold import Terms, TwinFields, UsageEvent, stands_until_us, unknown_outcome
+from metergate.core.idempotency import Twin
+from metergate.ledger import accounts, audit, balances, keys, posting, twins, usage
 from metergate.ledger.apart import UNPOSTABLE, post_apart
 from metergate.ledger.database import Tx
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Change, Clock, CounterStore, PutAccount, PutBudget, PutKey, PutTwin
+from metergate.ports import Change, Clock, CounterStore, Hold, PutAccount, PutBudget, PutKey, PutTwin
 from metergate.store import journal
 from metergate.store.journal import Record
-from metergate.wire import Unreadable, decode_events, decode_holds
+from metergate.wire import Unreadable, decode_events, decode_holds, encode_terms
 from metergate.worker.flusher import answered
 
 BATCH = 5000
@@ -32,6 +34,8 @@ class Left(NamedTuple):
     unknown: int
     """How many of the events are of calls whose end nobody saw."""
     unreadable: list[bytes]
+    standing: list[Hold]
+    """Holds of calls that somebody else serves, and whose time is not over."""
 
 
 def left_behind(records: Iterable[Record], now_us: int) -> Left:
@@ -50,9 +54,17 @@ def left_behind(records: Iterable[Record], now_us: int) -> Left:
                 running.pop(record.payload.decode(), None)
         except (Unreadable, UnicodeDecodeError):
             unreadable.append(record.payload)
-    ended = {event.op for event in events}
-    unknown = [unknown_outcome(op, *fixed, now_us) for op, fixed in running.items() if op not in ended]
-    return Left(events + unknown, len(unknown), unreadable)
+    for event in events:
+        running.pop(event.op, None)
+    standing = [_hold(op, *running.pop(op)) for op in tuple(running) if stands_until_us(op) > now_us]
+    unknown = [unknown_outcome(op, *fixed, now_us) for op, fixed in running.items()]
+    return Left(events + unknown, len(unknown), unreadable, standing)
+
+
+def _hold(op: str, request_id: str, terms: Terms, fields: TwinFields | None) -> Hold:
+    twin = Twin(*fields) if fields else None
+    until_us, told = stands_until_us(op), encode_terms(terms)
+    return Hold(op, terms.account, 0, terms.draws, until_us, told, request_id, twin, True)
 
 
 async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Left:
@@ -63,7 +75,10 @@ async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Left:
     if left.unreadable:
         await ledger.write(partial(_set_aside, records=left.unreadable, now_us=clock()))
         ledger.set_aside += len(left.unreadable)
-    return left
+    # What the ledger has may have ended where the journal had no room to say so.
+    ops = [hold.op for hold in left.standing]
+    ended = await ledger.read(lambda tx: usage.known(tx, ops)) if ops else set()
+    return left._replace(standing=[hold for hold in left.standing if hold.op not in ended])
 
 
 async def _post(ledger: LedgerThread, events: Sequence[UsageEvent], clock: Clock) -> None:

@@ -20,6 +20,7 @@ from metergate.ports import (
     AskAccount,
     Clock,
     CounterStore,
+    Held,
     Hold,
     PutTwin,
     Settle,
@@ -28,6 +29,8 @@ from metergate.wire import decode_event, encode_terms
 from metergate.worker.flusher import answered
 
 LASTS_US = 60 * 10**6
+PORTION = 500
+"""Holds that are asked for at once."""
 
 
 class Reviving:
@@ -70,7 +73,9 @@ class Reviving:
             for each in holds
             if each.account in generations
         ]
-        held = await answered(self._store.hold(known, self._clock()))
+        held: list[Held] = []
+        for start in range(0, len(known), PORTION):
+            held += await answered(self._store.hold(known[start : start + PORTION], self._clock()))
         if len(known) < len(holds) or any(each.status in (STALE, FULL) for each in held):
             raise StoreUnavailable("What runs here could not be set aside again yet.")
 

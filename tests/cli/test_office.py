@@ -8,7 +8,7 @@ from metergate.admin import VERBS
 from metergate.cli.office import LINES
 from tests.cli.conftest import Shell
 
-OVER_HTTP_ONLY = {"usage.record_batch"}
+OVER_HTTP_ONLY = {"authz.ask", "usage.record_batch"}
 SET_BY_OTHER_COMMANDS = {"accounts.update": {"suspended", "plan"}}
 
 

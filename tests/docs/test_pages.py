@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from metergate.api import metrics
+from metergate.api import authz, metrics
 from metergate.api.operations import ENDPOINTS
+from metergate.asgi import forward_auth
 from metergate.cli import main
 from metergate.config.settings import DOCUMENTED
 from metergate.core.refusal import REASONS
@@ -79,6 +80,21 @@ def test_every_metric_is_listed() -> None:
     }
     shown = re.findall(r"^# TYPE (\w+)", metrics.text(empty), re.MULTILINE)
     assert sorted(listed) == sorted(shown)
+
+
+def test_every_endpoint_of_fronts_is_listed() -> None:
+    """docs/http.md names what the decision API serves, with the fields of its bodies."""
+    listed = re.findall(r"^\| `POST /authz/v1(/\S*)` \{(.+)\} \|", page("http.md"), re.MULTILINE)
+    described = {
+        each.path: [
+            name if field.is_required() or name == "key" else f"{name}?"
+            for name, field in each.takes.model_fields.items()
+        ]
+        for each in authz.ENDPOINTS
+        if each.takes is not None
+    }
+    assert {path: fields.split(", ") for path, fields in listed} == described
+    assert f"`ANY {forward_auth.PATH}`" in page("http.md")
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
