@@ -94,7 +94,8 @@ async def greet(connection: Connection, address: Address, *more: Parts) -> None:
     asked = [ask(connection, *request) for request in (*requests, *more)]
     replies = await asyncio.gather(*asked, return_exceptions=True)
     for reply in replies:
-        if isinstance(reply, BaseException):
+        # What a server refuses is an exception too, and one that is still reading its data refuses most.
+        if isinstance(reply, BaseException) and not isinstance(reply, hiredis.ReplyError):
             raise reply
         value(reply)
 

@@ -8,11 +8,23 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from metergate.core.facts import AccountFacts
 from metergate.errors import StoreUnavailable
-from metergate.ports import DONE, ENDED, GRANTED
+from metergate.ports import DONE, ENDED, GRANTED, PutAccount
 from metergate.testing.conformance.bench import money
 from metergate_redis import RedisStore
-from tests.adapters.redis.stores import MakeStores, a_hold, again, balance, held, know, settled, stores
+from tests.adapters.redis.stores import (
+    MakeStores,
+    a_hold,
+    again,
+    balance,
+    held,
+    know,
+    now_us,
+    settled,
+    stores,
+    until,
+)
 from tests.valkey import Server, command, running, valkey_binary
 
 
@@ -84,6 +96,19 @@ async def test_a_server_that_was_killed_and_started_again_has_lost_nothing(
     assert await again(lambda: balance(store)) == 98
     assert await settled(store, "a", "b") == [DONE, DONE]
     assert store.health().backlog == 2
+
+
+async def test_a_server_that_is_still_reading_its_data_is_waited_for(
+    store: RedisStore, server: Server
+) -> None:
+    many = [PutAccount(AccountFacts(f"a{n}")) for n in range(8000)]
+    assert set(await store.sync(many, now_us())) == {DONE}
+    server.kill()
+    server.options = (*server.options, "--key-load-delay", "60")
+    starting = asyncio.ensure_future(asyncio.to_thread(server.start))
+    await until(lambda: "LOADING" in store.health().detail)
+    await starting
+    assert await again(lambda: balance(store)) == 100
 
 
 async def test_whoever_leaves_while_it_waits_disturbs_nobody_and_pays_nothing(
