@@ -8,13 +8,17 @@ from typing import Protocol, cast
 
 from metergate.asgi.current import running
 from metergate.asgi.forwarding import Forwarding
+from metergate.asgi.socket_forwarding import NotOffered, SocketForwarding
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.asgi.ways import Way, Ways
 from metergate.core.policy import Policy, Route
 from metergate.errors import ConfigurationError
-from metergate.upstream import BadRequestError, Client, Pulse, UpstreamError
+from metergate.upstream import BadRequestError, Client, Handshake, Pulse, UpstreamError
 
 log = logging.getLogger("metergate")
+
+SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+"""What `X-Forwarded-Proto` calls them."""
 
 
 class Engine(Protocol):
@@ -36,6 +40,8 @@ class Proxy:
         kind = scope["type"]
         if kind == "http":
             await self._forward(scope, receive, send)
+        elif kind == "websocket":
+            await self._open(scope, receive, send)
         elif kind == "lifespan":
             await self._live(receive, send)
 
@@ -60,6 +66,22 @@ class Proxy:
             forwarding.end()
             if not forwarding.delivered:
                 call.release()
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, where the route allows one."""
+        call = running.get()
+        assert call is not None, "the middleware goes around the proxy"
+        route = call.route
+        if not route.websocket or not call.path:
+            raise NotOffered
+        way = self._way(route)
+        handshake = Handshake.new(scope["subprotocols"])
+        head = way.heads.write("GET", target(scope), scope["headers"], client(scope), call.request_id)
+        try:
+            await SocketForwarding(way, scope, receive, send).run(head.data, handshake)
+        except UpstreamError as error:
+            way.pool.report(error)
+            raise
 
     def _way(self, route: Route) -> Way:
         ways = self._ways
@@ -115,4 +137,4 @@ def target(scope: Scope) -> bytes:
 
 def client(scope: Scope) -> Client:
     address = scope.get("client")
-    return Client(address[0] if address else "", scope["scheme"])
+    return Client(address[0] if address else "", SCHEMES.get(scope["scheme"], "http"))

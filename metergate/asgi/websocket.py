@@ -7,7 +7,7 @@ from urllib.parse import quote
 from starlette.websockets import WebSocketDisconnect
 
 from metergate.asgi.current import running
-from metergate.asgi.refuse import answer
+from metergate.asgi.refuse import send_refusal
 from metergate.asgi.request_headers import HeaderReader, without_own
 from metergate.asgi.socket_holds import SocketHolds, dispatched
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +24,7 @@ from metergate.gate.routes import NOWHERE
 PAYMENT_REQUIRED = 4402
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
+WHOLE_ANSWER = "websocket.http.response"
 
 COUNTED_IN_SOCKETS = FIXED_COUNTS | {"bytes", "messages", "seconds"}
 """The counts that mean something without an answer to read."""
@@ -96,10 +97,10 @@ async def _turn_away(
 ) -> None:
     """Refuse the handshake: with the whole answer where the server can send one, else by closing."""
     await receive()
-    if "websocket.http.response" in scope.get("extensions", {}):
-        status, headers, body = answer(refusal, gate.policy, request_id, anthropic=anthropic)
-        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": body})
+    if WHOLE_ANSWER in (scope.get("extensions") or ()):
+        await send_refusal(
+            send, refusal, gate.policy, request_id, anthropic=anthropic, prefix="websocket.http"
+        )
     else:
         await send({"type": "websocket.close", "code": _close_code(refusal), "reason": refusal.reason})
 
@@ -121,9 +122,11 @@ class _Talk:
         self._send = send
         self._accepted = False
         self._closed = False
+        self._whole_answers = False
         self._refused: Refusal | None = None
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
+        self._whole_answers = WHOLE_ANSWER in (scope.get("extensions") or ())
         token = running.set(self._running)
         try:
             await app(scope, self._received, self._sent)
@@ -155,10 +158,21 @@ class _Talk:
 
     async def _close(self) -> None:
         assert self._refused is not None
-        if not self._closed:
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
+        if self._accepted or not self._whole_answers:
             code, reason = _close_code(self._refused), self._refused.reason
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        else:
+            await send_refusal(
+                self._send,
+                self._refused,
+                self._running.gate.policy,
+                self._running.request_id,
+                anthropic=False,
+                prefix="websocket.http",
+            )
 
     def _end(self) -> None:
         self._running.settle()

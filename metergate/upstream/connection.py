@@ -93,9 +93,11 @@ class Connection(asyncio.Protocol):
 
     # -- the request ---------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, now: float, *, bodyless: bool = False, more: bool = False) -> Response:
+    def send(
+        self, data: bytes, now: float, *, bodyless: bool = False, upgrades: bool = False, more: bool = False
+    ) -> Response:
         """Begin an exchange: the head, and as much of the body as there is."""
-        response = Response(self._loop, self, bodyless)
+        response = Response(self._loop, self, bodyless, upgrades)
         self.response = response
         self.since = now
         self.until = now + self._home.total_s if self._home.total_s else 0.0
@@ -183,7 +185,10 @@ class Connection(asyncio.Protocol):
         self._unseen += len(data)
         try:
             self._parser.feed_data(data)
-        except (self._http.error, self._http.upgrade) as error:
+        except self._http.upgrade as upgrade:
+            self._changed(response, data[upgrade.args[0] :])
+            return
+        except self._http.error as error:
             self._unreadable(response, error)
             return
         if response.complete:
@@ -193,6 +198,14 @@ class Connection(asyncio.Protocol):
         elif response.size > BUFFERED_MAX and self._reading:
             self._reading = False
             self.transport.pause_reading()
+
+    def _changed(self, response: Response, rest: bytes) -> None:
+        """Wait for who speaks the other protocol."""
+        self._reading = False
+        self.transport.pause_reading()
+        response.rest = rest
+        response.status = self._status
+        response.wake()
 
     def _unreadable(self, response: Response, error: Exception) -> None:
         """A whole answer stays one, whatever comes after it; then the connection is good for nothing."""
@@ -282,7 +295,9 @@ class Connection(asyncio.Protocol):
 
     def _interim(self, response: Response, status: int) -> None:
         if status == 101:
-            raise Unreadable("a change of protocol that nobody asked for")
+            if not response.upgrades:
+                raise Unreadable("a change of protocol that nobody asked for")
+            response.headers = self._headers
         if status == 100 and response.continued is not None:
             continued, response.continued = response.continued, None
             continued()

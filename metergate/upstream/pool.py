@@ -14,6 +14,7 @@ from metergate.upstream import connection, origin
 from metergate.upstream.connection import Connection
 from metergate.upstream.errors import UpstreamError, busy, too_slow, unreachable
 from metergate.upstream.pulse import Pulse
+from metergate.upstream.socket import Socket
 
 log = logging.getLogger("metergate")
 
@@ -27,7 +28,7 @@ class Pool:
     def __init__(self, upstream: Upstream, pulse: Pulse) -> None:
         self.origin = origin.parse(upstream.url)
         self.pulse = pulse
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | Socket] = set()
         self.silence_s = upstream.silence_us / US
         self.first_byte_s = upstream.first_byte_us / US
         self.total_s = upstream.total_us / US
@@ -73,6 +74,22 @@ class Pool:
         except BaseException:
             self._make_room()
             raise
+
+    def talk(self, connection: Connection, rest: bytes) -> Socket:
+        """A connection that has become a WebSocket; it keeps its place among the others."""
+        if connection.is_lost:
+            raise unreachable("The upstream closed the connection as soon as it was open.")
+        socket = Socket(self, self._loop, connection.transport, self.pulse.now)
+        connection.response = None
+        self.connections.remove(connection)
+        self.connections.add(socket)
+        connection.transport.set_protocol(socket)
+        if self.total_s:
+            socket.until = self.pulse.now + self.total_s
+        if rest:
+            socket.data_received(rest)
+        connection.go_on()
+        return socket
 
     def close(self) -> None:
         """Take no more, and let go of what is idle; exchanges that are going on end by themselves."""
@@ -146,12 +163,12 @@ class Pool:
         elif not self._hand(connection):
             self._idle.append(connection)
 
-    def lost(self, connection: Connection) -> None:
-        if connection in self.connections:
-            self.connections.discard(connection)
+    def lost(self, kept: Connection | Socket) -> None:
+        if kept in self.connections:
+            self.connections.discard(kept)
             self._make_room()
-        if connection in self._idle:
-            self._idle.remove(connection)
+        if isinstance(kept, Connection) and kept in self._idle:
+            self._idle.remove(kept)
 
     def _make_room(self) -> None:
         if not self._hand(None):

@@ -35,6 +35,8 @@ READ = {
 """What is read, and written anew from what it says."""
 DROPPED = HOP_BY_HOP | {
     b"http2-settings", b"proxy-authorization",
+    b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-key", b"sec-websocket-protocol",
+    b"sec-websocket-version",
     # They could lead past the rule that was charged.
     b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-original-url", b"x-rewrite-url",
     # Only who is in front of the client can say them.

@@ -36,6 +36,10 @@ class Response(msgspec.Struct, eq=False):
     """Where it comes from; None as soon as nothing more can come."""
     bodyless: bool = False
     """Whether it answers a HEAD request, so that no body follows whatever its headers say."""
+    upgrades: bool = False
+    """Whether it may change the protocol; what comes after it is no HTTP then."""
+    rest: bytes = b""
+    """What came of the other protocol already."""
     status: int = 0
     headers: Headers = []
     trailers: Headers = []

