@@ -2,8 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -12,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metergate.admin import Doing
-from metergate.api import authz, metrics, models, openapi, problem, reading
+from metergate.api import authz, metrics, models, openapi, pages, problem, reading
 from metergate.api.endpoints import NO_STORE, Answer, answered, grouped, of_office
 from metergate.api.operations import ENDPOINTS
 from metergate.api.relay import Relay
@@ -21,7 +20,7 @@ from metergate.errors import ConfigurationError
 PREFIX = "/admin/v1"
 TOKEN = b"metergate-token"
 """Where a front shows its token that passes its client's Authorization on."""
-OPEN = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json"})
+OPEN = frozenset({"/livez", "/readyz", "/metrics", *pages.paths()})
 """What orchestrators and readers of the API may see without the token."""
 
 
@@ -46,13 +45,14 @@ def admin_app(
         (each.method, PREFIX + each.path, special.get(each.verb) or of_office(each, office))
         for each in ENDPOINTS
     ]
-    document = openapi.document({PREFIX: ENDPOINTS, authz.PREFIX: authz.ENDPOINTS}, version)
+    sections = {PREFIX: ENDPOINTS, authz.PREFIX: authz.ENDPOINTS}
+    document = openapi.document(openapi.operators(sections), version)
     app = Starlette(
         routes=[
             Route("/livez", _live, methods=["GET"]),
             Route("/readyz", _ready(office), methods=["GET"]),
             Route("/metrics", _metrics(office), methods=["GET"]),
-            Route("/openapi.json", _document(document), methods=["GET"]),
+            *pages.routes(document),
             *grouped(answers),
         ],
         exception_handlers=problem.HANDLERS,
@@ -181,12 +181,5 @@ def _metrics(office: Doing) -> Answer:
     async def answer(_request: Request) -> Response:
         told = metrics.text(await office.do("metrics", {}))
         return Response(told, headers=NO_STORE, media_type=metrics.MEDIA_TYPE)
-
-    return answer
-
-
-def _document(document: Mapping[str, Any]) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(_request: Request) -> Response:
-        return answered(document)
 
     return answer

@@ -1,6 +1,6 @@
 """The customer's side: own usage, credits and plan. The API key says whose they are."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -9,8 +9,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from metergate.admin import Office
-from metergate.api import models, problem, reading
+from metergate.api import models, openapi, pages, problem, reading
 from metergate.api.endpoints import LIST, Answer, answered, grouped
+from metergate.api.operations import OWN
 from metergate.core.facts import Caller, KeyFacts
 from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError
@@ -26,16 +27,18 @@ def billing_app(office: Office, gate: Callable[[], RequestGate], read_keys: Read
     """The endpoints under `<prefix>/v1`; `gate` answers the one of the running policy."""
     guard = _Guard(gate, read_keys)
     own = _Own(office)
-    endpoints: list[tuple[str, str, Mine]] = [
-        ("GET", "/usage", own.usage),
-        ("POST", "/usage", own.track),
-        ("GET", "/usage/{id}", own.request_usage),
-        ("GET", "/credits", own.credits),
-        ("GET", "/plans", own.plans),
-        ("GET", "/subscription", own.subscription),
-    ]
-    routes = grouped((method, f"{prefix}/v1{path}", guard.known(mine)) for method, path, mine in endpoints)
-    app = Starlette(routes=routes, exception_handlers=problem.HANDLERS)
+    mine: Mapping[str, Mine] = {
+        "usage.list": own.usage,
+        "usage.track": own.track,
+        "usage.show": own.request_usage,
+        "credits.show": own.credits,
+        "plans.list": own.plans,
+        "subscription.show": own.subscription,
+    }
+    root = f"{prefix}/v1"
+    routes = grouped((each.method, root + each.path, guard.known(mine[each.verb])) for each in OWN)
+    described = pages.routes(openapi.document(openapi.customers(root, OWN)), root)
+    app = Starlette(routes=[*described, *routes], exception_handlers=problem.HANDLERS)
     app.router.redirect_slashes = False
     return app
 

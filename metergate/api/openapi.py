@@ -1,8 +1,8 @@
 """OpenAPI 3.1 from the same table and models that serve the requests."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -33,38 +33,75 @@ PROBLEMS: Final = {
     "409": "In conflict with what is there",
     "503": "Not possible now; try again",
 }
+REFUSALS: Final = {
+    "401": "No valid key",
+    "402": "Credits are used up",
+    "403": "Not in the plan",
+    "429": "Too many, or a limit is reached",
+}
+PROBES: Final = {"/livez": "Is the process alive", "/readyz": "Can it serve"}
 
 
 Sections = Mapping[str, Sequence[Endpoint]]
 """Prefix -> the endpoints under it."""
 
 
-def document(sections: Sections, version: str) -> dict[str, Any]:
+class Side(NamedTuple):
+    """One of the two APIs, as its description tells of it."""
+
+    title: str
+    sections: Sections
+    secrets: Mapping[str, Mapping[str, str]]
+    """How a caller shows who it is: one of these."""
+    problems: Mapping[str, str]
+    others: Mapping[str, dict[str, Any]] = {}
+    """Path -> what a GET of it is, where that is no endpoint of a section."""
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        return list(chain.from_iterable(self.sections.values()))
+
+
+def operators(sections: Sections) -> Side:
+    token = {"token": {"type": "http", "scheme": "bearer"}}
+    others = {FORWARD: _forward(), "/metrics": _numbers("metrics")}
+    others |= {path: _open(path.strip("/"), summary) for path, summary in PROBES.items()}
+    return Side("metergate admin API", sections, token, PROBLEMS, others)
+
+
+def customers(prefix: str, own: Sequence[Endpoint]) -> Side:
+    keys = {
+        "key": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    return Side("metergate billing API", {prefix: own}, keys, {**PROBLEMS, **REFUSALS})
+
+
+def document(side: Side, version: str = "1") -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
-    for prefix, endpoints in sections.items():
+    for prefix, endpoints in side.sections.items():
         for each in endpoints:
-            paths.setdefault(prefix + each.path, {})[each.method.lower()] = _operation(each)
-    paths[FORWARD] = {"get": _forward()}
-    for path, summary in (("/livez", "Is the process alive"), ("/readyz", "Can it serve")):
-        paths[path] = {"get": _open(path.strip("/"), summary)}
+            operation = _operation(each, side.problems)
+            paths.setdefault(prefix + each.path, {})[each.method.lower()] = operation
+    for path, operation in side.others.items():
+        paths[path] = {"get": operation}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "metergate admin API", "version": version},
-        "security": [{"token": []}],
+        "info": {"title": side.title, "version": version},
+        "security": [{name: []} for name in side.secrets],
         "paths": paths,
-        "components": {
-            "schemas": _schemas(chain.from_iterable(sections.values())),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
+        "components": {"schemas": _schemas(side), "securitySchemes": side.secrets},
     }
 
 
-def _schemas(found: Iterable[Endpoint]) -> dict[str, Any]:
-    endpoints = list(found)
-    taken: set[type[BaseModel]] = {each.takes for each in endpoints if each.takes is not None}
-    taken.add(models.UsageBatch)
-    given: set[type[BaseModel]] = {models.Problem, models.RecordedBatch, models.State}
-    given.update(each.gives for each in endpoints)
+def _schemas(side: Side) -> dict[str, Any]:
+    taken: set[type[BaseModel]] = {each.takes for each in side.endpoints if each.takes is not None}
+    given: set[type[BaseModel]] = {models.Problem, *(each.gives for each in side.endpoints)}
+    if models.NewUsage in taken:
+        taken.add(models.UsageBatch)
+        given.add(models.RecordedBatch)
+    if side.others:
+        given.add(models.State)
     pairs: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in taken]
     pairs += [(model, "serialization") for model in given]
     pairs.sort(key=lambda pair: _name(pair[0]))
@@ -86,14 +123,14 @@ def _content(schema: dict[str, Any], media_type: str = "application/json") -> di
     return {media_type: {"schema": schema}}
 
 
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, problems: Mapping[str, str]) -> dict[str, Any]:
     gives = [endpoint.gives]
     if endpoint.verb == "usage.record":
         gives.append(models.RecordedBatch)
     content = _content(_schema(*gives))
     responses = {str(endpoint.status): {"description": endpoint.summary, "content": content}}
     problem = _content(_schema(models.Problem), "application/problem+json")
-    for status, description in PROBLEMS.items():
+    for status, description in sorted(problems.items()):
         responses[status] = {"description": description, "content": problem}
     if endpoint.verb == "authz.hold":
         responses["4XX"] = {"description": "What the caller is to be told instead", "content": problem}
@@ -161,4 +198,15 @@ def _open(id: str, summary: str) -> dict[str, Any]:
             "200": {"description": "Yes", "content": state},
             "503": {"description": "No", "content": state},
         },
+    }
+
+
+def _numbers(id: str) -> dict[str, Any]:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "operationId": id,
+        "summary": "Numbers for Prometheus",
+        "tags": ["probes"],
+        "security": [],
+        "responses": {"200": {"description": "Counters, gauges and a histogram", "content": text}},
     }

@@ -1,4 +1,4 @@
-"""Every endpoint of the admin API, as a table."""
+"""Every endpoint of both APIs, as tables."""
 
 from metergate.api import models
 from metergate.api.endpoints import LIST, Endpoint
@@ -115,3 +115,30 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/policy/reload", "policy.reload", models.ReloadedPolicy, "Read the policy file anew"),
     Endpoint("GET", "/health", "health", models.Health, "Store, ledger and worker"),
 )
+"""The operator's side."""
+
+OWN: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET",
+        "/usage",
+        "usage.list",
+        Page[models.Usage],
+        "Own usage",
+        query=("since", "until", *LIST),
+    ),
+    Endpoint(
+        "POST",
+        "/usage",
+        "usage.track",
+        models.Recorded,
+        "Count usage at the policy's price, if it fits",
+        models.TrackedUsage,
+        status=201,
+        idempotent=True,
+    ),
+    Endpoint("GET", "/usage/{id}", "usage.show", models.RequestUsage, "What one request was charged for"),
+    Endpoint("GET", "/credits", "credits.show", models.Credits, "Balance, holds and grants"),
+    Endpoint("GET", "/plans", "plans.list", models.Plans, "Plans and packs"),
+    Endpoint("GET", "/subscription", "subscription.show", models.OwnSubscription, "Own plan"),
+)
+"""The customer's side."""
