@@ -9,6 +9,8 @@ import httpx2
 import openai
 import pytest
 
+from tests.proxy.house import gateway
+from tests.sdk.fake_app import POLICY
 from tests.servers.serving import Server, serving
 
 RETRIES = 2
@@ -22,10 +24,18 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def metered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving("uvicorn", "tests.sdk.fake_app:metered", tmp_path_factory.mktemp("metered")) as found:
-        yield found
+@pytest.fixture(scope="module", params=["middleware", "proxy"])
+def metered(
+    request: pytest.FixtureRequest, direct: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The same API for money: in one process with the gate, and behind `metergate serve`."""
+    folder = tmp_path_factory.mktemp("metered")
+    if request.param == "proxy":
+        with gateway(folder, {**POLICY, "upstream": {"url": direct.url}}) as found:
+            yield found
+    else:
+        with serving("uvicorn", "tests.sdk.fake_app:metered", folder) as found:
+            yield found
 
 
 class Heard(NamedTuple):
