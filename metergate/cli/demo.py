@@ -1,4 +1,4 @@
-"""The demo: a paid API on this machine, played over real HTTP from the first call to the ledger."""
+"""The demo: a paid AI API on this machine, played over real HTTP from the first call to the ledger."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from metergate.bootstrap import MeterGate, admin_app
+from metergate.bootstrap import Gateway, admin_app
 from metergate.cli import demo_servers, serving, show
-from metergate.cli.demo_app import POLICY, app
+from metergate.cli.demo_app import policy
 from metergate.config.secret_files import admin_token
 from metergate.config.settings import Settings
+from metergate.testing.fake_ai import FakeAI
 
 ACCOUNT = "acme"
 CREDITS = "1.00"
@@ -24,11 +25,13 @@ TOP_UP = "0.50"
 PAID_CALLS = 4
 CHAT = "/v1/chat/completions"
 QUESTION = {"model": "demo", "messages": [{"role": "user", "content": "What is a 402?"}]}
+STREAMED = {**QUESTION, "stream": True}
 
 
 class Reply(NamedTuple):
     status: int
     body: Any
+    """What the JSON says; of a stream, its events."""
     headers: Mapping[str, str]
 
 
@@ -48,11 +51,17 @@ class Side:
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            told = json.loads(answer.read() or b"null")
             found = {name.lower(): value for name, value in answer.getheaders()}
-            return Reply(answer.status, told, found)
+            said = answer.read()
+            streamed = found.get("content-type", "").startswith("text/event-stream")
+            return Reply(answer.status, _events(said) if streamed else json.loads(said or b"null"), found)
         finally:
             connection.close()
+
+
+def _events(stream: bytes) -> list[Any]:
+    data = [line.removeprefix("data: ") for line in stream.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(each) for each in data if each != "[DONE]"]
 
 
 class Checks:
@@ -69,25 +78,27 @@ class Checks:
 async def play(*, script: bool, port: int, admin_port: int, redis: bool) -> bool:
     """Play it; whether everything was as promised. Without `script` it then stays up for a person."""
     port, admin_port = (0, 0) if script else (port, admin_port)
-    with tempfile.TemporaryDirectory(prefix="metergate-demo-") as folder, contextlib.ExitStack() as stack:
-        settings = Settings(data=Path(folder))
-        servers = []
+    with tempfile.TemporaryDirectory(prefix="metergate-demo-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        settings = Settings(data=folder / "data")
+        fake = serving.server(FakeAI(), serving.bound("127.0.0.1", 0))
+        rules = policy(fake.url, folder)
+        servers = [fake]
         if redis:
-            settings = stack.enter_context(demo_servers.shared(Path(folder)))
-            url = stack.enter_context(demo_servers.processes(settings, port))
+            settings = stack.enter_context(demo_servers.shared(folder))
+            url = stack.enter_context(demo_servers.processes(settings, rules, port))
         else:
-            gate = MeterGate(app, POLICY, settings=settings)
-            servers = [serving.server(gate, serving.bound("127.0.0.1", port))]
-            url = servers[0].url
+            gateway = serving.server(Gateway(rules, settings=settings), serving.bound("127.0.0.1", port))
+            servers.append(gateway)
+            url = gateway.url
         token = admin_token(settings, settings.data)
-        admin_side = serving.server(
-            admin_app(POLICY, settings=settings), serving.bound("127.0.0.1", admin_port)
-        )
+        office = admin_app(rules, settings=settings)
+        admin_side = serving.server(office, serving.bound("127.0.0.1", admin_port))
         async with serving.running([*servers, admin_side]) as ended:
             admin = Side(admin_side.url, token)
             made = await _open_account(admin)
             customer = Side(url, made["key"])
-            _introduce(customer.url, admin.url, made["key"], token, settings)
+            _introduce(Places(url, admin.url, fake.url, rules, settings), made["key"], token)
             checks = Checks()
             await _story(customer, admin, checks)
             for promise in checks.broken:
@@ -105,8 +116,19 @@ async def _open_account(admin: Side) -> dict[str, Any]:
     return made
 
 
-def _introduce(url: str, admin: str, key: str, token: str, settings: Settings) -> None:
+class Places(NamedTuple):
+    """Where everything is."""
+
+    url: str
+    admin: str
+    upstream: str
+    policy: Path
+    settings: Settings
+
+
+def _introduce(places: Places, key: str, token: str) -> None:
     bearer = "-H 'Authorization: Bearer"
+    url, settings = places.url, places.settings
     shared = (
         f"The processes  {demo_servers.PROCESSES}\nThe store      {settings.store}\n"
         f"The ledger     {settings.ledger}\n"
@@ -115,22 +137,23 @@ def _introduce(url: str, admin: str, key: str, token: str, settings: Settings) -
     )
     top_up = json.dumps({"account": ACCOUNT, "amount": "5.00"})
     click.echo(f"""\
-The paid API   {url}
-The admin side {admin}
+The paid API   {url}   (the proxy in front of a fake AI at {places.upstream})
+The admin side {places.admin}
 A key          {key}   (account {ACCOUNT}, {CREDITS} USD)
-The policy     {POLICY}
+The policy     {places.policy}
 The data       {settings.data}
 {shared}
-curl -X POST {url}{CHAT} {bearer} {key}'
-curl -N {url}/v1/stream {bearer} {key}'
+curl {url}{CHAT} {bearer} {key}' -d '{json.dumps(QUESTION)}'
+curl -N {url}{CHAT} {bearer} {key}' -H 'x-fake: slow=0.1' -d '{json.dumps(STREAMED)}'
 curl {url}/billing/v1/credits {bearer} {key}'
-curl {admin}/admin/v1/grants {bearer} {token}' -H 'Content-Type: application/json' -d '{top_up}'
+curl {places.admin}/admin/v1/grants {bearer} {token}' -H 'Content-Type: application/json' -d '{top_up}'
 """)
 
 
 async def _story(customer: Side, admin: Side, checks: Checks) -> None:
     for number in range(PAID_CALLS):
-        checks(f"call {number + 1} is served", kept=await _call(customer) == 200)
+        question = STREAMED if number % 2 else QUESTION
+        checks(f"call {number + 1} is served", kept=await _call(customer, question) == 200)
     refusal = await customer.ask("POST", CHAT, QUESTION)
     _tell("POST", CHAT, refusal, refusal.body.get("detail", ""))
     show.as_json(refusal.body)
@@ -143,13 +166,21 @@ async def _story(customer: Side, admin: Side, checks: Checks) -> None:
     granted = await admin.ask("POST", "/admin/v1/grants", top_up)
     _tell("POST", "/admin/v1/grants", granted, "")
     checks("the top-up is taken", kept=granted.status == 201)
-    checks("the next call is served", kept=await _call(customer) == 200)
+    checks("the next call is served", kept=await _call(customer, QUESTION) == 200)
     await _books(customer, admin, checks)
 
 
-async def _call(customer: Side) -> int:
-    reply = await customer.ask("POST", CHAT, QUESTION)
-    _tell("POST", CHAT, reply, f"{reply.body['usage']['total_tokens']} tokens" if reply.status == 200 else "")
+async def _call(customer: Side, question: Mapping[str, Any]) -> int:
+    reply = await customer.ask("POST", CHAT, question)
+    more = ""
+    if reply.status == 200 and question is STREAMED:
+        parts = [choice["delta"].get("content") for event in reply.body for choice in event["choices"]]
+        more = f"{len(reply.body)} events: {''.join(filter(None, parts))}"
+    elif reply.status == 200:
+        more = (
+            f"{reply.body['usage']['total_tokens']} tokens: {reply.body['choices'][0]['message']['content']}"
+        )
+    _tell("POST", CHAT, reply, more)
     return reply.status
 
 

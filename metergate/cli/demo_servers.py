@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,14 +65,15 @@ def _valkey(binary: str, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def processes(settings: Settings, port: int) -> Iterator[str]:
-    """The address of the demo's app, served by several processes."""
+def processes(settings: Settings, policy: Path, port: int) -> Iterator[str]:
+    """The address of the demo's proxy, served by several processes."""
     taken = serving.bound("127.0.0.1", port)
     port = taken.getsockname()[1]
     taken.close()
-    words = ["uvicorn", "--factory", "metergate.cli.demo_app:metered", "--port", str(port)]
+    words = ["uvicorn", "--factory", "metergate.cli.demo_app:gateway", "--port", str(port)]
     more = ["--workers", str(PROCESSES), "--log-level", "warning", "--no-access-log"]
     own = {
+        "METERGATE_POLICY": str(policy),
         "METERGATE_STORE": settings.store,
         "METERGATE_LEDGER": settings.ledger,
         "METERGATE_DATA": str(settings.data),
@@ -96,6 +98,8 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5):  # noqa: S310  # it is on this machine
             return True
+    except urllib.error.HTTPError:
+        return True  # a refusal is an answer too
     except OSError:
         return False
 

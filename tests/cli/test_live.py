@@ -59,8 +59,12 @@ class Demo(NamedTuple):
     data: str
 
     def call(self) -> int:
+        """A cheap question that takes its time."""
+        said = {"model": "demo", "max_tokens": 1, "messages": [{"role": "user", "content": "Why?"}]}
         asked = urllib.request.Request(
-            f"{self.url}/v1/stream", headers={"authorization": f"Bearer {self.key}"}
+            f"{self.url}/v1/chat/completions",
+            data=json.dumps(said).encode(),
+            headers={"authorization": f"Bearer {self.key}", "x-fake": "slow=0.2"},
         )
         with urllib.request.urlopen(asked, timeout=10) as answer:
             answer.read()
@@ -128,7 +132,7 @@ def test_tail_shows_decisions_as_they_are_made(demo: Demo, tmp_path: Path, form:
     if form:
         assert json.loads(told)["account"] == "acme"
     else:
-        assert "admitted  acme  GET /v1/stream" in told
+        assert "admitted  acme  POST /v1/chat/completions" in told
         assert re.search(r"  req_[0-9a-f]+$", told.strip())
 
 
