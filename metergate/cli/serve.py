@@ -1,37 +1,50 @@
 """`metergate serve`: the proxy on one port, the operator's side on another, until the end is asked for."""
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
 from metergate.cli import frame
+from metergate.cli.workers import multiply
 
 if TYPE_CHECKING:
     from metergate.config.settings import Settings
-
-
-class Ports(NamedTuple):
-    host: str
-    port: int
-    admin_host: str
-    admin_port: int
 
 
 def serve(file: str, host: str, port: int, admin_host: str, admin_port: int, workers: int) -> None:
     from metergate.cli import serving
     from metergate.config import settings
 
+    policy, given = frame.policy_of(file), settings.read(os.environ)
     if workers > 1:
+        _must_share(policy, given)
+    # Each worker has an admin side of its own: its counters are its own, too.
+    with ExitStack() as taken:
+        data = taken.enter_context(serving.bound(host, port))
+        admin = [
+            taken.enter_context(serving.bound(admin_host, admin_port and admin_port + number))
+            for number in range(workers)
+        ]
+        number = multiply(workers) if workers > 1 else 0
+        serving.run(_serve(policy, given, data, admin[number]))
+
+
+def _must_share(policy: str, given: "Settings") -> None:
+    from metergate.engine import Engine
+
+    engine = Engine(policy, given)
+    engine.loaded()
+    if not engine.shares:
         raise click.ClickException(
-            "Several workers need a store that they share, and the embedded one serves one process: "
-            "use --workers 1."
+            "Several workers need a store that they share, such as `store: redis://localhost:6379/0`; the "
+            "embedded one serves one process: use --workers 1."
         )
-    policy = frame.policy_of(file)
-    serving.run(_serve(policy, settings.read(os.environ), Ports(host, port, admin_host, admin_port)))
 
 
-async def _serve(policy: str, given: "Settings", ports: Ports) -> None:
+async def _serve(policy: str, given: "Settings", data: socket.socket, admin: socket.socket) -> None:
     from metergate.bootstrap import Gateway, admin_app
     from metergate.cli import serving
     from metergate.foundation import folder_of
@@ -39,18 +52,16 @@ async def _serve(policy: str, given: "Settings", ports: Ports) -> None:
     app = Gateway(policy, settings=given)
     await app.start()
     try:
-        bounds = app.engine.policy.serve
-        proxy = serving.server(app, serving.bound(ports.host, ports.port), bounds)
-        office = admin_app(policy, settings=given)
-        admin = serving.server(office, serving.bound(ports.admin_host, ports.admin_port))
+        proxy = serving.server(app, data, app.engine.policy.serve)
+        office = serving.server(admin_app(policy, settings=given), admin)
         kept = folder_of(given).path / "admin-token"
         token = "METERGATE_ADMIN_TOKEN" if given.admin_token else f"in {kept}"
         click.echo(
-            f"The proxy is at {proxy.url}, the admin side at {admin.url}; its token is {token}. "
+            f"The proxy is at {proxy.url}, the admin side at {office.url}; its token is {token}. "
             "Ctrl-C ends them.",
             err=True,
         )
-        await serving.serve([proxy, admin])
+        await serving.serve([proxy, office])
     finally:
         await app.stop()
 
@@ -75,7 +86,13 @@ COMMANDS = {
             _port("--port", 8080, "The data port; 0 takes a free one."),
             _host("--admin-host", "127.0.0.1", "Where operators call; keep it to yourself."),
             _port("--admin-port", 8081, "The admin port."),
-            click.Option(["--workers"], default=1, type=click.IntRange(1), metavar="N", help="Processes."),
+            click.Option(
+                ["--workers"],
+                default=1,
+                type=click.IntRange(1),
+                metavar="N",
+                help="Processes, over a store that they share; each has its admin port, one after the other.",
+            ),
         ],
     ),
 }
