@@ -3,11 +3,12 @@
 import argparse
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import accounts, cores, drain, inside, load, rounds
+from benchmarks import accounts, cores, drain, forwarding, inside, load, rounds
 from benchmarks.accounts import Accounts
 from benchmarks.drain import Drained
+from benchmarks.forwarding import Forwarded, Taken
 from benchmarks.inside import Inside
 from benchmarks.rounds import Outcome
 
@@ -42,6 +43,7 @@ def main() -> None:
     by_accounts = accounts.measure(2 if wanted.quick else 5)
     _say("draining")
     drained = drain.measure(1 if wanted.quick else 5)
+    forwarded = forwarding.measure(count, 1.0, _say)
     _say("")
     print(
         f"{load.CONNECTIONS} connections, {count} rounds of one second, uvicorn with one worker.\n{INCLUDED}"
@@ -51,6 +53,7 @@ def main() -> None:
     _print_inside(within)
     _print_accounts(by_accounts)
     _print_drained(drained)
+    _print_proxies(forwarded)
 
 
 def _say(text: str) -> None:
@@ -116,6 +119,29 @@ def _print_drained(found: Sequence[Drained]) -> None:
         print(f"  {each.ledger}, calls {each.kind}")
         print(f"    metergate {posted:,.0f}, bare {bare:,.0f}: ratio {each.ratio(each.bare):.2f}")
         print(f"    to a table with a primary key  {keyed:.2f}{verdict}")
+
+
+def _print_proxies(found: Forwarded) -> None:
+    print(f"\nProxies before one upstream: 1 kB answers, and {forwarding.STREAMS} streams of 200 chunks")
+    print("             calls/s  CPU a call  CPU a chunk  first chunk  memory a stream")
+    for name, memory in found.stream_kb.items():
+        rps, call, chunk, first = (found.median(name, field) for field in _FIELDS)
+        print(f"  {name:10} {rps:7.0f} {call:8.1f} us {chunk:9.1f} us {first:9.0f} us {memory:13.1f} kB")
+    for name in found.stream_kb:
+        if name != "metergate":
+            rps, call, chunk, _ = (found.ratio(field, "metergate", name) for field in _FIELDS)
+            print(f"  metergate over {name}: calls/s {rps:.2f}, CPU a call {call:.2f}, a chunk {chunk:.2f}")
+    print(
+        "  goals: calls/s 0.25 of nginx, 2 of aiohttp and 10 of httpx2; a chunk 2.0 of nginx; 40 kB a stream"
+    )
+
+
+_FIELDS: Sequence[Callable[[Taken], float]] = (
+    lambda taken: taken.rps,
+    lambda taken: taken.call_us,
+    lambda taken: taken.chunk_us,
+    lambda taken: taken.first_us,
+)
 
 
 if __name__ == "__main__":
