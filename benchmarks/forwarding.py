@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -53,8 +54,12 @@ class Forwarded(NamedTuple):
 def measure(rounds: int, seconds: float, say: Callable[[str], None]) -> Forwarded:
     with tempfile.TemporaryDirectory(prefix="metergate-bench-") as scratch, ExitStack() as running:
         port = running.enter_context(_upstream())
-        servers = {name: Server(command) for name, command in proxies.present(port).items()}
-        servers["metergate"] = _metergate(Path(scratch), port)
+        commands = proxies.present(port)
+        say("proxies: open streams")
+        memory = {name: _memory_kb(Server(command)) for name, command in commands.items()}
+        memory["metergate"] = _memory_kb(_metergate(Path(scratch) / "memory", port))
+        servers = {name: Server(command) for name, command in commands.items()}
+        servers["metergate"] = _metergate(Path(scratch) / "rounds", port)
         with ExitStack() as started:
             for server in servers.values():
                 started.enter_context(server)
@@ -64,13 +69,12 @@ def measure(rounds: int, seconds: float, say: Callable[[str], None]) -> Forwarde
                 say(f"proxies: round {number + 1} of {rounds}")
                 order = list(servers) if number % 2 == 0 else list(servers)[::-1]
                 taken.append({name: _round(servers[name], seconds) for name in order})
-            say("proxies: open streams")
-            memory = {name: _memory_kb(server) for name, server in servers.items()}
         servers["metergate"].prove()
         return Forwarded(taken, memory)
 
 
 def _metergate(scratch: Path, port: int) -> Server:
+    scratch.mkdir()
     file = scratch / "policy.yaml"
     file.write_text(POLICY.format(port=port))
     place = Place(scratch / "data", policy=str(file))
@@ -92,13 +96,15 @@ def _round(server: Server, seconds: float) -> Taken:
 
 
 def _memory_kb(server: Server) -> float:
-    before = server.memory_mb()
-    with _streaming(server, HELD_OPEN, HELD_S) as process:
-        found = [before]
-        while process.poll() is None:
-            found.append(server.memory_mb())
-    server.noted(HELD_OPEN, whole=False)
-    return (max(found) - before) * 1024 / HELD_OPEN
+    """What an open stream adds to a process that no load has given room before."""
+    with server:
+        _streams(server, 1, 0.0)
+        before = found = server.memory_mb()
+        with _streaming(server, HELD_OPEN, HELD_S) as process:
+            while process.poll() is None:
+                found = max(found, server.memory_mb())
+                time.sleep(0.05)
+    return (found - before) * 1024 / HELD_OPEN
 
 
 def _streams(server: Server, count: int, linger_s: float) -> dict[str, float]:
