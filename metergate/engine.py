@@ -333,7 +333,7 @@ class Engine:
     async def _record(self, asked: Report) -> Receipt:
         return await tracking.record(self.gate, asked)
 
-    async def explain(self, method: str, path: str, account: str | None) -> list[dict[str, Any]]:
+    async def explain(self, method: str, path: str, account: str | None, body: str) -> list[dict[str, Any]]:
         """Why a request would be admitted or refused, rule by rule."""
         gate, now_us = self.gate, self._clock()
         store = self.foundation.store
@@ -344,10 +344,11 @@ class Engine:
         found = gate.routes.find(method, path.encode())
         names: list[str] = []
         if found.route is not None and found.route.meter and caller is not None:
-            names = explaining.names(gate.policy, found.route, caller, now_us)
+            names = explaining.names(gate.policy, found.route, caller, now_us, found.path, body.encode())
         counted = await answered(store.state([AskBudget(name) for name in names]))
         values = {name: value for name, value in zip(names, counted, strict=True) if isinstance(value, int)}
-        return explaining.explain(gate.policy, method, path.encode(), caller, values, now_us)
+        said = body.encode()
+        return explaining.explain(gate.policy, method, path.encode(), caller, values, now_us, said)
 
 
 def _tell(listening: set[Callable[[], None]]) -> None:

@@ -25,7 +25,7 @@ Details = Mapping[str, object]
 
 
 Recorder = Callable[[Report], Awaitable[Receipt]]
-Explainer = Callable[[str, str, str | None], Awaitable[Sequence[Json]]]
+Explainer = Callable[[str, str, str | None, str], Awaitable[Sequence[Json]]]
 """Method, path and account of a request -> why it would be admitted or refused, step by step."""
 
 
@@ -37,7 +37,7 @@ async def _nothing_to_reload() -> None:
     raise StoreUnavailable("No gate runs here whose policy could be read anew.")
 
 
-async def _nobody_explains(_method: str, _path: str, _account: str | None) -> Sequence[Json]:
+async def _nobody_explains(_method: str, _path: str, _account: str | None, _body: str) -> Sequence[Json]:
     raise StoreUnavailable("No gate runs here that could explain; ask the process that serves the API.")
 
 

@@ -38,12 +38,15 @@ class Plans:
             await self._desk.ledger.write(lambda tx: self._desk.note(tx, "policy.reload", after, details))
         return {**await self.policy(), "changed": after != before}
 
-    async def explain(self, method: object, path: object, account: object = None) -> Json:
+    async def explain(
+        self, method: object, path: object, account: object = None, body: object = None
+    ) -> Json:
         """Why a request of an account would be admitted or refused, rule by rule."""
         wanted = inputs.text(method, "a method", 16)
         target = inputs.text(path, "a path", 8192)
         id = None if account is None else inputs.account_id(account)
-        return {"steps": list(await self._desk.hooks.explain(wanted, target, id))}
+        said = "" if body is None else inputs.text(body, "a body", 65_536)
+        return {"steps": list(await self._desk.hooks.explain(wanted, target, id, said))}
 
 
 def _summary(policy: Policy) -> Json:

@@ -202,7 +202,12 @@ LINES: Mapping[str, Line] = MappingProxyType(
         "explain": Line(
             "policy.explain",
             "Why a request would be admitted or refused, rule by rule.",
-            (arg("method"), arg("path"), opt("account", "Who calls.", metavar="A")),
+            (
+                arg("method"),
+                arg("path"),
+                opt("account", "Who calls.", metavar="A"),
+                opt("body", "What the request says, where its price hangs on that.", metavar="JSON"),
+            ),
             show.steps,
         ),
         "health": Line(

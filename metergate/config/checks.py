@@ -170,6 +170,9 @@ def _tokens(parts: Parts) -> Findings:
     """What is said of tokens stands at a route that counts them."""
     for index, route in parts.good_routes():
         meter = parts.meters.get(route.meter or "")
+        if meter is not None and meter.count == LLM and route.hold and route.hold.units is not None:
+            text = "a meter with count: llm holds tokens of each kind; give output_tokens, caps or an amount"
+            yield Finding(("routes", index, "hold"), text)
         if meter is None or meter.count == LLM:
             continue
         if route.hold and route.hold.units is None and route.hold.amount is None:

@@ -3,16 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from metergate import meters
 from metergate.core import decide, match
+from metergate.core.asked import NOTHING, Asked
 from metergate.core.budget import COST, KINDS, UNBOUNDED, Draw, remaining, take
 from metergate.core.decide import Offer
 from metergate.core.facts import Caller
 from metergate.core.money import plain
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import REASONS, Refusal
+from metergate.meters import Unreadable
 
 Step = dict[str, Any]
 
+NO_BODY = "the price hangs on what the request says; give its JSON with --body"
 NOBODY = "no account was given; say with --account (over HTTP: account) whose call it would be"
 
 
@@ -23,6 +27,7 @@ def explain(
     caller: Caller | None,
     values: Mapping[str, int],
     now_us: int,
+    body: bytes = b"",
 ) -> list[Step]:
     """The steps of the decision in their order; the last one is the verdict."""
     steps: list[Step] = []
@@ -38,7 +43,19 @@ def explain(
         return [*steps, _step("public", ok=True, detail="the route wants no key"), _verdict("")]
     if caller is None:
         return [*steps, _step("key", ok=False, detail=NOBODY), _verdict("key_missing")]
-    return steps + _for_caller(policy, route, caller, values, now_us)
+    asked = _asked(policy, route, path, body)
+    return steps + _for_caller(policy, route, caller, values, now_us, asked)
+
+
+def _asked(policy: Policy, route: Route, path: str, body: bytes) -> Asked | Unreadable:
+    """What the body of the request asks for, where the route's meter wants to know."""
+    meter = policy.meters.get(route.meter)
+    if meter is None or not meter.reads_request:
+        return NOTHING
+    try:
+        return meters.read(meter, route, path, body).asked
+    except Unreadable as error:
+        return error if body else Unreadable(NO_BODY)
 
 
 def _rules(policy: Policy, method: str, path: str, steps: list[Step]) -> Route | None:
@@ -52,7 +69,12 @@ def _rules(policy: Policy, method: str, path: str, steps: list[Step]) -> Route |
 
 
 def _for_caller(
-    policy: Policy, route: Route, caller: Caller, values: Mapping[str, int], now_us: int
+    policy: Policy,
+    route: Route,
+    caller: Caller,
+    values: Mapping[str, int],
+    now_us: int,
+    asked: Asked | Unreadable,
 ) -> list[Step]:
     steps: list[Step] = []
     plan = policy.plan(caller.account.plan)
@@ -65,9 +87,12 @@ def _for_caller(
         return [*steps, _verdict(refusal.reason)]
     if route.free or not route.meter:
         return [*steps, _step("free", ok=True, detail="the route costs nothing"), _verdict("")]
-    offered = decide.offer(policy, caller, route, values, now_us)
+    if isinstance(asked, Unreadable):
+        return [*steps, _step("body", ok=False, detail=str(asked)), _verdict("bad_request")]
+    offered = decide.offer(policy, caller, route, values, now_us, asked=asked)
     if isinstance(offered, Refusal):
-        return [*steps, _step("price", ok=False, detail=route.meter), _verdict(offered.reason)]
+        detail = offered.detail or route.meter
+        return [*steps, _step("price", ok=False, detail=detail), _verdict(offered.reason)]
     steps.append(
         _step(
             "price",
@@ -109,9 +134,14 @@ def _left(draw: Draw, value: int, now_us: int) -> int | str:
     return plain(left) if draw.follows == COST else left
 
 
-def names(policy: Policy, route: Route, caller: Caller, now_us: int) -> list[str]:
-    """The budgets that a decision about the route would ask."""
-    offered = decide.offer(policy, caller, route, {}, now_us)
+def names(
+    policy: Policy, route: Route, caller: Caller, now_us: int, path: str = "", body: bytes = b""
+) -> list[str]:
+    """The budgets that a decision about the request would ask."""
+    asked = _asked(policy, route, path, body)
+    if isinstance(asked, Unreadable):
+        return []
+    offered = decide.offer(policy, caller, route, {}, now_us, asked=asked)
     return (
         []
         if isinstance(offered, Refusal)

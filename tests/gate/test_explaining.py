@@ -3,7 +3,8 @@
 import pytest
 
 from metergate.core.facts import AccountFacts, Caller
-from metergate.core.policy import Cap, Concurrency, Included, Limit, Plan, Policy
+from metergate.core.policy import Cap, Concurrency, Included, Limit, Meter, Plan, Policy
+from metergate.core.price import PerUnit, PriceRule, Rate
 from metergate.gate.explaining import Step, explain, names
 from metergate.ports import AskBudget, PutAccount
 from metergate.testing.conformance import answered
@@ -100,3 +101,32 @@ def test_what_is_refused_before_budgets_asks_none() -> None:
     policy = a_policy(a_route(feature="chat"))
     caller = Caller(AccountFacts("acct", "p"), None, 1)
     assert names(policy, policy.routes[0], caller, 10**15) == []
+
+
+TOKENS = a_policy(
+    a_route("POST /chat", meter="words"),
+    meters={"words": Meter("words", "llm")},
+    prices={"words": (PriceRule((("model", "m"),), PerUnit(Rate(2, 1))),)},
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "step", "reason"),
+    [
+        (b'{"model": "m", "max_tokens": 10}', "0.000000052", "insufficient_credits"),
+        (b'{"model": "x"}', "No price is known for the model x; choose another model.", "no_price"),
+        (b'{"model": 7}', 'Name the model, such as "model": "gpt-4o".', "bad_request"),
+        (b"", "the price hangs on what the request says; give its JSON with --body", "bad_request"),
+    ],
+)
+async def test_a_price_that_hangs_on_the_request_wants_its_body(body: bytes, step: str, reason: str) -> None:
+    house = await a_house(TOKENS, balance=5)
+    caller = (await house.member()).caller
+    policy, now_us = house.gate.policy, house.clock()
+    assert bool(names(policy, house.route, caller, now_us, "/chat", body)) is (
+        reason == "insufficient_credits"
+    )
+    steps = explain(policy, "POST", b"/chat", caller, {"credits:acct": 5}, now_us, body)
+    told = [str(each.get("cost", each["detail"])) for each in steps]
+    assert any(step in each for each in told), told
+    assert steps[-1]["reason"] == reason
