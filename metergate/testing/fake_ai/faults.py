@@ -44,7 +44,7 @@ def usage(text: str, how: str) -> str:
     if how in _REPLACED:
         return _NUMBER.sub(lambda found: found[0].rpartition(":")[0] + ":" + _REPLACED[how], text)
     if how == "duplicate":
-        return _TOKENS.sub(r"\1 1,\1\2", text, count=1)
+        return _TOKENS.sub(r"\g<1>1,\1\2", text, count=1)
     return text
 
 
@@ -65,6 +65,7 @@ async def pieces(whole: Sequence[bytes], faults: Faults) -> AsyncIterator[bytes]
 
 def announced(body: bytes, faults: Faults) -> int:
     """The length that is announced of a body."""
+    length = len(body) + (len(GARBAGE) if "garbage" in faults else 0)
     if "long" in faults:
-        return len(body) - 10
-    return len(body) + 10 if "short" in faults else len(body)
+        return length - 10
+    return length + 10 if "short" in faults else length
