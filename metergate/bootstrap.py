@@ -9,6 +9,7 @@ from typing import Any
 from metergate import api
 from metergate import foundation as ground
 from metergate.admin import Doing, Office, RemoteOffice
+from metergate.api import problem
 from metergate.api.relay import Relay
 from metergate.asgi import ways
 from metergate.asgi.lifespan import with_lifespan
@@ -60,6 +61,29 @@ class Gateway(Metered):
     async def stop(self) -> None:
         self._proxy.close()
         await self.engine.stop()
+
+
+class CustomerSide:
+    """The customer's endpoints alone, beside fronts that ask for decisions and serve the calls themselves."""
+
+    def __init__(self, policy: PolicySource = "", *, settings: Settings | None = None) -> None:
+        self.engine = Engine(policy, settings)
+
+    async def start(self) -> None:
+        await self.engine.start()
+
+    async def stop(self) -> None:
+        await self.engine.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        billing = self.engine.policy.billing
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http" and billing and scope["path"].startswith(f"{billing}/v1/"):
+            await self.engine.billing(scope, receive, send)
+        elif scope["type"] == "http":
+            await problem.of_status(404)(scope, receive, send)
 
 
 class Gate:

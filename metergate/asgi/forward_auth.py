@@ -37,7 +37,6 @@ TWICE: Final = (
     "The request is named in two ways that differ; let the front remove the X-Original- and X-Forwarded- "
     "headers that its clients send."
 )
-UNKNOWN_QUERY: Final = "The query of /authz/v1/forward is deny=403 or nothing."
 
 
 class ForwardAuth(Metered):
@@ -105,7 +104,8 @@ class ForwardAuth(Metered):
 async def _yes(_scope: Scope, _receive: Receive, send: Send) -> None:
     """The app behind requests for which nothing is held."""
     visit = running.get()
-    await _let_go(send, _who(visit.member.caller, visit.gate.policy) if visit else [])
+    assert visit is not None, "the middleware goes around it"
+    await _let_go(send, _who(visit.member.caller, visit.gate.policy))
 
 
 async def _let_go(send: Send, headers: Headers) -> None:
@@ -115,15 +115,13 @@ async def _let_go(send: Send, headers: Headers) -> None:
 
 
 def _who(caller: Caller, policy: Policy) -> Headers:
-    """Who calls, for the service behind the front."""
-    if not caller.account.id:
-        return []
-    told = {
-        b"metergate-account": caller.account.id,
-        b"metergate-key": caller.key.kid if caller.key else "",
-        b"metergate-plan": policy.plan(caller.account.plan).id,
-    }
-    return [(name, value.encode("latin-1", "replace")) for name, value in told.items() if value]
+    """Who calls, for the service behind the front; empty where it is nobody, so that no caller says who."""
+    plan = policy.plan(caller.account.plan).id if caller.account.id else ""
+    return [
+        (b"metergate-account", caller.account.id.encode()),
+        (b"metergate-key", caller.key.kid.encode() if caller.key else b""),
+        (b"metergate-plan", plan.encode("latin-1", "replace")),
+    ]
 
 
 class Asked(NamedTuple):
@@ -153,18 +151,12 @@ def _asked(scope: Scope) -> Asked:
         uris.add(behind + b"?" + query if query else behind)
         methods.add(scope["method"].encode())
         query = b""
-    problem = _problem(uris, methods, query)
-    if problem:
-        return Asked(b"", b"", headers, query == DENY_403, problem)
-    return Asked(methods.pop(), uris.pop(), headers, query == DENY_403, "")
-
-
-def _problem(uris: set[bytes], methods: set[bytes], query: bytes) -> str:
-    if query not in (b"", DENY_403):
-        return UNKNOWN_QUERY
+    deny_403 = query == DENY_403  # any other is the caller's, and some fronts leave it there
     if not uris or not methods:
-        return UNNAMED
-    return TWICE if len(uris) > 1 or len(methods) > 1 else ""
+        return Asked(b"", b"", headers, deny_403, UNNAMED)
+    if len(uris) > 1 or len(methods) > 1:
+        return Asked(b"", b"", headers, deny_403, TWICE)
+    return Asked(methods.pop(), uris.pop(), headers, deny_403, "")
 
 
 class Denying:

@@ -33,7 +33,7 @@ class Ways:
 def lacking(policy: Policy) -> str | None:
     """Why the policy leaves a request without an upstream, as one sentence."""
     if not policy.upstreams:
-        return "Add upstream: {url: …} to the policy, so that there is something to forward to."
+        return "Add upstream: {url: …} to the policy, or serve it with --decide-only, which forwards nothing."
     if "" in policy.upstreams:
         return None
     for route in policy.routes:

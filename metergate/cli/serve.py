@@ -1,4 +1,7 @@
-"""`metergate serve`: the proxy on one port, the operator's side on another, until the end is asked for."""
+"""`metergate serve`: the proxy on one port, the operator's side on another, until the end is asked for.
+
+Where a front of the operator's serves the calls, the first port has the customer's side alone.
+"""
 
 import os
 import socket
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
     from metergate.config.settings import Settings
 
 
-def serve(file: str, host: str, port: int, admin_host: str, admin_port: int, workers: int) -> None:
+def serve(
+    file: str, host: str, port: int, admin_host: str, admin_port: int, workers: int, *, decide_only: bool
+) -> None:
     from metergate.cli import serving
     from metergate.config import settings
 
@@ -29,7 +34,7 @@ def serve(file: str, host: str, port: int, admin_host: str, admin_port: int, wor
             for number in range(workers)
         ]
         number = multiply(workers) if workers > 1 else 0
-        serving.run(_serve(policy, given, data, admin[number]))
+        serving.run(_serve(policy, given, data, admin[number], decide_only=decide_only))
 
 
 def _must_share(policy: str, given: "Settings") -> None:
@@ -44,24 +49,27 @@ def _must_share(policy: str, given: "Settings") -> None:
         )
 
 
-async def _serve(policy: str, given: "Settings", data: socket.socket, admin: socket.socket) -> None:
-    from metergate.bootstrap import Gateway, admin_app
+async def _serve(
+    policy: str, given: "Settings", data: socket.socket, admin: socket.socket, *, decide_only: bool
+) -> None:
+    from metergate.bootstrap import CustomerSide, Gateway, admin_app
     from metergate.cli import serving
     from metergate.foundation import folder_of
 
-    app = Gateway(policy, settings=given)
+    app = (CustomerSide if decide_only else Gateway)(policy, settings=given)
     await app.start()
     try:
-        proxy = serving.server(app, data, app.engine.policy.serve)
+        customers = serving.server(app, data, app.engine.policy.serve)
         office = serving.server(admin_app(policy, settings=given), admin)
         kept = folder_of(given).path / "admin-token"
         token = "METERGATE_ADMIN_TOKEN" if given.admin_token else f"in {kept}"
+        what = "customer's side" if decide_only else "proxy"
         click.echo(
-            f"The proxy is at {proxy.url}, the admin side at {office.url}; its token is {token}. "
+            f"The {what} is at {customers.url}, the admin side at {office.url}; its token is {token}. "
             "Ctrl-C ends them.",
             err=True,
         )
-        await serving.serve([proxy, office])
+        await serving.serve([customers, office])
     finally:
         await app.stop()
 
@@ -86,6 +94,11 @@ COMMANDS = {
             _port("--port", 8080, "The data port; 0 takes a free one."),
             _host("--admin-host", "127.0.0.1", "Where operators call; keep it to yourself."),
             _port("--admin-port", 8081, "The admin port."),
+            click.Option(
+                ["--decide-only"],
+                is_flag=True,
+                help="Forward nothing: a front asks the admin port about each call and serves it itself.",
+            ),
             click.Option(
                 ["--workers"],
                 default=1,

@@ -14,7 +14,7 @@ from metergate.engine import Engine
 from metergate.store import embedded
 from metergate.testing.asgi import fetch
 from metergate.testing.clock import FakeClock
-from tests.front import ADMIN, AUTHZ, Front, fronted, relayed
+from tests.asking import ADMIN, AUTHZ, Front, fronted, relayed
 from tests.shell import CENT, PLAIN, Shell, hello, policy
 
 ROWS = policy(

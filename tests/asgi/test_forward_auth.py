@@ -8,7 +8,7 @@ import pytest
 
 from metergate.testing.asgi import Answer
 from metergate.testing.clock import FakeClock
-from tests.front import AUTHZ, Front, fronted
+from tests.asking import AUTHZ, Front, fronted
 from tests.shell import CENT, policy, problem
 
 ROUTES = policy(
@@ -115,8 +115,8 @@ async def test_a_front_that_knows_only_403_finds_the_refusal_in_headers(tmp_path
         assert "mg_…" in json.loads(said)["detail"]
         granted = await front.forward(nginx("GET", "/api/a", x_api_key=front.key), behind="?deny=403")
         assert (granted.status, granted.header("metergate-status")) == (200, None)
-        for query in ("?deny=401", "?deny=403&x=1", "?x"):
-            problem(await front.forward(nginx("GET", "/api/a"), behind=query), "bad_request")
+        left_there = await front.forward(nginx("GET", "/api/a?x"), behind="?x")
+        assert left_there.status == 401
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ async def test_what_can_be_read_in_two_ways_is_refused(tmp_path: Path, method: s
 async def test_what_is_free_passes_and_says_who_calls(tmp_path: Path) -> None:
     async with fronted(tmp_path, ROUTES) as (front, shell):
         public = await front.forward(nginx("GET", "/health"))
-        assert (public.status, public.header("metergate-account")) == (200, None)
+        assert (public.status, public.header("metergate-account")) == (200, "")
         assert public.header("metergate-request-id")
         free = await front.forward(nginx("GET", "/models", x_api_key=front.key))
         assert (free.status, free.header("metergate-account")) == (200, "acct")
         problem(await front.forward(nginx("GET", "/models")), "key_missing")
         asked = {"origin": "https://a", "access-control-request-method": "POST"}
         preflight = await front.forward({**nginx("OPTIONS", "/api/a"), **asked})
-        assert (preflight.status, preflight.header("metergate-account")) == (200, None)
+        assert (preflight.status, preflight.header("metergate-account")) == (200, "")
         assert await shell.settled() == 100 * CENT
         assert (await front.forward(nginx("HEAD", "/api/a", x_api_key=front.key))).status == 200
         assert await shell.settled() == 99 * CENT

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -60,9 +61,11 @@ class Gateway(Server):
         self.url = f"http://127.0.0.1:{self.port}"
         self.key_shown = ""
         self.write(policy)
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port)]
-        words = [sys.executable, "-m", "metergate", "serve", "policy.yaml", *ports]
-        self.process = start(words, folder)
+        return start([sys.executable, "-m", "metergate", "serve", "policy.yaml", *ports], self.folder)
 
     def write(self, policy: Mapping[str, Any]) -> None:
         upstream = {

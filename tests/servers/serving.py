@@ -118,13 +118,13 @@ def serving(kind: str, app: str, folder: Path, *more: str) -> Iterator[Server]:
         kill(server.process)
 
 
-def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+def start(words: list[str], folder: Path, **environ: str) -> subprocess.Popen[bytes]:
     """A process in a group of its own, over the data folder in `folder`."""
     with (folder / "server.log").open("ab") as log:
         return subprocess.Popen(
             words,
             cwd=folder,
-            env=ENVIRON | {"METERGATE_DATA": str(folder / "data")},
+            env=ENVIRON | {"METERGATE_DATA": str(folder / "data")} | environ,
             stdout=log,
             stderr=log,
             start_new_session=True,
