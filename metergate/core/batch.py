@@ -45,7 +45,7 @@ class Batch:
         self.twins: list[tuple[str, TwinFields, bytes | None]] = []
         """Op, twin and kept answer of the events that have them."""
         for event in events:
-            self.add_event(event)
+            self.add_event(*event)
 
     def __len__(self) -> int:
         return len(self.ops)
@@ -71,9 +71,21 @@ class Batch:
         self.paths.extend(paths)
         self.outcomes.extend(outcomes)
 
-    def add_event(self, event: UsageEvent) -> None:
-        op, request_id, at_us, path, outcome, twin, answer = event
-        self.add((op,), (request_id,), (at_us,), (path,), (outcome,))
+    def add_event(
+        self,
+        op: str,
+        request_id: str,
+        at_us: int,
+        path: str,
+        outcome: Outcome,
+        twin: TwinFields | None = None,
+        answer: bytes | None = None,
+    ) -> None:
+        self.ops.append(op)
+        self.request_ids.append(request_id)
+        self.instants.append(at_us)
+        self.paths.append(path)
+        self.outcomes.append(outcome)
         if twin:
             self.twins.append((op, twin, answer))
 
@@ -83,7 +95,7 @@ class Batch:
         for event in self:
             if event.op not in seen:
                 seen.add(event.op)
-                left.add_event(event)
+                left.add_event(*event)
         return left
 
     @property

@@ -30,8 +30,7 @@ def post_apart(tx: Tx, events: Sequence[UsageEvent], now_us: int) -> Posted:
             return post(tx, events)
     except UNPOSTABLE as error:
         if len(events) == 1:
-            _set_aside(tx, events[0], error, now_us)
-            return Posted(0, 0, [], 1)
+            return Posted(0, 0, [], _set_aside(tx, events[0], error, now_us))
     middle = len(events) // 2
     first, second = post_apart(tx, events[:middle], now_us), post_apart(tx, events[middle:], now_us)
     upgrades = [*first.upgrades, *second.upgrades]
@@ -39,11 +38,12 @@ def post_apart(tx: Tx, events: Sequence[UsageEvent], now_us: int) -> Posted:
     return Posted(new, repeated, upgrades, first.apart + second.apart)
 
 
-def _set_aside(tx: Tx, event: UsageEvent, error: Exception, now_us: int) -> None:
+def _set_aside(tx: Tx, event: UsageEvent, error: Exception, now_us: int) -> int:
     # PostgreSQL has no NUL in texts, and what is set aside for one must not fail for it again.
     subject = event.op.replace("\x00", "\ufffd")
     if any(row.action == SET_ASIDE for row in audit.page(tx, subject)):
-        return  # a batch that is repeated after an outage, or after a recovery that was killed
+        return 0  # a batch that is repeated after an outage, or after a recovery that was killed
     kept = base64.b64encode(join_events([encode_event(event)])).decode()
     problem = str(getattr(error, "orig", None) or error).partition("\n")[0]
     audit.note(tx, now_us, "worker", SET_ASIDE, subject, {"problem": problem, "events": kept})
+    return 1

@@ -30,7 +30,7 @@ class Posted(NamedTuple):
     repeated: int
     upgrades: list[Upgrade]
     apart: int = 0
-    """How many events could not be posted and are kept elsewhere."""
+    """How many events could not be posted and are kept in the audit table from now on."""
 
 
 def post(tx: Tx, events: Sequence[UsageEvent]) -> Posted:

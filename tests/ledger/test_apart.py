@@ -45,7 +45,7 @@ def test_charges_whose_sum_is_beyond_64_bits_stop_neither_the_others_nor_the_acc
     with pytest.raises(UNPOSTABLE), ledger.write() as tx:
         post(tx, [*evil, *good])
     with ledger.write() as tx:
-        assert post_apart(tx, [*evil, *good], START) == Posted(6, 0, [])
+        assert post_apart(tx, [*evil, *good], START) == Posted(6, 0, [], 2)
         assert balance(tx, "good") == 5 * USD
         assert balance(tx, "evil") == USD - HUGE
         assert set_aside(tx) == evil[1:]
@@ -98,11 +98,11 @@ def test_the_neighbours_of_an_event_that_cannot_be_posted_are_posted(
     batch.insert(place, poison)
     with ledger.write() as tx:
         open_account(tx, credit=10 * USD)
-    for new, repeated in ((7, 0), (0, 7)):  # repeating it changes nothing
+    for new, repeated, apart in ((7, 0, 1), (0, 7, 0)):  # repeating it changes nothing
         with pytest.raises(UNPOSTABLE), ledger.write() as tx:
             post(tx, batch)
         with ledger.write() as tx:
-            assert post_apart(tx, batch, START) == Posted(new, repeated, [])
+            assert post_apart(tx, batch, START) == Posted(new, repeated, [], apart)
             assert balance(tx, "a") == 3 * USD
             assert set_aside(tx) == [poison]
     assert differences(ledger) == []
