@@ -104,6 +104,8 @@ class Usage:
         if "cost" in given or "service" in given:
             raise InvalidInput("Leave cost and service out: what usage costs is what the policy says.")
         checked = self.checked({**given, "account": account})
+        if checked.at_us and checked.at_us < self._desk.clock() - self._desk.policy().late_reports_us:
+            raise InvalidInput("Report usage sooner: this is too long ago to be counted now.")
         return self.shown(checked, await self._desk.hooks.record(checked._replace(kid=kid, strict=True)))
 
     async def record_batch(self, data: object, idempotency_key: object = None) -> Json:

@@ -62,6 +62,7 @@ def policy(file: PolicyFile, source: Source) -> core.Policy:
         provider=provider_name(file.provider or ""),
         enabled=None if file.enabled is None else tuple(file.enabled),
         backlog=file.backlog,
+        late_reports_us=file.late_reports,
         fsync=file.fsync,
     )
 

@@ -300,6 +300,8 @@ class PolicyFile(Part):
     """Which packages metergate_<name> may be imported; left out: those that this file names."""
     backlog: Positive = 1_000_000
     """How many usage events may wait for the ledger before metered calls are answered with 503."""
+    late_reports: Duration = 35 * 86_400_000_000
+    """How long ago the usage may have been that customers report themselves."""
     fsync: Literal["always", "everysec", "no"] = "everysec"
     """When the embedded store makes sure of the disk: what a power failure may cost."""
     company: Company = Company()

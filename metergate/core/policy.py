@@ -288,6 +288,8 @@ class Policy:
     """Which third-party packages may be imported; None means any that the policy names."""
     backlog: int = 1_000_000
     """How many usage events may wait for the ledger before metered calls are answered with 503."""
+    late_reports_us: int = 35 * 24 * 60 * MINUTE_US
+    """How long ago the usage may have been that customers report themselves."""
     fsync: Literal["always", "everysec", "no"] = "everysec"
 
     @property

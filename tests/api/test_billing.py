@@ -1,12 +1,15 @@
 """The customer's side: whoever shows a key sees and reports what is its account's, and nothing else."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from metergate.api import models
+from metergate.config import load
 from metergate.core import keys
-from tests.admin.bench import Bench
+from metergate.core.periods import rfc3339
+from tests.admin.bench import POLICY, Bench
 from tests.admin.test_nonsense import BAD_DIMENSIONS, BAD_UNITS
 from tests.api.client import Client, customer, problem
 
@@ -113,6 +116,26 @@ async def test_usage_is_tracked_once(bench: Bench) -> None:
     assert (first.status, again.status, again.header("idempotency-replayed")) == (201, 200, "true")
     other = await ask("POST", "/billing/v1/usage", {**body, "units": 3}, headers=headers)
     assert (other.status, problem(other)["reason"]) == (422, "idempotency_mismatch")
+    assert bench.balance("ada") == 3 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("late", "back"), [({}, timedelta(days=35)), ({"late_reports": "1h"}, timedelta(hours=1))]
+)
+async def test_a_customer_reports_usage_before_it_is_forgotten(
+    bench: Bench, late: dict[str, str], back: timedelta
+) -> None:
+    """The operator may report later: what happened long ago is a matter between the two."""
+    bench.policy = load({**POLICY, **late})
+    ask = await opened_account(bench)
+    back_us = back // timedelta(microseconds=1)
+    in_time, too_late = (
+        {"meter": "requests", "units": 1, "at": rfc3339(bench.clock() - late_us)}
+        for late_us in (back_us, back_us + 1)
+    )
+    assert (await ask("POST", "/billing/v1/usage", in_time)).status == 201
+    assert (await ask("POST", "/billing/v1/usage", too_late)).status == 400
+    await bench.do("usage.record", account="ada", **too_late)
     assert bench.balance("ada") == 3 * 10**9
 
 
