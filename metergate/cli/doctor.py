@@ -1,16 +1,18 @@
 """What is in order on this machine and what is not, a sentence each. It changes nothing."""
 
+import asyncio
 import os
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from metergate import config, foundation
 from metergate.cli.files import versions
-from metergate.config import secret_files
+from metergate.config import plugins, secret_files
 from metergate.config import settings as environment
 from metergate.config.settings import Settings
 from metergate.core.policy import Policy
@@ -18,6 +20,8 @@ from metergate.errors import MetergateError
 from metergate.ledger import keys
 from metergate.ledger.database import Ledger
 from metergate.ledger.migrations import HEAD
+from metergate.ports import SharedStore
+from metergate.store.folder import DataFolder
 
 SQLITE_MIN = (3, 37)
 """The first with STRICT tables."""
@@ -41,6 +45,7 @@ def findings(named: str) -> list[Finding]:
     found += _folder(foundation.folder_of(settings).path)
     if policy is not None:
         found += _ledger(policy, settings)
+        found += _store(settings.store or policy.store, policy)
     return found
 
 
@@ -97,22 +102,49 @@ def _nearest(path: Path) -> Path:
 
 def _ledger(policy: Policy, settings: Settings) -> Iterator[Finding]:
     folder = foundation.folder_of(settings)
-    url = foundation.ledger_url(policy, settings, folder)
     try:
-        ledger = Ledger.open(url)
-        found = ledger.revision()
-        if found == HEAD:
-            yield Finding(True, f"The ledger {ledger.name} is at revision {found}.")
-            yield from _peppers(ledger, settings, folder.path)
-            return
+        url = foundation.ledger_url(policy, settings, folder)
+        with closing(Ledger.open(url)) as ledger:
+            yield from _revision(ledger, settings, folder, made_by_itself=url == folder.ledger_url)
     except MetergateError as error:
         yield Finding(False, str(error))
-        return
-    if not found and url == folder.ledger_url:
+
+
+def _revision(
+    ledger: Ledger, settings: Settings, folder: DataFolder, *, made_by_itself: bool
+) -> Iterator[Finding]:
+    found = ledger.revision()
+    if found == HEAD:
+        yield Finding(True, f"The ledger {ledger.name} is at revision {found}.")
+        yield from _peppers(ledger, settings, folder.path)
+    elif not found and made_by_itself:
         yield Finding(True, f"The ledger {ledger.name} is made at the first start.")
-        return
-    at = f"at revision {found}" if found else "empty"
-    yield Finding(False, f"The ledger {ledger.name} is {at}, not at {HEAD}: run metergate migrate.")
+    else:
+        at = f"at revision {found}" if found else "empty"
+        yield Finding(False, f"The ledger {ledger.name} is {at}, not at {HEAD}: run metergate migrate.")
+
+
+def _store(address: str, policy: Policy) -> Iterator[Finding]:
+    """A store that processes share answers, and is set up for money."""
+    try:
+        name = plugins.adapter_of_store(address)
+        if name:
+            adapter = plugins.load_adapter(name, policy.enabled)
+            yield asyncio.run(_asked(lambda: adapter.open_store(address, space="doctor", backlog=1)))
+    except MetergateError as error:
+        yield Finding(False, str(error))
+
+
+async def _asked(make: Callable[[], SharedStore]) -> Finding:
+    store = make()
+    try:
+        await store.connect()
+        await store.standing()
+        store.enter("doctor")  # what it says then of itself is about its server, and not about an epoch
+        told = store.health()
+    finally:
+        await store.close()
+    return Finding(True, f"The store ({told.name}) answers. {told.detail}".strip())
 
 
 def _peppers(ledger: Ledger, settings: Settings, folder: Path) -> Iterator[Finding]:

@@ -68,6 +68,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def migrate(policy: str, as_json: bool) -> None:
     import os
+    from contextlib import closing
 
     from metergate import config, foundation
     from metergate.config import settings
@@ -79,9 +80,10 @@ def migrate(policy: str, as_json: bool) -> None:
     if url == folder.ledger_url:
         folder.create()
     ledger = Ledger.open(url)
-    before = ledger.revision()
-    ledger.migrate()
-    after = ledger.revision()
+    with closing(ledger):
+        before = ledger.revision()
+        ledger.migrate()
+        after = ledger.revision()
     if as_json:
         show.as_json({"ledger": ledger.name, "before": before, "after": after})
     elif before == after:

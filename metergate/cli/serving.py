@@ -40,7 +40,8 @@ class Server:
 
     async def run(self) -> None:
         try:
-            await self.inner.serve([self._socket])
+            with contextlib.suppress(SystemExit):  # uvicorn's, of a lifespan that failed and has said why
+                await self.inner.serve([self._socket])
         finally:
             self.up.set()  # a server that ended before it was up is not waited for
 

@@ -15,7 +15,8 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "METERGATE_POLICY": "The policy file, where a command or the code names none.",
         "METERGATE_STORE": "The counter store, in place of the policy's `store`.",
         "METERGATE_LEDGER": "The ledger's database, in place of the policy's `ledger`.",
-        "METERGATE_DATA": "The folder of the embedded store, SQLite and secrets; left out: ./metergate-data.",
+        "METERGATE_DATA": "The folder of the embedded store, SQLite, secrets and sockets; left out: "
+        "./metergate-data.",
         "METERGATE_PEPPER": "The secret that stored keys are hashed with, after a rotation several of them "
         "separated by commas, the newest last; left out: made once and kept in the data folder.",
         "METERGATE_ADMIN_TOKEN": "The token of the admin API; left out: made once, kept in the data folder.",
@@ -23,8 +24,8 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "only the admin's opens them.",
         "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox. "
         "Checked, and not used by this version.",
-        "METERGATE_WORKER": "`off` stops the worker of this process: usage waits in the journal; "
-        "left out: on.",
+        "METERGATE_WORKER": "`off` leaves the ledger to other processes, such as `metergate worker`; in an "
+        "embedded store usage then waits in the journal; left out: on.",
         "METERGATE_PUBLIC_URL": "Where customers reach the service; https, except on loopback. Checked, and "
         "not used by this version.",
         "PAYMENT_PROVIDER": "Understood where METERGATE_PROVIDER is not given.",

@@ -8,7 +8,7 @@ from metergate.errors import ConfigurationError
 
 OWNED = (
     "The data folder {folder} is in use by another process. The embedded store belongs to one process: run a "
-    "single worker. More processes need Redis (store: redis://…), which comes with a later version."
+    "single worker, or give all processes one store (store: redis://…) and a ledger in PostgreSQL."
 )
 
 

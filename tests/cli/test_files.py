@@ -89,6 +89,19 @@ def test_doctor_changes_nothing(shell: Shell) -> None:
     assert not (shell.folder / "metergate-data").exists()
 
 
+def test_doctor_asks_a_store_that_processes_share(shell: Shell, valkey_url: str, postgres_url: str) -> None:
+    """With what its server says of itself; and a ledger that they cannot share is said at once."""
+    own = dict(shell.environ)
+    shell.environ = own | {"METERGATE_STORE": valkey_url, "METERGATE_LEDGER": postgres_url}
+    shell.ok("migrate")
+    assert "ok  The store (redis) answers." in shell.ok("doctor")
+    shell.environ = own | {"METERGATE_STORE": f"{valkey_url}-nowhere"}
+    sick = shell.run("doctor")
+    assert sick.exit_code == 1
+    assert "-nowhere cannot be reached" in sick.stdout
+    assert "needs a ledger that they can share" in sick.stdout
+
+
 def test_migrate_makes_the_tables_once(shell: Shell) -> None:
     """Doing it again is harmless."""
     first = shell.json("migrate")

@@ -77,7 +77,7 @@ def test_a_second_server_over_the_same_data_folder_says_what_to_do(kind: str, tm
         finally:
             kill(second)
         assert f"The data folder {first.data} is in use by another process." in first.log.read_text()
-        assert "run a single worker. More processes need Redis" in first.log.read_text()
+        assert "give all processes one store (store: redis://…)" in first.log.read_text()
         assert httpx2.get(f"{first.url}/public/seen").status_code == 200
 
 

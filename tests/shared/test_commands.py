@@ -101,3 +101,13 @@ async def test_what_a_killed_process_left_misleads_no_command(
     kill(three_of_a_file[0].process)
     assert ask(place, "health")["store"]["name"] == "redis"
     assert len(list(place.data.glob("gate-*.sock"))) == 2
+
+
+def test_the_admin_side_that_cannot_start_says_why(place: Place) -> None:
+    """And ends with 1, as every command does."""
+    file = place.folder / "alone.json"
+    file.write_text(json.dumps(POLICY))
+    alone = Place(place.folder, place.store, "sqlite:///ledger")
+    process = alone.start("metergate", "admin", str(file), "--port", "0")
+    assert process.wait(DEADLINE_S) == 1
+    assert "needs a ledger that they can share" in alone.log.read_text()

@@ -31,8 +31,8 @@ def test_a_second_process_is_told_what_to_do_instead(tmp_path: Path) -> None:
     folder.own()
     assert second_process(folder.path) == (
         f"data_folder_in_use: The data folder {folder.path} is in use by another process. The embedded store "
-        "belongs to one process: run a single worker. More processes need Redis (store: redis://…), which "
-        "comes with a later version.\n"
+        "belongs to one process: run a single worker, or give all processes one store (store: redis://…) and "
+        "a ledger in PostgreSQL.\n"
     )
     folder.disown()
     assert second_process(folder.path) == ""
