@@ -99,6 +99,7 @@ class Worker:
             await self._stay()
             if self._errands:
                 await self.flusher.run_dry()
+                await self._note_how_far()
 
     async def run_once(self) -> int:
         """One round; how many entries were moved. What is out of reach does not stop the rest."""
@@ -139,11 +140,16 @@ class Worker:
         """Tell a shared store what it was not told, and note how far it is."""
         if self._sharing is None:
             return 0
-        store = self._sharing.store
-        epoch, sequence = store.epoch, store.sequence
+        await self._note_how_far()
+        return await self.flusher.teller.tell_again(self._clock() - TELLING_US, TELLING)
+
+    async def _note_how_far(self) -> None:
+        """The ledger remembers how far a shared store was; a later start notices one that was set back."""
+        if self._sharing is None:
+            return
+        epoch, sequence = self._sharing.store.epoch, self._sharing.store.sequence
         if epoch:
             await self._ledger.write(lambda tx: epochs.saw(tx, epoch, sequence))
-        return await self.flusher.teller.tell_again(self._clock() - TELLING_US, TELLING)
 
     async def _claim_again(self) -> int:
         """With the session that an outage has ended, the claim on a PostgreSQL ledger may be gone."""
