@@ -7,6 +7,7 @@ when the client leaves.
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 
 from metergate.asgi.types import Message, Receive, Scope, Send
 from metergate.asgi.ways import Way
@@ -64,12 +65,15 @@ class Forwarding:
             await response.begun()
             await self._answer(response)
         except _Gone:
-            return
-        except UpstreamError:
+            pass
+        except UpstreamError as error:
             if not self._gone:
+                self._way.pool.report(error)
                 raise
+        finally:
+            self._end()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Let go of everything, whatever happened."""
         if self._listener is not None:
             self._listener.cancel()
@@ -212,18 +216,26 @@ class Forwarding:
         trailers = response.announced and TRAILERS in (self._scope.get("extensions") or ())
         if trailers:
             start["trailers"] = True
-        await self._say(start)
-        ended = False
+        send = self._send
+        try:
+            await send(start)
+            ended = False
+            while not ended:
+                body = await response.read()
+                ended = response.ended
+                await send({"type": "http.response.body", "body": body, "more_body": not ended})
+            if trailers:
+                found = self._way.answers.read(response.trailers)
+                await send({"type": TRAILERS, "headers": found, "more_trailers": False})
+        except OSError:  # some servers say so that the client has left
+            self._leave()
+            await self._drain(response)
+
+    async def _drain(self, response: Response) -> None:
+        """Read on for those who count, although nobody can be told any more."""
+        ended = response.ended
         while not ended:
             body = await response.read()
             ended = response.ended
-            await self._say({"type": "http.response.body", "body": body, "more_body": not ended})
-        if trailers:
-            found = self._way.answers.read(response.trailers)
-            await self._say({"type": TRAILERS, "headers": found, "more_trailers": False})
-
-    async def _say(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except OSError:  # some servers say so that the client has left
-            self._leave()
+            with suppress(OSError):
+                await self._send({"type": "http.response.body", "body": body, "more_body": not ended})

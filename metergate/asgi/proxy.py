@@ -13,6 +13,7 @@ from metergate.asgi.types import Receive, Scope, Send
 from metergate.asgi.ways import Way, Ways
 from metergate.core.policy import Policy, Route
 from metergate.errors import ConfigurationError
+from metergate.gate.call import Call, Visit
 from metergate.upstream import BadRequestError, Client, Handshake, Pulse, UpstreamError
 
 log = logging.getLogger("metergate")
@@ -38,18 +39,16 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind == "http":
-            await self._forward(scope, receive, send)
-        elif kind == "websocket":
-            await self._open(scope, receive, send)
-        elif kind == "lifespan":
+        if kind == "lifespan":
             await self._live(receive, send)
-
-    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         call = running.get()
         assert call is not None, "the middleware goes around the proxy"
         if not call.path:  # shadow mode lets pass what no two readers need agree on
             raise BadRequestError("The path could be read in two ways.")
+        if kind == "websocket":
+            await self._open(scope, receive, send, call)
+            return
         route = call.route
         way = self._way(route)
         head = way.heads.write(
@@ -59,20 +58,14 @@ class Proxy:
         forwarding = Forwarding(way, scope, receive, send, longest, route.drain_us / 10**6)
         try:
             await forwarding.run(head)
-        except UpstreamError as error:
-            way.pool.report(error)
-            raise
         finally:
-            forwarding.end()
             if not forwarding.delivered:
                 call.release()
 
-    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _open(self, scope: Scope, receive: Receive, send: Send, call: Call | Visit) -> None:
         """A WebSocket, where the route allows one."""
-        call = running.get()
-        assert call is not None, "the middleware goes around the proxy"
         route = call.route
-        if not route.websocket or not call.path:
+        if not route.websocket:
             raise NotOffered
         way = self._way(route)
         handshake = Handshake.new(scope["subprotocols"])
@@ -137,4 +130,4 @@ def target(scope: Scope) -> bytes:
 
 def client(scope: Scope) -> Client:
     address = scope.get("client")
-    return Client(address[0] if address else "", SCHEMES.get(scope["scheme"], "http"))
+    return (address[0] if address else "", SCHEMES[scope["scheme"]])

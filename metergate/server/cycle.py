@@ -38,6 +38,8 @@ class Line(Protocol):
 
     def answered(self) -> None: ...
 
+    def over(self, task: "asyncio.Task[None]") -> None: ...
+
     def broken(self, error: BaseException | None) -> None: ...
 
 
@@ -45,7 +47,7 @@ class Cycle:
     __slots__ = (
         "_body", "_body_given", "_bodyless", "_chunked", "_due", "_head", "_line", "_loop", "_modern",
         "_trailers", "_waiter", "complete", "disconnected", "expects", "keep_alive", "more_body", "scope",
-        "size", "started",
+        "size", "started", "task",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +76,7 @@ class Cycle:
         self._body_given = False
         self._waiter: asyncio.Future[None] | None = None
         self.disconnected = False
+        self.task: asyncio.Task[None] | None = None
         self.started = self.complete = False
         self._chunked = self._bodyless = self._trailers = False
         self._due: int | None = None
@@ -115,6 +118,9 @@ class Cycle:
         else:
             if not self.complete and not self.disconnected:
                 self._line.broken(None)
+        finally:
+            if self.task is not None:
+                self._line.over(self.task)
 
     # -- by the app ----------------------------------------------------------------------------------------
 

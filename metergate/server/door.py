@@ -13,6 +13,8 @@ from metergate.upstream import Pulse
 if TYPE_CHECKING:
     import httptools
 
+Headers = list[tuple[bytes, bytes]]
+
 US = 10**6
 BEAT_S = 1.0
 PREFIX_OF_ONE = 64
@@ -56,15 +58,14 @@ class Door:
         self._per_address = serve.connections_per_address
         self._trusted = [ip_network(each) for each in serve.trusted_proxies]
         self._from: Counter[str] = Counter()
+        self._dated: Headers = []
+        self._lines = b"\r\n"
+        self.now = 0.0
+        """Coarse time."""
         self.turned_away = 0
         """How many were refused and are still here."""
         self._guests: set[Guest] = set()
         self._pulse: Pulse | None = None
-
-    @property
-    def now(self) -> float:
-        """Coarse time."""
-        return self._pulse.now if self._pulse else 0.0
 
     def enter(self, guest: Guest, address: str) -> str | None:
         """Let a connection in; what to count it as, or None when there are too many."""
@@ -85,6 +86,13 @@ class Door:
             if not self._from[who]:
                 del self._from[who]
 
+    def last_lines(self, headers: Headers) -> bytes:
+        """The end of a head, with what uvicorn has for every answer; it changes once a second."""
+        if headers is not self._dated:
+            self._dated = headers
+            self._lines = b"".join([b"%b: %b\r\n" % pair for pair in headers]) + b"\r\n"
+        return self._lines
+
     def _who(self, address: str) -> str:
         """What connections of an address count as together; empty where nobody counts them."""
         try:
@@ -102,8 +110,10 @@ class Door:
             times = (self.head_within_s, self.body_silence_s, self.read_silence_s, self.keep_alive_s)
             self._pulse = Pulse(asyncio.get_running_loop(), min(BEAT_S, min(times) / 4))
         self._pulse.call(self._look)
+        self.now = self._pulse.now
 
     def _look(self, now: float) -> bool:
+        self.now = now
         everybody: Iterable[Guest] = tuple(self._guests)
         for guest in everybody:
             guest.look(now)

@@ -1,5 +1,6 @@
 """The head of a request as it comes in: refused when it is too much or could be read in two ways."""
 
+import asyncio
 import re
 import secrets
 
@@ -8,6 +9,7 @@ import msgspec
 from metergate.core.refusal import Refusal, body, headers
 from metergate.server.cycle import status_line
 from metergate.server.door import Door
+from metergate.server.flow import Flow
 
 NOTED = frozenset({b"content-length", b"expect", b"host", b"te", b"transfer-encoding", b"upgrade"})
 
@@ -25,43 +27,48 @@ def bad(detail: str) -> Refused:
     return Refused(Refusal("bad_request", detail))
 
 
-class RequestHead:
-    __slots__ = (
-        "_door", "_encoded", "_sized", "complete", "expects", "headers", "host", "size", "upgrade", "url",
-        "wants_trailers",
-    )  # fmt: skip
+class HeadReader(Flow):
+    """Reads one head after the other, as the parser finds its parts."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, door: Door) -> None:
+        super().__init__(loop)
         self._door = door
-        self.url = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.size = 0
-        self.host = self.upgrade = b""
-        self.expects = self.wants_trailers = False
-        self._sized = self._encoded = False
-        self.complete = False
+        self._in_head = False
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_size = 0
+        self._host = self._upgrade = b""
+        self._expects = self._wants_trailers = self._sized = self._encoded = False
 
-    def add_url(self, part: bytes) -> None:
-        self.url += part
-        if len(self.url) > self._door.url_bytes:
+    def _begin_head(self) -> None:
+        self._in_head = True
+        self._url = self._host = self._upgrade = b""
+        self._headers = []
+        self._head_size = 0
+        self._expects = self._wants_trailers = self._sized = self._encoded = False
+
+    def on_url(self, part: bytes) -> None:
+        self._url += part
+        if len(self._url) > self._door.url_bytes:
             raise Refused(Refusal("url_too_long"))
 
-    def add(self, name: bytes, value: bytes) -> None:
-        self.size += len(name) + len(value)
-        if self.size > self._door.header_bytes or len(self.headers) >= self._door.header_count:
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        door = self._door
+        if self._head_size > door.header_bytes or len(self._headers) >= door.header_count:
             raise Refused(Refusal("headers_too_large"))
-        if self.complete:
+        if not self._in_head:
             return  # a trailer is no header, whatever it is called
         name = name.lower()
-        self.headers.append((name, value))
+        self._headers.append((name, value))
         if name in NOTED:
             self._note(name, value)
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"host":
-            if self.host or not _HOST.match(value):
+            if self._host or not _HOST.match(value):
                 raise bad("Send one Host header that names a host.")
-            self.host = value
+            self._host = value
         elif name == b"content-length":
             self._sized = True
         elif name == b"transfer-encoding":
@@ -69,22 +76,22 @@ class RequestHead:
                 raise bad("Send no Transfer-Encoding but chunked.")
             self._encoded = True
         elif name == b"expect":
-            self.expects = value.lower() == b"100-continue"
+            self._expects = value.lower() == b"100-continue"
         elif name == b"te":
-            self.wants_trailers = b"trailers" in value.lower()
+            self._wants_trailers = b"trailers" in value.lower()
         else:
-            self.upgrade = value.lower()
+            self._upgrade = value.lower()
 
-    def finish(self, version: str, *, upgrades: bool) -> None:
+    def _finish_head(self, version: str, *, upgrades: bool) -> None:
         """No more headers come; what is there must make sense."""
-        self.complete = True
+        self._in_head = False
         if version != "1.1" and (version != "1.0" or self._encoded):
             raise bad("Send HTTP/1.1, or HTTP/1.0 without a Transfer-Encoding.")
-        if version == "1.1" and not self.host:
+        if version == "1.1" and not self._host:
             raise bad("Send a Host header.")
-        if self._door.hosts and self.host.lower() not in self._door.hosts:
+        if self._door.hosts and self._host.lower() not in self._door.hosts:
             raise bad("This host is not served here.")
-        if self.url[:1] != b"/" or b"#" in self.url:
+        if self._url[:1] != b"/" or b"#" in self._url:
             raise bad("Send a path that begins with a slash, and no fragment.")
         if upgrades and (self._encoded or self._sized):
             raise bad("Send no body with a request for another protocol.")

@@ -16,9 +16,8 @@ from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError
 from metergate.server.cycle import BUFFERED_MAX, Cycle
 from metergate.server.door import Door
-from metergate.server.flow import Flow
-from metergate.server.head import Refused, RequestHead, answer
-from metergate.server.upgrade import to_websocket
+from metergate.server.head import HeadReader, Refused, answer
+from metergate.server.upgrade import request_head, to_websocket
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -35,7 +34,7 @@ TURNED_AWAY_MAX = 64
 TRAILERS = {"http.response.trailers": dict[object, object]()}
 
 
-class Protocol(Flow):
+class Protocol(HeadReader):
     """One connection of a client: its requests one after the other, each answered by the app."""
 
     def __init__(
@@ -47,12 +46,11 @@ class Protocol(Flow):
         *,
         door: Door,
     ) -> None:
-        super().__init__(_loop or asyncio.get_running_loop())
+        super().__init__(_loop or asyncio.get_running_loop(), door)
         self._config = config
         self._state = server_state
         self._app_state = app_state
         self._app = cast(Any, config.loaded_app)
-        self._door = door
         self._who: str | None = None
         """What the door counts this connection as; None where it did not let it in."""
         self._parser = door.http.parser(self)
@@ -81,8 +79,6 @@ class Protocol(Flow):
         """How many bytes came in since something came of them."""
         self._unwanted = 0
         """How much came of a body that nobody reads."""
-        self._head = RequestHead(door)
-        self._in_head = False
 
     # -- asyncio -------------------------------------------------------------------------------------------
 
@@ -126,9 +122,8 @@ class Protocol(Flow):
             rest = data[upgrade.args[0] :]
             if self._upgraded:
                 self._state.connections.discard(cast(Any, self))
-                to_websocket(
-                    self.transport, self._config, self._state, self._app_state, self._head, rest, self._leave
-                )
+                head = request_head(self._url, self._headers) + rest
+                to_websocket(self.transport, self._config, self._state, self._app_state, head, self._leave)
             elif rest:
                 self._feed(rest)  # no change of protocol that we know of: an ordinary request
         except http.error as error:
@@ -145,6 +140,7 @@ class Protocol(Flow):
         self._state.connections.discard(cast(Any, self))
         self._leave()
         self._deaf = True
+        self._parser = cast(Any, None)  # it leads back to us
         for cycle in (self._cycle, *self._waiting):
             if cycle is not None:
                 cycle.disconnect()
@@ -170,33 +166,25 @@ class Protocol(Flow):
     # -- the parser ----------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._head = RequestHead(self._door)
-        self._in_head = True
+        self._begin_head()
         self._since = self._door.now
         self._fed = 0
 
-    def on_url(self, part: bytes) -> None:
-        self._head.add_url(part)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._head.add(name, value)
-
     def on_headers_complete(self) -> None:
-        self._in_head = False
         self._fed = 0
-        head, parser = self._head, self._parser
+        parser = self._parser
         version = parser.get_http_version()
         upgrades = parser.should_upgrade()
-        head.finish(version, upgrades=upgrades)
+        self._finish_head(version, upgrades=upgrades)
         method = parser.get_method()
-        knows = head.upgrade == b"websocket" and self._config.ws_protocol_class is not None
+        knows = self._upgrade == b"websocket" and self._config.ws_protocol_class is not None
         if upgrades and knows and method == b"GET" and self._cycle is None:
             self._upgraded = True
         else:
-            self._arrive(head, version, method.decode("ascii"))
+            self._arrive(version, method.decode("ascii"))
 
-    def _arrive(self, head: RequestHead, version: str, method: str) -> None:
-        raw_path, _, query = head.url.partition(b"?")
+    def _arrive(self, version: str, method: str) -> None:
+        raw_path, _, query = self._url.partition(b"?")
         path = raw_path.decode("ascii")
         modern = version == "1.1"
         scope: dict[str, Any] = {
@@ -211,15 +199,15 @@ class Protocol(Flow):
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": query,
-            "headers": head.headers,
+            "headers": self._headers,
             "state": self._app_state.copy(),
-            "extensions": TRAILERS if head.wants_trailers and modern else {},
+            "extensions": TRAILERS if self._wants_trailers and modern else {},
         }
         cycle = Cycle(
             self,
             self._loop,
             scope,
-            expects=head.expects and modern,
+            expects=self._expects and modern,
             modern=modern,
             keep_alive=modern and self._parser.should_keep_alive(),
         )
@@ -261,14 +249,16 @@ class Protocol(Flow):
 
     def _start(self, cycle: Cycle) -> None:
         self._cycle = cycle
-        task = self._loop.create_task(cycle.run(self._app))
-        task.add_done_callback(self._state.tasks.discard)
+        cycle.task = task = self._loop.create_task(cycle.run(self._app))
         self._state.tasks.add(task)
+
+    def over(self, task: asyncio.Task[None]) -> None:
+        """The app has returned."""
+        self._state.tasks.discard(task)
 
     def date(self) -> bytes:
         """The last lines of a head."""
-        lines = [b"%b: %b\r\n" % pair for pair in self._state.default_headers]
-        return b"".join([*lines, b"\r\n"])
+        return self._door.last_lines(self._state.default_headers)
 
     def read_on(self) -> None:
         if not self._waiting:

@@ -1,11 +1,9 @@
 """A connection becomes a WebSocket: uvicorn's protocol takes over, and the door goes on counting it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
-
-from metergate.server.head import RequestHead
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -31,15 +29,19 @@ def to_websocket(
     config: "Config",
     state: "ServerState",
     app_state: dict[str, Any],
-    head: RequestHead,
-    rest: bytes,
+    head: bytes,
     leave: Callable[[], None],
 ) -> None:
-    """Let the other protocol read the head once more, and whatever came behind it."""
+    """Let the other protocol read the head, and whatever came behind it."""
     kind = cast(Any, _counted(cast(Any, config.ws_protocol_class)))
     protocol = kind(config=config, server_state=state, app_state=app_state)
     protocol.leave = leave
-    lines = [b"%b: %b\r\n" % pair for pair in head.headers]
     protocol.connection_made(transport)
     transport.set_protocol(protocol)
-    protocol.data_received(b"".join([b"GET ", head.url, b" HTTP/1.1\r\n", *lines, b"\r\n", rest]))
+    protocol.data_received(head)
+
+
+def request_head(url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The head once more, as it was read."""
+    lines = [b"%b: %b\r\n" % pair for pair in headers]
+    return b"".join([b"GET ", url, b" HTTP/1.1\r\n", *lines, b"\r\n"])

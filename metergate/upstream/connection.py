@@ -218,6 +218,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
+        self._parser = cast("httptools.HttpResponseParser", None)  # it leads back to us
         response, self.response = self.response, None
         if response is not None:
             response.line = None
@@ -249,16 +250,14 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        response = self.response
-        if response is not None and response.status:
-            if name not in LOOKED_AT:
-                response.trailers.append((name, value))
-        elif name in LOOKED_AT:
+        if name in LOOKED_AT:
             self._look_at(name, value)
         else:
             self._headers.append((name, value))
 
     def _look_at(self, name: bytes, value: bytes) -> None:
+        if cast(Response, self.response).status:
+            return  # a trailer frames nothing
         if name == CONTENT_LENGTH:
             self._sized = True
             self._headers.append((name, value))
@@ -288,6 +287,7 @@ class Connection(asyncio.Protocol):
         self._unseen = 0
         response.headers = self._headers
         response.status = status
+        self._headers = response.trailers
         if response.bodyless:
             response.complete = True
             self._keep = not self._closes and self._parser.get_http_version() == "1.1"

@@ -8,7 +8,8 @@ that nothing the client sends can take it away.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple
+
+import msgspec
 
 from metergate.core.policy import Upstream
 from metergate.upstream.connection import HOP_BY_HOP
@@ -58,15 +59,11 @@ _TARGET = re.compile(rb"/[!\"$-~]*\Z")
 _AUTHORITY = re.compile(rb"[A-Za-z0-9._~:\[\]-]+\Z")
 
 
-class Client(NamedTuple):
-    """Who sent a request, and how it came in."""
-
-    address: str
-    """Of the other end of the connection; empty where it has none."""
-    scheme: str
+Client = tuple[str, str]
+"""Who sent a request: the address of the other end, empty where it has none, and the scheme."""
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, gc=False):
     """A head up to how the body is framed, and what the client said of the body."""
 
     data: bytes
@@ -152,9 +149,10 @@ class HeadWriter:
 
     def _tell(self, client: Client, host: bytes, told: Mapping[bytes, bytes]) -> bytes:
         """Who asks, by what, for whom. What a client says of it counts only from a proxy that is trusted."""
-        chain, scheme, public = client.address, client.scheme, host
-        if told and self._trusts(client.address):
-            chain = self._chain(told.get(b"x-forwarded-for", b""), client.address)
+        (address, scheme), public = client, host
+        chain = address
+        if told and self._trusts(address):
+            chain = self._chain(told.get(b"x-forwarded-for", b""), address)
             said = told.get(b"x-forwarded-proto", b"")
             scheme = said.decode("ascii") if said in (b"http", b"https") else scheme
             public = told.get(b"x-forwarded-host", host)

@@ -85,7 +85,8 @@ class Response(msgspec.Struct, eq=False):
         while not self.status:
             if self.error is not None:
                 raise self.error
-            await self._more()
+            self.waiter = waiter = self.loop.create_future()
+            await waiter
 
     async def read(self) -> bytes:
         """What has come since the last time, at least a byte of it; empty at the end."""
@@ -94,7 +95,8 @@ class Response(msgspec.Struct, eq=False):
                 return b""
             if self.error is not None:
                 raise self.error
-            await self._more()
+            self.waiter = waiter = self.loop.create_future()
+            await waiter
         chunks = self.chunks
         found = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -115,7 +117,3 @@ class Response(msgspec.Struct, eq=False):
             line.abandon()
         if error is not None:
             self.fail(error)
-
-    def _more(self) -> asyncio.Future[None]:
-        self.waiter = waiter = self.loop.create_future()
-        return waiter

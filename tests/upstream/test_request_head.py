@@ -12,8 +12,8 @@ from metergate.upstream import origin as origins
 
 URL = "http://api.example.com"
 KEYS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
-CLIENT = Client("203.0.113.7", "https")
-PROXY = Client("10.0.0.9", "http")
+CLIENT: Client = ("203.0.113.7", "https")
+PROXY: Client = ("10.0.0.9", "http")
 TOLD = b"x-forwarded-proto: https\r\nx-forwarded-for: 203.0.113.7\r\n"
 
 Pairs = list[tuple[bytes, bytes]]
@@ -211,7 +211,7 @@ def test_an_upstream_need_not_be_told_who_asks() -> None:
 
 
 def test_a_client_without_an_address_has_none_to_tell() -> None:
-    assert forwarded(Client("", "http"), []) == {"x-forwarded-proto": "http"}
+    assert forwarded(("", "http"), []) == {"x-forwarded-proto": "http"}
 
 
 def test_names_beyond_counting_are_judged_and_not_remembered() -> None:
