@@ -37,7 +37,8 @@ async def serve(exchange: "Exchange", member: Member, route: Route) -> None:
     key = idempotent.one_key(exchange.seen) if twins else ""
     if isinstance(key, Refusal):
         return await _turn_away(exchange, member, route, key)
-    body = await _body(exchange, BODY_MAX if twins else READ_MAX)
+    most = min(route.body_bytes or READ_MAX, BODY_MAX if twins else READ_MAX)
+    body = await _body(exchange, most)
     if body is None:
         return None
     if isinstance(body, Refusal):
@@ -76,7 +77,7 @@ async def _body(exchange: "Exchange", most: int) -> bytes | Refusal | None:
 def _too_large(most: int) -> Refusal:
     if most == BODY_MAX:
         return Refusal("body_too_large")
-    return Refusal("body_too_large", f"Send a body of at most {most // 2**20} MB.")
+    return Refusal("body_too_large", f"Send a body of at most {most} bytes.")
 
 
 def _announced(scope: Scope) -> int:

@@ -14,7 +14,7 @@ from metergate.core.asked import Asked
 from metergate.core.kinds import output
 from metergate.core.refusal import Refusal
 from metergate.gate.call import Call
-from metergate.meters.events import ENDS
+from metergate.meters.events import SEAM, last_end
 from metergate.meters.llm import Llm
 
 FIRST = 256
@@ -39,21 +39,28 @@ class Growing:
         self._stretch = max(FIRST, self._held)
         self._dry = False
         """Whether no more could be held, and the stream is finished all the same."""
+        self._seam = b""
+        """The last bytes of what was sent, where the end of an event may begin."""
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if self.stopped:
             raise Stopped("The stream was ended because the account cannot pay for more of it.")
-        if message.get("more_body", False) and self._is_outgrown(message.get("body", b"")):
-            return self._outgrow(message)
+        if self._counter.streams and not self._dry and message.get("more_body", False):
+            chunk = message.get("body", b"")
+            seam, self._seam = self._seam, (self._seam + chunk[-SEAM:])[-SEAM:]
+            if self._counter.output > self._held and (end := last_end(seam, chunk)):
+                return self._outgrow(message, end)
         return self._send(message)
 
-    def _is_outgrown(self, chunk: bytes) -> bool:
-        """Whether what has passed is more than what is held, at the end of an event."""
-        counter = self._counter
-        return counter.streams and not self._dry and counter.output > self._held and chunk.endswith(ENDS)
+    async def _outgrow(self, message: Message, end: int) -> None:
+        """Send the events that end in this chunk, and what is begun of the next when more is held."""
+        chunk = message["body"]
+        await self._send({**message, "body": chunk[:end]} if end < len(chunk) else message)
+        if await self._grow() and end < len(chunk):
+            await self._send({**message, "body": chunk[end:]})
 
-    async def _outgrow(self, message: Message) -> None:
-        await self._send(message)
+    async def _grow(self) -> bool:
+        """Hold more; whether the stream goes on."""
         needed = max(FIRST, self._counter.output - self._held)
         tokens = max(needed, self._stretch)
         refusal = await self._hold(tokens)
@@ -61,10 +68,12 @@ class Growing:
             tokens = max(needed, tokens // 2)
             refusal = await self._hold(tokens)
         if refusal is None:
-            return
+            return True
         self._dry = True
-        if self._call.route.on_dry == "stop" and refusal.status != 503:
-            await self._stop(refusal)
+        if self._call.route.on_dry != "stop" or refusal.status == 503:
+            return True
+        await self._stop(refusal)
+        return False
 
     async def _hold(self, tokens: int) -> Refusal | None:
         """Set aside so many tokens more, or say why that cannot be."""

@@ -9,7 +9,7 @@ ENDS = (b"\n\n", b"\r\n\r\n")
 _ENDS = (b"\n\n", b"\n\r\n")
 """The same without what belongs to the line before."""
 _SPLIT = re.compile(rb"(?<=\n\n)|(?<=\n\r\n)")
-_SEAM = 3
+SEAM = 3
 """The most bytes of an end that can stand before the piece that completes it."""
 
 
@@ -31,7 +31,7 @@ class Events:
         """The events that end in this chunk, one behind the other; empty when none does."""
         if not self._open and chunk.endswith(ENDS):
             return chunk
-        end = self._last_end(chunk)
+        end = last_end(self._seam, chunk)
         if end == 0:
             self._keep(chunk)
             return b""
@@ -48,17 +48,19 @@ class Events:
         self._seam = b""
         return taken
 
-    def _last_end(self, chunk: bytes) -> int:
-        joined = self._seam + chunk
-        return max(0, _end_before(joined, len(joined)) - len(self._seam))
-
     def _keep(self, chunk: bytes) -> None:
         self._open.append(chunk)
         self.size += len(chunk)
-        self._seam = (self._seam + chunk)[-_SEAM:]
+        self._seam = (self._seam + chunk)[-SEAM:]
         if self.size > self._most:
             self._open[:] = [b"".join(self._open)[-self._tail :]]
             self.size = self._tail
+
+
+def last_end(seam: bytes, chunk: bytes) -> int:
+    """Behind the last event that ends in a chunk which came after the seam; 0 where none does."""
+    joined = seam + chunk
+    return max(0, _end_before(joined, len(joined)) - len(seam))
 
 
 def around(events: bytes, place: int) -> tuple[int, int]:

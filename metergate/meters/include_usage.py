@@ -12,7 +12,7 @@ from typing import Any
 
 from metergate.meters.body import whole
 from metergate.meters.events import Events, data, is_one, split
-from metergate.meters.reported import USAGE
+from metergate.meters.reported import NAME, USAGE
 
 PATHS = ("/completions",)
 """Chat completions and completions; the other streams tell their usage by themselves."""
@@ -23,7 +23,6 @@ EVENT_MAX = 32 * 1024
 """The event that is looked for is far shorter; what is longer passes before it is whole."""
 
 _ASKED = b'"stream_options":{"include_usage":true}'
-NAME = b'"usage'
 _COMPACT = b',"usage":null'
 """The empty usage as OpenAI writes it."""
 _EMPTY = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')

@@ -18,7 +18,6 @@ TOKENS_MAX = 10_000_000
 """More than any model takes or gives in one call; a count above it is not believed."""
 BYTES_PER_TOKEN = 4
 
-NAME = b'"usage'
 EMPTY = b'"usage":null'
 
 _TEXT = re.compile(
@@ -31,17 +30,17 @@ class Usages(Watched):
     """The events of a stream that name usage, and how much of the stream is text."""
 
     def __init__(self) -> None:
-        super().__init__(NAME)
+        super().__init__(reported.NAME)
         self._sampled = 0
         self._text = 0
 
     def interesting(self, events: bytes) -> bool:
         """Many servers write `"usage": null` into every event."""
-        return events.count(EMPTY) < events.count(NAME) and reported.USAGE.search(events) is not None
+        return events.count(EMPTY) < events.count(reported.NAME) and reported.USAGE.search(events) is not None
 
-    def sample(self, piece: bytes) -> None:
-        self._sampled += len(piece)
-        self._text += text_in(piece)
+    def sample(self, events: bytes) -> None:
+        self._sampled += len(events)
+        self._text += text_in(events)
 
     @property
     def text(self) -> int:

@@ -1,9 +1,9 @@
 """Where the usage stands in what an AI API answered.
 
-{"usage": …}                            OpenAI, Anthropic; also the last event of their streams
-{"response": {"usage": …}}              the events that end OpenAI's responses
-{"message": {"usage": …}}               the event that begins Anthropic's messages: not the whole of it yet
-{"usageMetadata": …}, or a list of such Gemini
+{"usage": …}                  OpenAI, Anthropic; also the last event of their streams
+{"response": {"usage": …}}    the events that end OpenAI's responses
+{"message": {"usage": …}}     the event that begins Anthropic's messages: not the whole of it yet
+{"usageMetadata": …}          Gemini, also a list of such
 """
 
 import json
@@ -15,6 +15,8 @@ import msgspec
 
 from metergate.meters.json_path import distinct
 
+NAME = b'"usage'
+"""How the name of either begins, in what is not parsed."""
 NAMES = ("usage", "usageMetadata")
 USAGE = re.compile(rb'"usage(?:Metadata)?"\s*:\s*\{')
 OF_BODY = (b"{", b"[{")

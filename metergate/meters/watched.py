@@ -19,7 +19,7 @@ TAIL = 64 * 1024
 
 SAMPLED = 32
 EVERY = 15
-"""Of a stream the first pieces are sampled, and of the later ones one in sixteen."""
+"""Of a stream the first events are sampled, and of what comes later one piece in sixteen."""
 
 STREAM = b"text/event-stream"
 
@@ -69,17 +69,20 @@ class Watched:
             self._keep(chunk)
             return
         self.size += len(chunk)
-        self._pieces += 1
-        if self._pieces <= SAMPLED or not self._pieces & EVERY:
-            self.sample(chunk)
         whole = events.feed(chunk)
         if whole:
-            self.latest = whole
-            if self._marker in whole and self.interesting(whole):
-                self._look(whole)
+            self._see_events(whole)
 
-    def sample(self, piece: bytes) -> None:
-        """One of the pieces of a stream that are looked at more closely."""
+    def _see_events(self, events: bytes) -> None:
+        self._pieces += 1
+        if self._pieces <= SAMPLED or not self._pieces & EVERY:
+            self.sample(events)
+        self.latest = events
+        if self._marker in events and self.interesting(events):
+            self._look(events)
+
+    def sample(self, events: bytes) -> None:
+        """Some of the events of a stream that are looked at more closely."""
 
     def interesting(self, events: bytes) -> bool:
         """Whether events with the marker are worth keeping."""
@@ -101,6 +104,7 @@ class Watched:
     def finish(self) -> None:
         """The stream is over; its last event may lack an end."""
         if self._events is not None and (left := self._events.take()):
+            self.sample(left)
             self._look(left)
 
     def last_data(self) -> bytes:

@@ -421,6 +421,28 @@ async def test_a_stream_may_end_when_the_credits_do(tmp_path: Path, anthropic: b
         assert (await shell.fetch("POST", path, body(said), poor, **headers)).status == 402
 
 
+@pytest.mark.parametrize("size", [1, 7, 3001])
+async def test_it_ends_wherever_the_chunks_of_it_end(tmp_path: Path, size: int) -> None:
+    """No chunk needs to end where an event does, and the client gets whole events all the same."""
+    fake = FakeAI()
+    async with metered(fake, tmp_path, rules(hold=SMALL, on_dry="stop")) as shell:
+        poor = await shell.customer("poor", "0.02")
+        said = question(5000, stream=True, stream_options={"include_usage": True})
+        answer = await shell.fetch("POST", CHAT, body(said), poor, x_fake=f"size={size}")
+        assert events(answer)[-1]["error"]["code"] == "insufficient_credits"
+        (used,) = await shell.rows("poor")
+        assert 250 < int(used["dimensions"]["output"]) < 2000
+
+
+@pytest.mark.parametrize("size", [1, 7, 3001])
+async def test_a_growing_stream_stays_as_it_is(tmp_path: Path, size: int) -> None:
+    said = body(question(1000, stream=True, stream_options={"include_usage": True}))
+    async with metered(FakeAI(), tmp_path, rules(hold=SMALL)) as shell:
+        plain = await shell.fetch("POST", CHAT, said)
+        assert plain.body.endswith(b"data: [DONE]\n\n")
+        assert (await shell.fetch("POST", CHAT, said, x_fake=f"size={size}")).body == plain.body
+
+
 async def test_a_stream_may_be_finished_when_the_credits_are_not(tmp_path: Path) -> None:
     """What is missing is owed, and the next call is refused."""
     async with metered(FakeAI(), tmp_path, rules(hold=SMALL)) as shell:
@@ -485,6 +507,15 @@ async def test_a_body_beyond_the_bound_is_refused_before_it_is_read(tmp_path: Pa
                 request.send(b" " * 2**20)
             assert await request.status() == 413
         assert not fake.journal
+
+
+async def test_a_route_has_a_bound_of_its_own(tmp_path: Path) -> None:
+    fake, sent = FakeAI(), body(question())
+    async with metered(fake, tmp_path, rules(body_bytes=len(sent))) as shell:
+        assert (await shell.fetch("POST", CHAT, sent)).status == 200
+        told = problem(await shell.fetch("POST", CHAT, sent + b" "), "body_too_large")
+        assert told["detail"] == f"Send a body of at most {len(sent)} bytes."
+        assert len(fake.journal) == 1
 
 
 async def test_shadow_mode_lets_everything_pass(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What can be made to go wrong, by the header `x-fake: slow=0.05, usage=none`.
 
 slow=SECONDS      every piece of the answer comes so much later
+size=BYTES        the pieces are of that size, wherever events end
 status=503        an error in the form of the API that was asked
 error             a stream ends in the middle, with an error of the API
 cut               the connection ends in the middle of the answer
@@ -50,6 +51,8 @@ def usage(text: str, how: str) -> str:
 
 async def pieces(whole: Sequence[bytes], faults: Faults) -> AsyncIterator[bytes]:
     """The pieces of an answer, as they go wrong."""
+    if "size" in faults:
+        whole = _in_pieces(b"".join(whole), int(faults["size"]))
     middle = len(whole) // 2
     pause = float(faults.get("slow", 0))
     for place, piece in enumerate(whole):
@@ -61,6 +64,10 @@ async def pieces(whole: Sequence[bytes], faults: Faults) -> AsyncIterator[bytes]
             yield piece[: len(piece) // 2]
             raise Cut("The answer was cut as it was asked to be.")
         yield piece
+
+
+def _in_pieces(body: bytes, size: int) -> list[bytes]:
+    return [body[begin : begin + size] for begin in range(0, len(body), size)]
 
 
 def announced(body: bytes, faults: Faults) -> int:
