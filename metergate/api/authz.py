@@ -129,12 +129,15 @@ class _Decisions:
         ticket = self._ticket(given["hold"])
         units = inputs.units(given["units"]) if "units" in given else None
         end = inputs.sentence(lambda: tickets.end(ticket, units))
-        gate = self._gate()
-        told = await _first(gate.store.settle((end.settle,), gate.clock()))
+        told = await self._settle(end)
         if told == UNKNOWN:
             told = await self._settle_forgotten(ticket, end)
         _agreed(told)
         return _answer(_ended(ticket, "settled", end.units, end.cost), ())
+
+    async def _settle(self, end: End) -> str:
+        gate = self._gate()
+        return await _first(gate.store.settle((end.settle,), gate.clock()))
 
     async def _settle_forgotten(self, ticket: Ticket, end: End) -> str:
         """The store does not know the hold: it ended long ago, or the store has lost it."""
@@ -149,7 +152,7 @@ class _Decisions:
         if self._gate().clock() > ticket.until_us + LATE_US:
             return CONFLICT
         await self._revive([end.settle])
-        return DONE
+        return await self._settle(end)
 
     async def release(self, request: Request) -> Response:
         reading.query(request, ())
