@@ -28,8 +28,8 @@ class Answer(msgspec.Struct, eq=False):
     call: Call
     receive: Receive
     send: Send
-    counter: Counter | None
-    keeper: Keeper | None
+    counter: Counter | None = None
+    keeper: Keeper | None = None
     status: int = 0
     started: bool = False
     ended: bool = False
@@ -143,9 +143,10 @@ class Answer(msgspec.Struct, eq=False):
         else:
             self.cut()
 
-    def returned(self) -> None:
+    async def returned(self) -> None:
         """The app is done. A client that waits, and was told nothing, gets a 500 from the server."""
-        if not self.started and not self.left:
+        await self.let_go()
+        if not self.ended and not self.started and not self.left:
             self.failed()
 
     def cut(self) -> None:
@@ -174,6 +175,27 @@ class Answer(msgspec.Struct, eq=False):
             self.call.end_unmeasured(self.call.route.on_missing_usage, "cut")
         else:
             self.call.settle(units, measured="estimated", counts=counter.counts)
+
+
+class PlainAnswer(Answer, eq=False):
+    """The same where nobody counts or keeps what is said, as for most calls: in as few steps as can be."""
+
+    def said(self, message: Message) -> Awaitable[None]:
+        """What the app is given as its `send`."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            call = self.call
+            status, own = message["status"], call.headers
+            if status < 400 and own is not None and not call.charges:
+                self.started = True
+                self.status = status
+                return self.send({**message, "headers": [*message.get("headers", ()), *own]})
+        elif kind == "http.response.body" and self.status < 400:
+            if not message.get("more_body", False):
+                self.ended = True
+                self.call.settle_expected()
+            return self.send(message)
+        return Answer.said(self, message)
 
 
 def counting(receive: Receive, counter: Counter) -> Receive:

@@ -5,7 +5,6 @@ the app is called. Everything else takes the longer way through `Exchange`. Per-
 and `Exchange`, never on the middleware.
 """
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable
@@ -18,7 +17,7 @@ from metergate.asgi import heap, websocket
 from metergate.asgi.answer_headers import dressing
 from metergate.asgi.current import running
 from metergate.asgi.exchange import Exchange
-from metergate.asgi.http import Answer, Keeper, counting
+from metergate.asgi.http import Answer, Keeper, PlainAnswer, counting
 from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.refuse import answer_inside, send_refusal
 from metergate.asgi.request_headers import LOOKED_AT, HeaderReader, Lanes, preflight_for, without_own
@@ -28,7 +27,6 @@ from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError, StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.gate import Admitted, RequestGate
-from metergate.gate.members import Member
 from metergate.meters import Counter
 
 log = logging.getLogger("metergate")
@@ -64,40 +62,45 @@ class Metered:
         self._logged = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            if not self._ready():
-                problem = await self._begin()
-                if problem is not None:
-                    await self._unavailable(send, problem)
-                    return
-            arriving = self._arrive(scope)
-            admitted = None if arriving is None else await arriving
-            if type(admitted) is Call:
-                await self._run(scope, receive, send, admitted)
-            else:
-                await self._look_closer(scope, receive, send, admitted)
-        elif kind == "websocket":
+        if scope["type"] != "http":
+            await self._serve_other(scope, receive, send)
+            return
+        gate = self._gate
+        if gate is None or not self._serves(gate):
+            problem = await self._begin()
+            if problem is not None:
+                await self._unavailable(send, problem)
+                return
+            gate = self._serving()
+        found = gate.routes.metered_calls.get((scope["method"], scope.get("raw_path", b"")))
+        admitted = None if found is None else await gate.arrivals.admit(found, scope["headers"])
+        if type(admitted) is not Call:
+            await self._look_closer(scope, receive, send, admitted)
+        elif admitted.prepared.measured:
+            await self._run(scope, receive, send, admitted)
+        else:
+            await self._answer(scope, send, PlainAnswer(admitted, receive, send))
+
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is no HTTP request."""
+        if scope["type"] == "websocket":
             if await self._begin() is not None:
                 await websocket.unavailable(receive, send)
             else:
                 await websocket.serve(self.app, self._serving(), self._reader, scope, receive, send)
-        elif kind == "lifespan":
+        elif scope["type"] == "lifespan":
             await with_lifespan(self.app, self._engine, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    def _ready(self) -> bool:
-        """Whether this middleware serves with the running policy, in the event loop that it began in."""
-        gate = self._gate
-        if gate is None or gate is not self._engine.serving:
-            return False
+    def _serves(self, gate: RequestGate) -> bool:
+        """Whether a gate has the running policy, in the event loop that it began in."""
         # A loop that runs in this thread is the running one; asking asyncio for that costs a system call.
-        return get_ident() == gate.thread and gate.loop.is_running()
+        return gate is self._engine.serving and get_ident() == gate.thread and gate.loop.is_running()
 
     async def _begin(self) -> MetergateError | None:
         """Start what lifespan did not start, and take over a policy that was loaded anew."""
-        if self._ready():
+        if self._gate is not None and self._serves(self._gate):
             return None
         try:
             await self._engine.start()
@@ -108,7 +111,8 @@ class Metered:
         heap.set_aside()
         self._gate = gate
         self._reader = HeaderReader(gate.policy.key_headers)
-        gate.members.lanes = Lanes({name: {} for name in (*self._reader.key_names, *LOOKED_AT)})
+        lanes = Lanes({name: {} for name in (*self._reader.key_names, *LOOKED_AT)})
+        gate.members.lanes, gate.who = lanes, lanes.who
         gate.dress = dressing(gate.policy.show)
         self._billing_path = f"{gate.policy.billing}/v1/".encode() if gate.policy.billing else b"\0"
         return None
@@ -116,27 +120,6 @@ class Metered:
     def _serving(self) -> RequestGate:
         assert self._gate is not None
         return self._gate
-
-    def _arrive(self, scope: Scope) -> asyncio.Future[Admitted | Awaitable[Admitted]] | None:
-        """The coming verdict on a request whose rule and caller are known; None for a closer look."""
-        gate = self._gate
-        assert gate is not None
-        found = gate.routes.metered_calls.get((scope["method"], scope.get("raw_path", b"")))
-        if found is None:
-            return None
-        lanes = gate.members.lanes
-        member: Member | None = None
-        for name, value in scope["headers"]:
-            lane = lanes[name]
-            if lane is not None:
-                known = lane.get(value)
-                if known is None or member is not None:
-                    return None
-                member = known
-        now_us = gate.clock()
-        if member is None or member.fresh_until_us <= now_us:
-            return None
-        return gate.arrivals.admit(member, found.route, found.path, now_us)
 
     async def _look_closer(
         self, scope: Scope, receive: Receive, send: Send, admitted: Admitted | Awaitable[Admitted] | None
@@ -176,9 +159,6 @@ class Metered:
         if counter is not None:
             receive = counting(receive, counter) if counter.wants_request else receive
             scope = _without_pathsend(scope)
-        answer = Answer(call, receive, send, counter, keeper)
-        # What a class is called with costs more than a method of it, so the app gets the methods.
-        heard, said = answer.heard, answer.said
         try:
             if not call.told:
                 call.dispatched()
@@ -186,20 +166,23 @@ class Metered:
             call.release()
             await self._unavailable(send, error, call.request_id)
             return
-        token = running.set(call)
+        await self._answer(scope, send, Answer(call, receive, send, counter, keeper))
+
+    async def _answer(self, scope: Scope, send: Send, answer: Answer) -> None:
+        """The app answers a call that it was told of."""
+        token = running.set(answer.call)
         try:
-            await self.app(scope, heard, said)
-            if answer.status >= 500:
-                await answer.let_go()
-            if not answer.ended:
-                answer.returned()
+            # What a class is called with costs more than a method of it, so the app gets the methods.
+            await self.app(scope, answer.heard, answer.said)
+            if answer.status >= 500 or not answer.ended:
+                await answer.returned()
         except Exception as error:
             refusal = answer.refused(error)
             if refusal is None:
                 await answer.let_go()
                 answer.failed()
                 raise
-            await answer_inside(send, scope, refusal, call)
+            await answer_inside(send, scope, refusal, answer.call)
         finally:
             running.reset(token)
             if not answer.ended:

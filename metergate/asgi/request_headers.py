@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from metergate.asgi.types import Headers
 from metergate.core.keys import LENGTH_MAX
-from metergate.gate.members import Member
+from metergate.gate.members import NOBODY, Member
 
 OWN = b"metergate-"
 BEARER = b"bearer "
@@ -39,6 +39,18 @@ class Lanes(dict[bytes, dict[bytes, Member] | None]):
         if len(self) < NAMES_REMEMBERED:
             self[name] = lane
         return lane
+
+    def who(self, headers: Iterable[tuple[bytes, bytes]]) -> Member:
+        """The caller that the headers of a request show; nobody where they need a closer look."""
+        member = NOBODY
+        for name, value in headers:
+            lane = self[name]
+            if lane is not None:
+                known = lane.get(value)
+                if known is None or member is not NOBODY:
+                    return NOBODY
+                member = known
+        return member
 
 
 class HeaderReader:

@@ -6,22 +6,25 @@ round trip to a store behind a network, and steps of code that the processor has
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from metergate.core.policy import Route
 from metergate.errors import StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.endings import new_tuple
-from metergate.gate.members import Member
+from metergate.gate.routes import MeteredCall
 from metergate.ports import GRANTED, Held, Hold
 
 if TYPE_CHECKING:
     from metergate.gate.gate import Admitted, RequestGate
 
+    Verdict: TypeAlias = "asyncio.Future[Admitted | Awaitable[Admitted] | None]"
+
 AT_ONCE = 64
 """More calls than this are not gathered: their record in the journal would grow long."""
 
-Arrived = tuple[Call, "asyncio.Future[Admitted | Awaitable[Admitted]]"]
+Headers = Sequence[tuple[bytes, bytes]]
+Arrived = tuple[MeteredCall, Headers, "Verdict"]
+Asking = tuple[Call, "Verdict"]
 """A call that is not granted yet, and who waits for the verdict."""
 
 
@@ -35,23 +38,17 @@ class Arrivals:
         """When the first of them arrived."""
         self._asking: set[asyncio.Task[None]] = set()
 
-    def admit(
-        self, member: Member, route: Route, path: str, now_us: int
-    ) -> "asyncio.Future[Admitted | Awaitable[Admitted]] | None":
-        """The verdict at the end of this turn, about a call like one that was admitted a moment ago.
+    def admit(self, found: MeteredCall, headers: Headers) -> "Verdict":
+        """The verdict at the end of this turn; None about a request that needs a closer look.
 
-        A call that is granted goes on as soon as it may. None where nothing is prepared for it.
+        A call like one that was admitted a moment ago goes on as soon as it is granted.
         """
-        prepared = member.prepared.get(route.index)
-        if prepared is None or prepared.valid_until_us <= now_us:
-            return None
-        gate, arrived = self._gate, self._arrived
+        arrived = self._arrived
         if not arrived:
             self._later(self._ask)
-            self._since_us = now_us
-        op = gate.request_id()
+            self._since_us = self._gate.clock()
         verdict = self._verdict()
-        arrived.append((Call(gate, member, prepared, op, op, path, (), None, True), verdict))
+        arrived.append((found, headers, verdict))
         if len(arrived) >= AT_ONCE:
             self._ask()
         return verdict
@@ -61,36 +58,68 @@ class Arrivals:
         if not arrived:
             return
         now_us, since_us = self._gate.clock(), self._since_us
+        asking, holds = self._known(arrived, now_us)
+        if not asking:
+            return
         try:
-            answers = self._gate.store.hold(_holds(arrived, now_us), now_us)
+            answers = self._gate.store.hold(holds, now_us)
         except StoreUnavailable:
-            self._away(arrived)
+            self._away(asking)
             return
         if isinstance(answers, Sequence):
-            self._judge(arrived, answers, since_us)
+            self._judge(asking, answers, since_us)
         else:
-            task = self._gate.loop.create_task(self._judge_later(arrived, answers, since_us))
+            task = self._gate.loop.create_task(self._judge_later(asking, answers, since_us))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
+    def _known(self, arrived: Sequence[Arrived], now_us: int) -> tuple[list[Asking], list[Hold]]:
+        """The calls whose caller is known and for which everything is prepared, and what they hold."""
+        gate, who, request_id = self._gate, self._gate.who, self._gate.request_id
+        asking: list[Asking] = []
+        holds: list[Hold] = []
+        for (route, path), headers, verdict in arrived:
+            member = who(headers)
+            prepared = member.prepared.get(route.index)
+            if prepared is None or prepared.valid_until_us <= now_us or member.fresh_until_us <= now_us:
+                _tell(verdict, None)
+                continue
+            op = request_id()
+            asking.append((Call(gate, member, prepared, op, op, path, (), None, True), verdict))
+            until_us = now_us + route.hold_for_us
+            generation = member.caller.generation
+            fields = (
+                op,
+                prepared.account,
+                generation,
+                prepared.draws,
+                until_us,
+                prepared.terms,
+                op,
+                None,
+                True,
+            )
+            holds.append(new_tuple(Hold, fields))
+        return asking, holds
+
     async def _judge_later(
-        self, arrived: Sequence[Arrived], asked: Awaitable[Sequence[Held]], since_us: int
+        self, asking: Sequence[Asking], asked: Awaitable[Sequence[Held]], since_us: int
     ) -> None:
         self._gate.stretches.at_once = False
         try:
             answers = await asked
         except StoreUnavailable:
-            for call, _ in arrived:
+            for call, _ in asking:
                 self._gate.endings.release(call.op)  # it may have been granted all the same
-            self._away(arrived)
+            self._away(asking)
         else:
-            self._judge(arrived, answers, since_us)
+            self._judge(asking, answers, since_us)
 
-    def _judge(self, arrived: Sequence[Arrived], answers: Sequence[Held], since_us: int) -> None:
+    def _judge(self, asking: Sequence[Asking], answers: Sequence[Held], since_us: int) -> None:
         gate = self._gate
-        granted = len(arrived)
+        granted = len(asking)
         dress, live, watched = gate.dress, gate.live, gate.watch.watchers
-        for (call, verdict), held in zip(arrived, answers, strict=True):
+        for (call, verdict), held in zip(asking, answers, strict=True):
             if held.status != GRANTED:
                 _tell(verdict, gate.judge(call, held))
                 granted -= 1
@@ -106,24 +135,11 @@ class Arrivals:
             verdict.set_result(call)
         gate.watch.turn(granted, since_us)
 
-    def _away(self, arrived: Sequence[Arrived]) -> None:
-        for call, verdict in arrived:
+    def _away(self, asking: Sequence[Asking]) -> None:
+        for call, verdict in asking:
             _tell(verdict, self._gate.unavailable(call))
 
 
-def _holds(arrived: Sequence[Arrived], now_us: int) -> list[Hold]:
-    holds: list[Hold] = []
-    for call, _ in arrived:
-        prepared, op = call.prepared, call.op
-        until_us = now_us + prepared.route.hold_for_us
-        generation = call.member.caller.generation
-        fields = (op, prepared.account, generation, prepared.draws, until_us, prepared.terms, op, None, True)
-        holds.append(new_tuple(Hold, fields))
-    return holds
-
-
-def _tell(
-    verdict: "asyncio.Future[Admitted | Awaitable[Admitted]]", admitted: "Admitted | Awaitable[Admitted]"
-) -> None:
+def _tell(verdict: "Verdict", admitted: "Admitted | Awaitable[Admitted] | None") -> None:
     if not verdict.done():
         verdict.set_result(admitted)

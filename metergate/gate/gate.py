@@ -24,13 +24,14 @@ from metergate.errors import StoreUnavailable
 from metergate.gate.arrivals import Arrivals
 from metergate.gate.call import Call, Reserve, Visit
 from metergate.gate.endings import Endings
-from metergate.gate.members import RETRY_US, UNAVAILABLE, Member, Members
+from metergate.gate.members import NOBODY, RETRY_US, UNAVAILABLE, Member, Members
 from metergate.gate.prepared import Prepared
 from metergate.gate.routes import Routes
 from metergate.gate.stretches import Stretches
 from metergate.gate.watching import Watch
 from metergate.gate.wish import Wish
-from metergate.meters import NOBODY, Factory
+from metergate.meters import NOBODY as NO_COUNTERS
+from metergate.meters import Factory
 from metergate.ports import (
     DENIED,
     FULL,
@@ -67,7 +68,7 @@ class RequestGate:
         clock: Clock,
         peppers: Mapping[int, bytes],
         watch: Watch | None = None,
-        counters: Mapping[str, Factory] = NOBODY,
+        counters: Mapping[str, Factory] = NO_COUNTERS,
     ) -> None:
         self.policy = policy
         self.store = store
@@ -78,8 +79,10 @@ class RequestGate:
         self.watch = watch or Watch(clock)
         self.counters = counters
         """Counters of third parties, by the name that `count:` gives them."""
+        self.who: Callable[[Sequence[tuple[bytes, bytes]]], Member] = lambda _: NOBODY
+        """Whom the headers of a request show, as a shell remembers it; here, to be asked for many at once."""
         self.dress: Callable[[Call], Sequence[tuple[bytes, bytes]] | None] = lambda _: None
-        """How a shell tells of a call in the headers of its answer; here, to be done for many at once."""
+        """How a shell tells of a call in the headers of its answer; the same."""
         self._prefix = f"req_{secrets.token_hex(8)}"
         self._numbers = count(1)
         self.loop = asyncio.get_running_loop()

@@ -9,6 +9,7 @@ from metergate.core.facts import AccountFacts
 from metergate.core.refusal import Refusal
 from metergate.gate.call import Call
 from metergate.gate.gate import Admitted
+from metergate.gate.routes import MeteredCall
 from metergate.ports import Held, Hold, PutAccount, PutKey
 from metergate.store.embedded import EmbeddedStore
 from metergate.testing.stores import AwaitingStore
@@ -24,9 +25,10 @@ async def prepared_house(*, later: bool, balance: int = 100) -> House:
 
 
 async def soon(house: House) -> Admitted:
-    arriving = house.gate.arrivals.admit(await house.member(), house.route, "/", house.clock())
-    assert arriving is not None
-    admitted = await arriving
+    member = await house.member()
+    house.gate.who = lambda _: member
+    admitted = await house.gate.arrivals.admit(MeteredCall(house.route, "/"), ())
+    assert admitted is not None
     return await admitted if isinstance(admitted, Awaitable) else admitted
 
 
