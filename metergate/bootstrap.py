@@ -230,7 +230,13 @@ def admin_app(policy: PolicySource = "", *, settings: Settings | None = None) ->
     given = settings or environment.read(os.environ)
     token = secret_files.admin_token(given, ground.folder_of(given).path)
     switchboard = _Switchboard(policy, given)
-    app = api.admin_app(switchboard, token, decisions=switchboard.decide, authz_token=given.authz_token)
+    app = api.admin_app(
+        switchboard,
+        token,
+        decisions=switchboard.decide,
+        authz_token=given.authz_token,
+        hosts=given.admin_hosts,
+    )
 
     async def with_office(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

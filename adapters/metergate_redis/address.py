@@ -41,6 +41,9 @@ class Address(NamedTuple):
     takeover_s: float = 60.0
     """After this time another worker takes over what one has drained and not acknowledged."""
 
+    def __repr__(self) -> str:
+        return f"Address({self.shown!r})"
+
     @property
     def shown(self) -> str:
         """The address without its secrets."""
@@ -169,8 +172,11 @@ class _Query:
 
     def must_be_empty(self) -> None:
         if self._values:
+            found = min(self._values)
+            # A password with a ? in it looks like settings, and must not be shown.
+            shown = f": {found}" if re.fullmatch(r"[a-z_]{1,32}", found) else ""
             raise ConfigurationError(
-                f"The store's address has a setting that is not known: {min(self._values)}. Known are db, "
+                f"The store's address has a setting that is not known{shown}. Known are db, "
                 "prefix, shards, timeout, takeover, ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs, "
                 "sentinel_username and sentinel_password."
             )

@@ -89,7 +89,7 @@ async def greet(connection: Connection, address: Address, *more: Parts) -> None:
         if connection.late:
             raise
         raise StoreUnavailable(NO_ROOM) from error
-    value(first)
+    value(without(address.password, first))
     requests: list[Parts] = [name, ("SELECT", address.database)] if address.database else [name]
     asked = [ask(connection, *request) for request in (*requests, *more)]
     replies = await asyncio.gather(*asked, return_exceptions=True)
@@ -98,6 +98,13 @@ async def greet(connection: Connection, address: Address, *more: Parts) -> None:
         if isinstance(reply, BaseException) and not isinstance(reply, hiredis.ReplyError):
             raise reply
         value(reply)
+
+
+def without(password: str, reply: object) -> object:
+    """The reply; a server that does not know how to sign in repeats what it was sent."""
+    if password and isinstance(reply, hiredis.ReplyError):
+        return hiredis.ReplyError(str(reply).replace(password, "…"))
+    return reply
 
 
 class Link:

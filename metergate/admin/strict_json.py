@@ -34,10 +34,18 @@ def _too_deep() -> InvalidInput:
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidInput(f"Send {twice[:40]!r} once; it stands there several times.")
+        raise InvalidInput(f"Send {_twice(pairs)[:40]!r} once; it stands there several times.")
     return found
+
+
+def _twice(pairs: list[tuple[str, object]]) -> str:
+    """The first name that stands a second time."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise AssertionError("no name stands twice")
 
 
 def _no_number(text: str) -> NoReturn:

@@ -1,8 +1,7 @@
 """The operator's side: every verb of the office over HTTP, behind one token."""
 
 import hashlib
-import hmac
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -11,15 +10,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metergate.admin import Doing
-from metergate.api import authz, metrics, models, openapi, pages, problem, reading
+from metergate.api import authz, guard, metrics, models, openapi, pages, problem, reading
 from metergate.api.endpoints import NO_STORE, Answer, answered, grouped, of_office
 from metergate.api.operations import ENDPOINTS
 from metergate.api.relay import Relay
 from metergate.errors import ConfigurationError
 
 PREFIX = "/admin/v1"
-TOKEN = b"metergate-token"
-"""Where a front shows its token that passes its client's Authorization on."""
 OPEN = frozenset({"/livez", "/readyz", "/metrics", *pages.paths()})
 """What orchestrators and readers of the API may see without the token."""
 
@@ -31,10 +28,12 @@ def admin_app(
     decisions: ASGIApp | None = None,
     authz_token: str = "",
     version: str = "1",
+    hosts: Collection[str] = (),
 ) -> ASGIApp:
     """The admin API. `office.acting_as("admin")` names it in the audit rows.
 
     `decisions` answers under `/authz/v1/`, to a token of its own as well; left out, the office is asked.
+    `hosts` are names, beside addresses and localhost, under which it may be asked without a token.
     """
     if not token.strip():
         raise ConfigurationError(
@@ -58,8 +57,10 @@ def admin_app(
         exception_handlers=problem.HANDLERS,
     )
     app.router.redirect_slashes = False
-    fronts = _Guarded(decisions or Relay(office), (token, authz_token))
-    return _Sides(_Guarded(app, (token,), OPEN), fronts)
+    guesses = guard.Guesses()
+    fronts = guard.GuardedForFronts(decisions or Relay(office), (token, authz_token), guesses)
+    operators = guard.Operators(app, guard.Guarded(app, (token,), guesses), OPEN, hosts)
+    return _Sides(operators, fronts)
 
 
 class _Sides:
@@ -70,57 +71,8 @@ class _Sides:
         self._fronts = fronts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fronts = scope["type"] == "http" and _path(scope).startswith(authz.PREFIX + "/")
+        fronts = scope["type"] == "http" and guard.path(scope).startswith(authz.PREFIX + "/")
         await (self._fronts if fronts else self._operators)(scope, receive, send)
-
-
-class _Guarded:
-    """Nothing behind it is reached without a token, not even to learn which paths there are."""
-
-    def __init__(self, app: ASGIApp, tokens: Iterable[str], open_paths: Container[str] = ()) -> None:
-        self._app = app
-        self._expected = [_digest(token.strip().encode()) for token in tokens if token]
-        self._open = open_paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _path(scope) not in self._open:
-            headers = self._without_token(scope["headers"])
-            if headers is None:
-                asked = {"www-authenticate": 'Bearer realm="metergate admin"'}
-                await problem.of_status(401, asked)(scope, receive, send)
-                return
-            scope = {**scope, "headers": headers}
-        await self._app(scope, receive, send)
-
-    def _without_token(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]] | None:
-        """The headers behind the guard; None where no token is among them.
-
-        A token in its own header leaves Authorization to the client that a front speaks for.
-        """
-        name = TOKEN if any(each == TOKEN for each, _ in headers) else b"authorization"
-        shown = [value for each, value in headers if each == name]
-        if len(shown) != 1 or not self._knows(_bearer(shown[0]) if name != TOKEN else shown[0]):
-            return None
-        return [header for header in headers if header[0] != name]
-
-    def _knows(self, token: bytes) -> bool:
-        # Digests have one length, so the comparison tells nothing of the token's.
-        given = _digest(token.strip())
-        return any(hmac.compare_digest(given, expected) for expected in self._expected)
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
-def _bearer(value: bytes) -> bytes:
-    scheme, _, token = value.partition(b" ")
-    return token if scheme.lower() == b"bearer" else b""
-
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
 
 
 def _record(office: Doing) -> Answer:

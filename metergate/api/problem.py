@@ -37,6 +37,16 @@ HTTP: Final[Mapping[int, tuple[str, str, str]]] = {
     404: ("not_found", "Not found", "There is nothing at this path; see the API's description."),
     405: ("method_not_allowed", "Method not allowed", "Use one of the methods in the Allow header."),
     413: ("body_too_large", "Body too large", "Send at most 1 MB; split a large batch."),
+    421: (
+        "misdirected",
+        "Not under this name",
+        "Ask by an address or localhost, or name this host in METERGATE_ADMIN_HOSTS.",
+    ),
+    429: (
+        "too_many_guesses",
+        "Too many wrong tokens",
+        "Wait as Retry-After says, then send the right token.",
+    ),
     415: ("unsupported_media_type", "Not JSON", "Send JSON with 'Content-Type: application/json'."),
     500: ("internal_error", "Something went wrong", "Try again; the operator finds the cause in the log."),
 }

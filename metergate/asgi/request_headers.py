@@ -8,6 +8,8 @@ from metergate.core.keys import LENGTH_MAX
 from metergate.gate.members import NOBODY, Member
 
 OWN = b"metergate-"
+OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
+"""They ask the app for another method than the one that was charged."""
 BEARER = b"bearer "
 
 IDEMPOTENCY = b"idempotency-key"
@@ -23,7 +25,7 @@ class Seen(NamedTuple):
     idempotency: tuple[bytes, ...]
     anthropic: bool
     forged: bool
-    """Whether the client sent headers that only metergate may set."""
+    """Whether the client sent headers that no client may set."""
     key_header: tuple[bytes, bytes] | None
     """The one header with a key, when there is just one and nothing else is special."""
 
@@ -78,8 +80,9 @@ class HeaderReader:
 
 
 def is_own(name: bytes) -> bool:
-    """Whether only metergate may set the header, however it is spelled."""
-    return name[:10].lower().replace(b"_", b"-") == OWN
+    """Whether no client may set the header, however it is spelled."""
+    plain = name[:23].lower().replace(b"_", b"-")
+    return plain[:10] == OWN or plain in OVERRIDES
 
 
 def without_own(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

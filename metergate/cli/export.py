@@ -20,6 +20,7 @@ COLUMNS = (
     "currency", "measured", "plan", "policy", "at",
 )  # fmt: skip
 PAGE = 1000
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Row = Mapping[str, Any]
 Write = Callable[[Row], None]
@@ -56,9 +57,15 @@ def _csv(out: TextIO) -> Write:
     def write(row: Row) -> None:
         cost = row["cost"]
         told = {**row, "cost": cost["amount"], "currency": cost["currency"]}
-        writer.writerow({**told, "dimensions": json.dumps(row["dimensions"]) if row["dimensions"] else ""})
+        told["dimensions"] = json.dumps(row["dimensions"]) if row["dimensions"] else ""
+        writer.writerow({name: _cell(value) for name, value in told.items()})
 
     return write
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _lines(out: TextIO) -> Write:

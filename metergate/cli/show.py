@@ -12,7 +12,22 @@ Show = Callable[[Json], None]
 
 
 def as_json(answer: object) -> None:
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    lines = json.dumps(answer, indent=2, ensure_ascii=False).split("\n")
+    click.echo("\n".join(map(_escaped, lines)))
+
+
+def _escaped(line: str) -> str:
+    """A line of JSON in which what cannot be printed is escaped, as JSON may."""
+    if line.isprintable():
+        return line
+    return "".join([each if each.isprintable() else json.dumps(each)[1:-1] for each in line])
+
+
+def plain(text: str) -> str:
+    """Text that does nothing to a terminal: what somebody sent may hold controls, or turn lines around."""
+    if text.isprintable():
+        return text
+    return "".join([each if each.isprintable() else repr(each)[1:-1] for each in text])
 
 
 def cell(value: object) -> str:
@@ -34,7 +49,7 @@ def cell(value: object) -> str:
             return ", ".join(f"{name}: {cell(each)}" for name, each in value.items())
         case list() | tuple():
             return ", ".join(map(cell, value))
-    return str(value)
+    return plain(str(value))
 
 
 def facts(answer: Json) -> None:
@@ -136,6 +151,6 @@ def decision(told: Json) -> None:
     """A live decision in one line."""
     verdict = told["reason"] or "admitted"
     shadow = " (shadow)" if told["shadow"] else ""
-    where = f"{told['route']}  {told['path']}"
+    where = plain(f"{told['route']}  {told['path']}")
     what = f"{verdict}{shadow}  {told['account'] or '-'}  {where}  {cell(told['cost'])}"
     click.echo(f"{told['at']}  {what}  {told['request_id']}")

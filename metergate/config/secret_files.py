@@ -47,8 +47,11 @@ def kept(folder: Path, name: str, *, make: bool = True) -> str:
 
 def _read(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
-        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+        found = os.fstat(file.fileno())
+        if stat.S_IMODE(found.st_mode) & 0o077:
             raise ConfigurationError(f"Let nobody but the owner read {path}: chmod 600 {path}")
+        if found.st_uid not in (os.geteuid(), 0, path.parent.stat().st_uid):
+            raise ConfigurationError(f"Somebody else made {path}: find out who, and delete it or own it.")
         value = file.read().strip()
     if not value:
         raise ConfigurationError(

@@ -20,6 +20,8 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "METERGATE_PEPPER": "The secret that stored keys are hashed with, after a rotation several of them "
         "separated by commas, the newest last; left out: made once and kept in the data folder.",
         "METERGATE_ADMIN_TOKEN": "The token of the admin API; left out: made once, kept in the data folder.",
+        "METERGATE_ADMIN_HOSTS": "Names, separated by commas, under which probes and metrics of the admin "
+        "side may be asked without the token, beside addresses and localhost; `*` for any; left out: none.",
         "METERGATE_AUTHZ_TOKEN": "The token of fronts that ask for decisions at `/authz/v1`; left out: "
         "only the admin's opens them.",
         "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox. "
@@ -48,6 +50,7 @@ class Settings:
     peppers: tuple[str, ...] = field(default=(), repr=False)
     """The oldest first; keys are made with the newest."""
     admin_token: str = field(default="", repr=False)
+    admin_hosts: frozenset[str] = frozenset()
     authz_token: str = field(default="", repr=False)
     provider: str = ""
     worker: bool = True
@@ -63,6 +66,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         data=Path(environ.get("METERGATE_DATA") or "metergate-data"),
         peppers=_peppers(environ),
         admin_token=_secret(environ, "METERGATE_ADMIN_TOKEN"),
+        admin_hosts=_names(environ.get("METERGATE_ADMIN_HOSTS", "")),
         authz_token=_secret(environ, "METERGATE_AUTHZ_TOKEN"),
         provider=provider_name(environ.get("METERGATE_PROVIDER") or environ.get("PAYMENT_PROVIDER", "")),
         worker=_flag(environ, "METERGATE_WORKER"),
@@ -91,6 +95,10 @@ def _peppers(environ: Mapping[str, str]) -> tuple[str, ...]:
             "Separate several secrets in METERGATE_PEPPER by one comma, none of them blank."
         )
     return peppers
+
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(filter(None, (name.strip().lower() for name in listed.split(","))))
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

@@ -19,6 +19,8 @@ _PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~$&'()*+,=:@!.-]*)+\Z")
 _ESCAPED = re.compile(rb"(?:/(?:[A-Za-z0-9_~$&'()*+,=:@!.-]|%[0-9A-Fa-f]{2})*)+\Z")
 _HIDDEN = re.compile(rb"%(?:2[fF]|5[cC]|0|1|7[fF]|3[bB]|23|3[fF])")
 _TWICE = re.compile(r"%[0-9A-Fa-f]{2}")
+_UNSEEN = re.compile("[\x80-\x9f\u2028\u2029]")
+"""Controls beyond ASCII: some terminals obey them, and some readers of logs take them for line ends."""
 _DOTS = re.compile(r"/\.{1,2}(?:/|\Z)")
 _MATCH = re.compile(r"(\*|[A-Z]+) (/\S*)\Z")
 _SEGMENT = re.compile(r"(?:\{[A-Za-z_][A-Za-z0-9_]*\}|\*)(:[A-Za-z0-9_.-]+)?\Z")
@@ -46,6 +48,8 @@ def canonical(raw: bytes) -> Canonical:
             text = unquote_to_bytes(raw).decode("utf-8")
         except UnicodeDecodeError:
             return Canonical("", "The path is not UTF-8 once its escapes are decoded.")
+        if _UNSEEN.search(text):
+            return Canonical("", "The path holds control characters.")
     if _TWICE.search(text):
         return Canonical("", "The path is escaped twice; escape it once.")
     if _DOTS.search(text):

@@ -204,7 +204,7 @@ class Upstream:
     """A service behind the proxy, and how patient the proxy is with it. Zero stands for no bound."""
 
     url: str
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Added to every request, in the place of the client's own of the same names."""
     ca: str = ""
     """The file of the certificates that are trusted, where those of the system are not."""
@@ -281,8 +281,8 @@ class Policy:
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     """Where the proxy forwards to, by name; the one without a name is for routes that name none."""
     serve: Serve = Serve()
-    store: str = ""
-    ledger: str = ""
+    store: str = field(default="", repr=False)
+    ledger: str = field(default="", repr=False)
     provider: str = ""
     enabled: tuple[str, ...] | None = None
     """Which third-party packages may be imported; None means any that the policy names."""

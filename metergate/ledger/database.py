@@ -32,6 +32,8 @@ STOPPED_S: Final = 15
 _CLAIM: Final = 0x6D657467  # "metg": the class of the advisory lock; the object is the organisation
 _MIGRATION: Final = 0x6D65746D
 _LEADER: Final = 0x6D65746C
+PLACES: Final = ("host", "hostaddr", "port", "service")
+"""The settings of an address that say where the database is; others may be secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Ledger:
     def __init__(self, url: sa.URL, org: int, durable: bool) -> None:
         self.url = url
         self.org = org
-        self.name = url.set(drivername=url.get_backend_name()).render_as_string()
+        self.name = _shown(url)
         self.sqlite = url.get_backend_name() == "sqlite"
         self.path = Path(url.database or "") if self.sqlite else None
         self._claim: IO[bytes] | sa.Connection | None = None
@@ -226,12 +228,20 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def _shown(url: sa.URL) -> str:
+    """The address without its secrets, some of which may stand among its settings."""
+    told = {name: value for name, value in url.query.items() if name in PLACES}
+    return url.set(drivername=url.get_backend_name(), query=told).render_as_string()
+
+
 def _parsed(text: str) -> sa.URL:
     try:
         url = sa.make_url(text)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):
         url = sa.URL.create("none")
     backend = url.get_backend_name()
+    if "@" in (url.host or ""):
+        raise ConfigurationError("Write an @ in the password of the ledger's address as %40.")
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if backend == "sqlite" and url.database and url.database != ":memory:":
@@ -251,6 +261,7 @@ def _sqlite(url: sa.URL, durable: bool, writer: bool) -> sa.Engine:
         pool_timeout=WAIT_S,
         connect_args={"timeout": WAIT_S, "isolation_level": None, "check_same_thread": False},
         poolclass=sa.QueuePool,
+        hide_parameters=True,
         **size,
     )
     pragmas = [
@@ -281,7 +292,11 @@ def _sqlite(url: sa.URL, durable: bool, writer: bool) -> sa.Engine:
 def _postgres(url: sa.URL, durable: bool) -> sa.Engine:
     try:
         engine = sa.create_engine(
-            url, pool_timeout=WAIT_S, pool_pre_ping=True, isolation_level="READ COMMITTED"
+            url,
+            pool_timeout=WAIT_S,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,  # errors reach logs, and the values are the customers'
         )
     except ModuleNotFoundError:
         raise ConfigurationError(

@@ -14,6 +14,9 @@ WINDOWS: Mapping[bytes, tuple[int, ...]] = {
 }
 PIECE = 64 * 1024
 """The bytes that are unpacked at a time."""
+RATIO_MAX = 200
+FREE = 4 * 1024 * 1024
+"""What may come out of a body that is packed more tightly than any text."""
 
 Windows = tuple[int, ...]
 
@@ -60,10 +63,15 @@ class Unpacking:
         self._windows = list(windows)
         self._unpacker = zlib.decompressobj(self._windows.pop(0))
         self._begun = False
+        self._left = FREE
+        """How much may still come out; no answer keeps the event loop busy for the sake of its units."""
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
         """What the chunk holds, in pieces of a bounded size."""
-        while chunk:
+        if self._left <= 0:
+            return
+        self._left += RATIO_MAX * len(chunk)
+        while chunk and self._left > 0:
             try:
                 piece = self._unpacker.decompress(chunk, PIECE)
             except zlib.error:
@@ -72,6 +80,7 @@ class Unpacking:
                 self._unpacker = zlib.decompressobj(self._windows.pop(0))
                 continue
             self._begun = True
+            self._left -= len(piece)
             chunk = self._unpacker.unconsumed_tail
             if piece:
                 yield piece

@@ -59,6 +59,11 @@ IMPURE_MODULES = frozenset({
 IMPORTERS = frozenset({"__import__", "import_module"})
 IMPURE_CALLS = frozenset({"input", "now", "open", "print", "today", "utcnow"})
 
+SECRET = re.compile(
+    r"(?:.*_)?(?:digest|hexdigest|hmac|mac|password|passwd|pepper|proof|seal|secret|signature|token)s?|key_text"
+)
+"""Names of what nobody may learn by guessing."""
+
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
@@ -235,6 +240,38 @@ def no_path_of_a_machine(sources: Iterable[Source]) -> list[str]:
         for number, line in enumerate(source.text.splitlines(), 1)
         if (found := MACHINE_PATH.search(line))
     ]
+
+
+def secrets_take_one_time(sources: Iterable[Source]) -> list[str]:
+    """What an attacker could guess byte by byte is compared by `hmac.compare_digest`, and never by `==`."""
+    return [
+        f"{source.path}:{node.lineno}: compares {name} with an operator: use hmac.compare_digest."
+        for source in sources
+        for node in nodes(source)
+        if isinstance(node, ast.Compare) and not any(map(_is_plain, (node.left, *node.comparators)))
+        if isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn)
+        for name in sorted({*map(_name, (node.left, *node.comparators))})
+        if SECRET.fullmatch(name)
+    ]
+
+
+def _is_plain(node: ast.expr) -> bool:
+    """Whether it stands in the code, and so is no secret to compare with."""
+    return isinstance(node, ast.Constant)
+
+
+def _name(node: ast.AST) -> str:
+    """The last name of a value: `digest` for `facts.digest`, `row["digest"]`, `digest()` and `_digest`."""
+    match node:
+        case ast.Call():
+            return called(node).lower().strip("_")
+        case (
+            ast.Attribute(attr=name) | ast.Name(id=name) | ast.Subscript(slice=ast.Constant(value=str(name)))
+        ):
+            return name.lower().strip("_")
+        case ast.Subscript(value=value):
+            return _name(value)
+    return ""
 
 
 def settings(sources: Iterable[Source]) -> set[str]:

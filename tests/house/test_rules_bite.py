@@ -92,6 +92,10 @@ BAD = [
         "may not call now()",
     ),
     (rules.core_is_pure, "metergate/core/a.py", "open('x')", "may not call open()"),
+    (rules.secrets_take_one_time, "metergate/api/a.py", "ok = given == self._admin_token", "admin_token"),
+    (rules.secrets_take_one_time, "metergate/api/a.py", "if row['digest'] != found: pass", "compares digest"),
+    (rules.secrets_take_one_time, "metergate/api/a.py", "known = x.hexdigest() in known", "hexdigest"),
+    (rules.secrets_take_one_time, "metergate/api/a.py", "ok = sealed[:16] == _seal(data)", "compares seal"),
     (rules.files_are_short, "metergate/a.py", "x = 1\n" * 401, "401 lines; split it"),
     (rules.functions_are_short, "metergate/a.py", "def f():\n" + " x = 1\n" * 60, "f has 61 lines"),
     (rules.tests_use_the_real_thing, "tests/a.py", "from unittest import mock", "no mocks"),
@@ -121,6 +125,11 @@ GOOD = [
         "import stripe\nfrom metergate.ports import Clock",
     ),
     (rules.core_is_pure, "metergate/core/a.py", "from datetime import datetime\ndatetime.fromtimestamp(0)"),
+    (
+        rules.secrets_take_one_time,
+        "metergate/api/a.py",
+        "a = compare_digest(token, x) or token == '' or tokens_used > 3 or pepper is None",
+    ),
     (rules.no_path_of_a_machine, "docs/a.md", "POST /billing/v1/usage, ./home/x and https://host/work/x"),
 ]
 

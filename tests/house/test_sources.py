@@ -16,6 +16,8 @@ from tests.house.rules import Source
         (rules.libraries_stay_in_their_rooms, "metergate/"),
         (rules.adapters_see_ports_only, "adapters/"),
         (rules.core_is_pure, "metergate/core/"),
+        (rules.secrets_take_one_time, "metergate/"),
+        (rules.secrets_take_one_time, "adapters/"),
         (rules.files_are_short, "metergate/"),
         (rules.functions_are_short, "metergate/"),
         (rules.tests_use_the_real_thing, "tests/"),
