@@ -257,7 +257,7 @@ def secrets_take_one_time(sources: Iterable[Source]) -> list[str]:
 
 def _is_plain(node: ast.expr) -> bool:
     """Whether it stands in the code, and so is no secret to compare with."""
-    return isinstance(node, ast.Constant)
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.Name) and node.id.isupper())
 
 
 def _name(node: ast.AST) -> str:
