@@ -30,9 +30,11 @@ from metergate.ports import Clock, CounterStore, Hold, Settle, SharedStore
 from metergate.store.embedded import EmbeddedStore
 from metergate.store.folder import DataFolder
 from metergate.store.journal import Journal
+from metergate.store.journalled import Journalled
+from metergate.store.journals import Journals
 from metergate.worker.entrance import Sharing
 from metergate.worker.loop import Worker
-from metergate.worker.recovery import Left, load, recover
+from metergate.worker.recovery import Recovered, load, recover
 from metergate.worker.reviving import Reviving
 
 log = logging.getLogger("metergate")
@@ -75,7 +77,7 @@ class Foundation(ABC):
         self.abandoned = False
         self.engines: list[OnFolder] = []
         """Who stands here; the first answers for the folder on its socket."""
-        self.recovered: Left | None = None
+        self.recovered: Recovered | None = None
         """What the process before this one left behind."""
         self.shared: SharedStore | None = None
         """The store, where other processes use it too."""
@@ -196,6 +198,8 @@ class Shared(Foundation):
         super().__init__(policy, settings, clock)
         self._adapter = load_adapter(adapter_of_store(policy.store), policy.enabled)
         self._url = ledger_url(policy, settings, self.folder)
+        self.journals: Journals | None = None
+        self.journalled: Journalled | None = None
         # Where processes share, so may the event loops of one.
         self.place = f"{policy.store} {self._url} {id(self.loop)}"
 
@@ -227,10 +231,11 @@ class Shared(Foundation):
 
     async def _reach(self, space: str) -> None:
         policy = self._policy
-        shared: SharedStore = self._adapter.open_store(policy.store, space=space, backlog=policy.backlog)
+        bare: SharedStore = self._adapter.open_store(policy.store, space=space, backlog=policy.backlog)
+        shared = self._with_journal(bare, space)
         self.store = self.shared = shared
-        sharing = Sharing(shared, self._running, self._ends_lost, self.settings.worker)
-        self.worker = Worker(shared, self.ledger, self.clock, self._live, sharing=sharing)
+        sharing = Sharing(shared, self._running, self._ends_lost, self.settings.worker, self.journalled)
+        self.worker = Worker(shared, self.ledger, self.clock, self._live, self.journalled, sharing)
         try:
             await shared.connect()
             await self.worker.be_let_in(START_S)
@@ -240,6 +245,15 @@ class Shared(Foundation):
             await shared.close()
             raise
 
+    def _with_journal(self, bare: SharedStore, space: str) -> SharedStore:
+        folder = journals_folder(self.settings, self.folder)
+        if folder is None:
+            return bare
+        self.journals = Journals(folder / space)
+        self.journals.create()
+        self.journalled = Journalled(bare, self.journals, self._policy.fsync)
+        return self.journalled
+
     async def close(self) -> None:
         await self.worker.stop()
         assert self.shared is not None
@@ -247,6 +261,8 @@ class Shared(Foundation):
         await self.ledger.close()
 
     def abandon(self) -> None:
+        if self.journalled is not None:
+            self.journalled.abandon()
         self.ledger.ledger.close()
 
     def _running(self) -> Sequence[Hold]:
@@ -260,6 +276,13 @@ class Shared(Foundation):
 
 def folder_of(settings: Settings, scratch: Path | None = None) -> DataFolder:
     return DataFolder((scratch or settings.data).absolute())
+
+
+def journals_folder(settings: Settings, folder: DataFolder) -> Path | None:
+    """Where processes of this machine that share a store keep their journals; None where they keep none."""
+    if settings.journal == "off":
+        return None
+    return Path(settings.journal).absolute() if settings.journal else folder.path / "journals"
 
 
 def ledger_url(policy: Policy, settings: Settings, folder: DataFolder) -> str:

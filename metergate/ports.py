@@ -237,6 +237,12 @@ class SharedStore(CounterStore, Protocol):
     async def unposted(self) -> Entry | None:
         """The oldest entry of the outbox, whoever is about to post it."""
 
+    async def mark(self) -> str:
+        """Where the outbox ends now; empty where nothing is in it."""
+
+    async def posted(self, mark: str) -> bool:
+        """Whether everything up to a mark of the same epoch has been acknowledged."""
+
     async def begin(self, epoch: str) -> None:
         """Close the store for all, under a new epoch, and forget everything but the outbox."""
 

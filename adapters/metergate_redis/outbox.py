@@ -10,6 +10,9 @@ from metergate_redis.facts import Argument
 from metergate_redis.shard import OTHER_EPOCH, Shard, closed
 from metergate_redis.shards import Shards
 
+NOTHING = "0-0"
+"""Before the first entry."""
+
 
 class Outbox:
     def __init__(self, shards: Shards, consumer: str, takeover_s: float) -> None:
@@ -35,6 +38,21 @@ class Outbox:
             for entry in self._entries(shard, await shard.run("oldest", (1,)))
         ]
         return min(found, key=_age, default=None)
+
+    async def mark(self) -> str:
+        """The newest entry of every shard."""
+        newest = [await shard.run("newest", ()) for shard in self._shards.all]
+        if not all(isinstance(each, bytes) for each in newest):
+            raise StoreUnavailable(OTHER_EPOCH)
+        told = [each[1:].decode() for each in newest if isinstance(each, bytes)]
+        return " ".join(each or NOTHING for each in told) if any(told) else ""
+
+    async def posted(self, mark: str) -> bool:
+        for shard, newest in zip(self._shards.all, mark.split(), strict=False):
+            oldest = self._entries(shard, await shard.run("oldest", (1,)))
+            if oldest and _age(oldest[0]) <= _parsed(newest):
+                return False
+        return True
 
     async def left_over(self, epoch: str, limit: int) -> Sequence[Entry]:
         found: list[Entry] = []
@@ -84,4 +102,8 @@ class Outbox:
 
 
 def _age(entry: Entry) -> tuple[int, ...]:
-    return tuple(map(int, entry.id.partition("/")[0].split("-")))
+    return _parsed(entry.id.partition("/")[0])
+
+
+def _parsed(id: str) -> tuple[int, ...]:
+    return tuple(map(int, id.split("-")))

@@ -15,6 +15,7 @@ HELPERS: Mapping[str, Sequence[str]] = {
     "expire": ("integers", "budgets", "records"),
     "drain": (),
     "oldest": (),
+    "newest": (),
     "acknowledge": (),
     "sync": ("integers", "budgets", "records"),
     "state": (),

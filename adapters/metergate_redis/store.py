@@ -174,6 +174,12 @@ class RedisStore:
     async def unposted(self) -> Entry | None:
         return await self._outbox.oldest()
 
+    async def mark(self) -> str:
+        return await self._outbox.mark()
+
+    async def posted(self, mark: str) -> bool:
+        return await self._outbox.posted(mark)
+
     async def acknowledge(self, ids: Sequence[str]) -> Sequence[str]:
         return await self._outbox.acknowledge(ids)
 

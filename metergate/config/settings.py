@@ -17,6 +17,8 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "METERGATE_LEDGER": "The ledger's database, in place of the policy's `ledger`.",
         "METERGATE_DATA": "The folder of the embedded store, SQLite, secrets and sockets; left out: "
         "./metergate-data.",
+        "METERGATE_JOURNAL": "The folder of the journals of processes that share a store; `off` keeps none: "
+        "what the store loses is then lost; left out: journals in the data folder.",
         "METERGATE_PEPPER": "The secret that stored keys are hashed with, after a rotation several of them "
         "separated by commas, the newest last; left out: made once and kept in the data folder.",
         "METERGATE_ADMIN_TOKEN": "The token of the admin API; left out: made once, kept in the data folder.",
@@ -47,6 +49,8 @@ class Settings:
     store: str = field(default="", repr=False)
     ledger: str = field(default="", repr=False)
     data: Path = Path("metergate-data")
+    journal: str = ""
+    """A folder, or off; empty is in the data folder."""
     peppers: tuple[str, ...] = field(default=(), repr=False)
     """The oldest first; keys are made with the newest."""
     admin_token: str = field(default="", repr=False)
@@ -64,6 +68,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         store=environ.get("METERGATE_STORE", ""),
         ledger=environ.get("METERGATE_LEDGER", ""),
         data=Path(environ.get("METERGATE_DATA") or "metergate-data"),
+        journal=environ.get("METERGATE_JOURNAL", ""),
         peppers=_peppers(environ),
         admin_token=_secret(environ, "METERGATE_ADMIN_TOKEN"),
         admin_hosts=_names(environ.get("METERGATE_ADMIN_HOSTS", "")),

@@ -28,9 +28,13 @@ Fsync = Literal["always", "everysec", "no"]
 """When records are brought to the disk: before the call goes on, by `sync`, or when the kernel likes."""
 
 DISPATCHED, SETTLED, RELEASED = 1, 2, 3
-"""Calls are about to reach the app, with their terms; usage events; a call that ended without any."""
+"""Calls are about to reach the app, with their terms; usage events; calls that ended without any."""
+INTENDED, GRANTED, SENT, POSTED = 4, 5, 6, 7
+"""Where the store is behind a network: holds are about to leave; which of them were granted; one call is
+about to reach the app; up to where the ledger has the events."""
 
 _SHIFT = 32
+_WITHIN = (1 << _SHIFT) - 1
 _head = HEADER.pack
 _START = len(MAGIC)
 _HEAD = HEADER.size
@@ -66,11 +70,17 @@ class Journal:
     """Appends records; positions grow, and say in their upper half in which segment a record lies."""
 
     def __init__(
-        self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, fsync: Fsync = "everysec"
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        fsync: Fsync = "everysec",
+        segments_max: int = 0,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._size = segment_bytes
+        self._most = segments_max
         self._always = fsync == "always"
         self._never = fsync == "no"
         self._segments: dict[int, _Segment] = {}
@@ -97,8 +107,17 @@ class Journal:
     def prepare(self) -> None:
         """Have the next segment ready, so that a call never waits for the disk to find room."""
         if self._spare is None:
+            if len(self._segments) == self._most:
+                raise OSError(errno.EDQUOT, "it holds as much as it may until the ledger has it")
             path = self._path(self._number + 1)
             self._spare = _Segment(path, self._size)
+
+    def at(self, position: int) -> Record:
+        """A record that was appended and is kept."""
+        data = self._segments[position >> _SHIFT].map
+        at = position & _WITHIN
+        length, _, kind = HEADER.unpack_from(data, at)
+        return Record(kind, data[at + _HEAD : at + _HEAD + length])
 
     def keep_from(self, position: int) -> None:
         """Delete the segments before the one in which `position` lies."""
@@ -174,11 +193,25 @@ def segment_numbers(folder: Path) -> list[int]:
 
 def read(folder: Path) -> Iterator[Record]:
     """Every whole record of a folder, oldest first. One that a disk has damaged costs no other."""
+    return (record for _, record in read_placed(folder))
+
+
+def read_placed(folder: Path) -> Iterator[tuple[int, Record]]:
+    """The same, each with its position."""
     for number in segment_numbers(folder):
-        yield from read_segment((folder / f"{number:010d}.journal").read_bytes())
+        try:
+            data = (folder / f"{number:010d}.journal").read_bytes()
+        except FileNotFoundError:  # its owner lives, and needs it no more
+            continue
+        for at, record in _read_segment(data):
+            yield number << _SHIFT | at, record
 
 
 def read_segment(data: bytes) -> Iterator[Record]:
+    return (record for _, record in _read_segment(data))
+
+
+def _read_segment(data: bytes) -> Iterator[tuple[int, Record]]:
     if not data.startswith(MAGIC):
         return
     at = _START
@@ -189,5 +222,5 @@ def read_segment(data: bytes) -> Iterator[Record]:
         if kind == 0 or len(payload) < length:
             return
         if crc32(payload, kind) == checksum:
-            yield Record(kind, payload)
+            yield at, Record(kind, payload)
         at = body + length

@@ -11,6 +11,7 @@ from metergate.errors import StoreUnavailable
 from metergate.ledger import epochs
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, Entry, Hold, Settle, SharedStore
+from metergate.store.journalled import Journalled
 from metergate.wire import decode_events, encode_event
 from metergate.worker.rebuild import Rebuild, sound
 from metergate.worker.reviving import Reviving
@@ -28,6 +29,8 @@ class Sharing(NamedTuple):
     """Ends of calls that the store did not know, each told once."""
     errands: bool = True
     """Whether this process also does what any process may do for all."""
+    journal: Journalled | None = None
+    """The same store, where this process keeps a journal."""
 
 
 class Entrance:
@@ -43,6 +46,11 @@ class Entrance:
         """The epoch that was entered last."""
         self._brought = True
         """Whether the calls that run here are set aside in it."""
+
+    @property
+    def brought(self) -> bool:
+        """Whether everything that this process has in hand is in the epoch."""
+        return bool(self._store.epoch) and self._brought and not self.strays
 
     async def run_once(self) -> int:
         """Be in the true epoch, or say why not."""

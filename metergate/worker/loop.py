@@ -13,6 +13,7 @@ from metergate.ports import Clock, CounterStore
 from metergate.worker.entrance import Entrance, Sharing, ends_of
 from metergate.worker.expiry import Expiry
 from metergate.worker.flusher import Flusher, answered
+from metergate.worker.keeping import Keeping
 from metergate.worker.reaper import Reaper
 
 log = logging.getLogger("metergate.worker")
@@ -60,6 +61,8 @@ class Worker:
         self.reaper = Reaper(store, clock)
         self.expiry = Expiry(self.flusher.teller, self.flusher, clock)
         self.entrance = Entrance(sharing, ledger, clock) if sharing else None
+        journal = sharing.journal if sharing else None
+        self._keeping = Keeping(journal, ledger, clock) if journal else None
         self._sharing = sharing
         self._errands = sharing is None or sharing.errands
         self.outage = ""
@@ -100,6 +103,8 @@ class Worker:
             if self._errands:
                 await self.flusher.run_dry()
                 await self._note_how_far()
+            await self._keep_journal()
+            await self._keep_journal()  # what was marked in the last round is in the ledger by now
 
     async def run_once(self) -> int:
         """One round; how many entries were moved. What is out of reach does not stop the rest."""
@@ -110,6 +115,7 @@ class Worker:
             self._second_us = self._clock()
             await self._try(self._renew_own, problems)
             await self._try(self._keep_house, problems)
+            await self._try(self._keep_journal, problems)
         moved = await self._run_errands(problems, due=due) if self._errands else 0
         self._tell(problems)
         return moved
@@ -188,6 +194,12 @@ class Worker:
             await asyncio.to_thread(self._housekeeping.sync_to_disk)
         except OSError as error:
             raise StoreUnavailable(f"The data folder cannot be written: {error.strerror}.") from error
+        return 0
+
+    async def _keep_journal(self) -> int:
+        """Forget what the ledger has; not while something waits to be brought into the epoch."""
+        if self._keeping is not None and self.entrance is not None and self.entrance.brought:
+            await self._keeping.run_once()
         return 0
 
     async def _renew(self, now_us: int, *, everybody: bool) -> None:

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from metergate.core.hold import Terms, TwinFields, UsageEvent, stands_until_us, unknown_outcome
-from metergate.core.idempotency import Twin
+from metergate.core.hold import UsageEvent
 from metergate.ledger import accounts, audit, balances, keys, posting, twins, usage
 from metergate.ledger.apart import UNPOSTABLE, post_apart
 from metergate.ledger.database import Tx
@@ -21,13 +20,13 @@ from metergate.ledger.thread import LedgerThread
 from metergate.ports import Change, Clock, CounterStore, Hold, PutAccount, PutBudget, PutKey, PutTwin
 from metergate.store import journal
 from metergate.store.journal import Record
-from metergate.wire import Unreadable, decode_events, decode_holds, encode_terms
+from metergate.store.left import Left
 from metergate.worker.flusher import answered
 
 BATCH = 5000
 
 
-class Left(NamedTuple):
+class Recovered(NamedTuple):
     """What a dead process left in its journal."""
 
     events: list[UsageEvent]
@@ -38,36 +37,14 @@ class Left(NamedTuple):
     """Holds of calls that somebody else serves, and whose time is not over."""
 
 
-def left_behind(records: Iterable[Record], now_us: int) -> Left:
+def left_behind(records: Iterable[Record], now_us: int) -> Recovered:
     """The events of a journal, and those of the calls that it saw begin and not end."""
-    events: list[UsageEvent] = []
-    unreadable: list[bytes] = []
-    running: dict[str, tuple[str, Terms, TwinFields | None]] = {}
-    for record in records:
-        try:
-            if record.kind == journal.DISPATCHED:
-                for op, request_id, terms, twin in decode_holds(record.payload):
-                    running[op] = (request_id, terms, twin)
-            elif record.kind == journal.SETTLED:
-                events += decode_events(record.payload)
-            else:
-                running.pop(record.payload.decode(), None)
-        except (Unreadable, UnicodeDecodeError):
-            unreadable.append(record.payload)
-    for event in events:
-        running.pop(event.op, None)
-    standing = [_hold(op, *running.pop(op)) for op in tuple(running) if stands_until_us(op) > now_us]
-    unknown = [unknown_outcome(op, *fixed, now_us) for op, fixed in running.items()]
-    return Left(events + unknown, len(unknown), unreadable, standing)
+    left = Left(enumerate(records))
+    unknown = left.unknown(now_us)
+    return Recovered(left.done() + unknown, len(unknown), left.unreadable, left.standing(now_us))
 
 
-def _hold(op: str, request_id: str, terms: Terms, fields: TwinFields | None) -> Hold:
-    twin = Twin(*fields) if fields else None
-    until_us, told = stands_until_us(op), encode_terms(terms)
-    return Hold(op, terms.account, 0, terms.draws, until_us, told, request_id, twin, True)
-
-
-async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Left:
+async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Recovered:
     """Bring into the ledger what a journal folder holds. Doing it twice changes nothing."""
     left = await ledger.run(lambda: left_behind(journal.read(folder), clock()))
     for start in range(0, len(left.events), BATCH):

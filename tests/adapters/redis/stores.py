@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from metergate.core.budget import Draw
 from metergate.core.facts import AccountFacts, Caller
 from metergate.errors import MetergateError
-from metergate.ports import DONE, AskAccount, AskBudget, Held, Hold, PutAccount, Settle
-from metergate.testing.conformance.bench import TERMS, an_event, money
+from metergate.ports import DONE, AskAccount, AskBudget, CounterStore, Held, Hold, PutAccount, Settle
+from metergate.testing.conformance.bench import TERMS, an_event, answered, money
 from metergate_redis import RedisStore
 from metergate_redis.address import parse
 
@@ -48,13 +48,14 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-async def know(store: RedisStore, account: str = "acct", balance: int = 0) -> None:
-    assert list(await store.sync((PutAccount(AccountFacts(account), balance),), now_us())) == [DONE]
+async def know(store: CounterStore, account: str = "acct", balance: int = 0) -> None:
+    told = await answered(store.sync((PutAccount(AccountFacts(account), balance),), now_us()))
+    assert list(told) == [DONE]
 
 
-async def a_hold(store: RedisStore, op: str, *draws: Draw, account: str = "acct") -> Hold:
+async def a_hold(store: CounterStore, op: str, *draws: Draw, account: str = "acct") -> Hold:
     """A hold that goes on at once, for an hour; of one nano where nothing else is said."""
-    (told,) = await store.state((AskAccount(account),))
+    (told,) = await answered(store.state((AskAccount(account),)))
     assert isinstance(told, Caller)
     until = now_us() + 3600 * 10**6
     amounts = draws or (money(1, account),)
@@ -65,8 +66,8 @@ async def held(store: RedisStore, *holds: Hold) -> Sequence[Held]:
     return await store.hold(holds, now_us())
 
 
-async def balance(store: RedisStore, account: str = "acct") -> object:
-    (told,) = await store.state((AskBudget(f"credits:{account}"),))
+async def balance(store: CounterStore, account: str = "acct") -> object:
+    (told,) = await answered(store.state((AskBudget(f"credits:{account}"),)))
     return told
 
 

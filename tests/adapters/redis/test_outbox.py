@@ -48,6 +48,22 @@ async def test_no_entry_goes_to_two_workers_at_once(make: MakeStores) -> None:
     assert ops_of([entry for each in drained for entry in each]) == ops
 
 
+async def test_who_marks_the_end_of_the_outbox_hears_when_it_is_empty_up_to_there(make: MakeStores) -> None:
+    """Whoever acknowledges; what comes behind the mark does not count."""
+    store, other = await make(), await make()
+    assert await store.mark() == ""
+    await usage(store, *"abcdefgh")
+    mark = await store.mark()
+    first = await other.drain(100)
+    await usage(store, *"ijklmnop")
+    assert not await store.posted(mark)
+    for entry in first:
+        assert not await store.posted(mark)
+        await other.acknowledge([entry.id])
+    assert await store.posted(mark)
+    assert not await store.posted(await store.mark())
+
+
 async def test_what_a_dead_worker_had_drained_goes_to_another_after_a_while(make: MakeStores) -> None:
     dead, heir = await make(), await make(more="takeover=50ms")
     await usage(dead, "a", "b", "c")

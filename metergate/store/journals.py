@@ -1,0 +1,90 @@
+"""The journals of the processes of one machine that share a store: a folder each, locked by its process.
+
+The kernel frees the lock when the process dies. A folder whose lock is free is an orphan, and belongs to
+whoever takes the lock next: it ends what the dead process had begun, and removes the folder.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from metergate.errors import ConfigurationError
+
+LOCK = "lock"
+
+
+class Claim:
+    """A journal folder that is this process's own, for as long as it holds the lock."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    def leave(self) -> None:
+        """Let whoever comes next have it."""
+        os.close(self._lock)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.leave()
+
+
+class Journals:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def create(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(0, "nothing can be written there")
+        except OSError as error:
+            raise ConfigurationError(
+                f"No journal can be kept in {self.folder} ({error.strerror}); choose another folder with "
+                "METERGATE_JOURNAL."
+            ) from error
+
+    def begin(self) -> Claim:
+        """A new folder. It has its lock before it has its name, so nobody takes it for an orphan."""
+        name = secrets.token_hex(8)
+        draft = self.folder / f".{name}"
+        draft.mkdir(mode=0o700, parents=True)
+        lock = os.open(draft / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            draft.rename(self.folder / name)
+        except OSError:
+            os.close(lock)
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return Claim(self.folder / name, lock)
+
+    def all(self) -> list[Path]:
+        """Every folder, whether its process lives or not."""
+        return sorted(path.parent for path in self.folder.glob(f"*/{LOCK}") if path.parent.name[0] != ".")
+
+    def orphans(self) -> Iterator[Claim]:
+        """Folders of processes that have died, each claimed for the caller."""
+        for path in self.all():
+            claim = taken(path)
+            if claim is not None:
+                yield claim
+
+
+def taken(folder: Path) -> Claim | None:
+    """The folder as one's own; None while its process lives, or somebody else is at it."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock).st_nlink:  # else who had it before has removed it
+            return Claim(folder, lock)
+    except BlockingIOError:
+        pass
+    os.close(lock)
+    return None
