@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 
 from metergate.asgi.types import Message, Send
+from metergate.meters.encodings import encodings
 from metergate.meters.include_usage import Hiding
 from metergate.meters.watched import is_stream
 
@@ -19,7 +20,7 @@ class Hidden:
             return self._body(message, self._hiding)
         if message["type"] == "http.response.start":
             headers = message.get("headers", ())
-            if message["status"] == 200 and is_stream(headers):
+            if message["status"] == 200 and is_stream(headers) and not encodings(headers):
                 self._hiding = Hiding()
                 shorter = [(name, value) for name, value in headers if name.lower() != LENGTH]
                 message = {**message, "headers": shorter}

@@ -23,6 +23,7 @@ from metergate.core.kinds import Counts
 from metergate.core.policy import Plan, Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.core.sheet import MODEL
+from metergate.core.table import SERVICES
 from metergate.core.tariff import Tariff, larger_plan, tariff
 
 DATED_US = 10 * 10**6
@@ -145,8 +146,14 @@ def _admitted(case: Case, units: int, used: Mapping[str, int]) -> tuple[Plan, Ta
 
 
 def _no_price(case: Case) -> Refusal:
-    model = dict(case.dimensions).get(MODEL)
-    detail = f"No price is known for the model {model}; choose another model." if model else ""
+    said = dict(case.dimensions)
+    detail = ""
+    if MODEL in said:
+        services = "".join(f" with {name} {said[name]}" for name in SERVICES if name in said)
+        other = "service" if services else "model"
+        detail = f"No price is known for the model {said[MODEL]}{services}; choose another {other}."
+    elif case.policy.meters[case.route.meter].of_kinds:
+        detail = 'No price is known for a call without a model; name one, such as "model": "gpt-4o".'
     return Refusal("no_price", detail, scope="plan", meter=case.route.meter)
 
 

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 from metergate.core.price import ByPrompt, PerUnit
 
 DAY_US: Final = 86_400 * 10**6
+SERVICES: Final = ("service_tier", "speed", "inference_geo")
+"""Dimensions by which a call asks for another service of a model, at another price."""
 REMEMBERED: Final = 1024
 
 Prices = Mapping[str, PerUnit | ByPrompt]
@@ -52,6 +54,9 @@ class Listing(NamedTuple):
     variants: Sequence[Variant] = ()
 
     def prices(self, dimensions: Mapping[str, str], now_us: int) -> Prices:
+        """None where it is not known what the service costs that is asked for."""
+        if not all(self._knows(name, dimensions[name]) for name in SERVICES if name in dimensions):
+            return {}
         held = [prices for span, prices in self.dated if span.holds(now_us)]
         found = dict(held[0] if held else self.dated[-1][1])
         for variant in reversed(self.variants):
@@ -59,6 +64,9 @@ class Listing(NamedTuple):
             if fits and variant.span.holds(now_us):
                 found.update(variant.prices)
         return found
+
+    def _knows(self, name: str, value: str) -> bool:
+        return any(variant.when.get(name) == value for variant in self.variants)
 
 
 class Table:

@@ -92,7 +92,7 @@ def _for_caller(
     offered = decide.offer(policy, caller, route, values, now_us, asked=asked)
     if isinstance(offered, Refusal):
         detail = offered.detail or route.meter
-        return [*steps, _step("price", ok=False, detail=detail), _verdict(offered.reason)]
+        return [*steps, _step("price", ok=False, detail=detail), _verdict(offered.reason, offered.detail)]
     steps.append(
         _step(
             "price",
@@ -153,8 +153,9 @@ def _step(rule: str, *, ok: bool, detail: str, **more: object) -> Step:
     return {"rule": rule, "ok": ok, "detail": detail, **more}
 
 
-def _verdict(reason: str) -> Step:
+def _verdict(reason: str, detail: str = "") -> Step:
     if not reason:
         return {"rule": "verdict", "ok": True, "detail": "admitted", "status": 200}
     known = REASONS[reason]
-    return {"rule": "verdict", "ok": False, "detail": known.help, "reason": reason, "status": known.status}
+    detail = detail or known.help
+    return {"rule": "verdict", "ok": False, "detail": detail, "reason": reason, "status": known.status}

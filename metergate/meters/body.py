@@ -26,7 +26,7 @@ def fields(body: bytes, names: tuple[str, ...]) -> Mapping[str, Any]:
     fast, known = _reader(names)
     try:
         if _in_doubt(body, known):
-            return _members(json.loads(body, object_pairs_hook=distinct), names)
+            return _members(json.loads(body.decode("utf-8"), object_pairs_hook=distinct), names)
         said = fast.decode(body)
     except (ValueError, RecursionError) as error:
         if isinstance(error, Unreadable):

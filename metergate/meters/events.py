@@ -1,14 +1,18 @@
 """Server-sent events in a stream that comes in pieces of any size.
 
-An event ends with an empty line. A chunk that ends where an event does, as most do, costs one comparison.
+An event ends with an empty line, and lines end with LF, CRLF or CR. A chunk that ends where an event does, as
+most do, costs one comparison.
 """
 
 import re
 
-ENDS = (b"\n\n", b"\r\n\r\n")
-_ENDS = (b"\n\n", b"\n\r\n")
+ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 """The same without what belongs to the line before."""
-_SPLIT = re.compile(rb"(?<=\n\n)|(?<=\n\r\n)")
+_SPLIT = re.compile(rb"(?<=\n\n)|(?<=\n\r\n)|(?<=\r\r)")
+BOM = b"\xef\xbb\xbf"
+_FIELD = re.compile(rb"(?:event|id|retry)?:")
+"""How lines begin that carry nothing: comments, and the other fields."""
 SEAM = 3
 """The most bytes of an end that can stand before the piece that completes it."""
 
@@ -77,7 +81,7 @@ def _end_before(events: bytes, place: int) -> int:
 
 def is_one(events: bytes) -> bool:
     """Whether it is a single event, with the ends that most servers write; it may be one where this is no."""
-    return events.find(b"\n\n") == len(events) - 2 and b"\n\r\n" not in events
+    return events.find(b"\n\n") == len(events) - 2 and b"\r" not in events
 
 
 def split(events: bytes) -> list[bytes]:
@@ -86,6 +90,12 @@ def split(events: bytes) -> list[bytes]:
 
 
 def data(event: bytes) -> bytes:
-    """What an event carries: its data lines."""
+    """What an event carries: its data lines. A stream may begin with a mark of its byte order."""
+    event = event.removeprefix(BOM)
     lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines)
+
+
+def carried(event: bytes) -> bytes:
+    """The same of an event that may have lost its beginning, and with it the name of the line."""
+    return data(event) or (b"" if _FIELD.match(event) else event)

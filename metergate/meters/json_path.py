@@ -9,6 +9,7 @@ import msgspec
 
 from metergate.core.money import UNITS_MAX
 from metergate.meters.counter import Counter, Headers, believed
+from metergate.meters.events import BOM
 from metergate.meters.watched import Watched
 
 Path = tuple[str | int, ...]
@@ -79,6 +80,7 @@ def look_up(value: object, path: Path) -> object:
 
 
 def decoded(body: bytes, path: Path) -> object:
+    body = body.removeprefix(BOM)
     if not _may_repeat(body, path):
         return msgspec.json.decode(body)
     return json.loads(body, object_pairs_hook=distinct, parse_int=str)

@@ -10,7 +10,7 @@ import re
 from metergate.core.kinds import Counts, counts, output, total, without_output
 from metergate.meters import reported
 from metergate.meters.counter import Counter, Headers
-from metergate.meters.events import data, split
+from metergate.meters.events import carried, data, split
 from metergate.meters.usage import counted
 from metergate.meters.watched import Watched
 
@@ -37,6 +37,9 @@ class Usages(Watched):
     def interesting(self, events: bytes) -> bool:
         """Many servers write `"usage": null` into every event."""
         return events.count(EMPTY) < events.count(reported.NAME) and reported.USAGE.search(events) is not None
+
+    def wanted(self, event: bytes) -> bool:
+        return self.interesting(event) and reported.USAGE.search(carried(event)) is not None
 
     def sample(self, events: bytes) -> None:
         self._sampled += len(events)
@@ -118,7 +121,8 @@ class Llm(Counter):
         first = _in_event(watched.first) if watched.first is not watched.last else None
         if first is None or first.whole or last is None:
             return last
-        return reported.Found({**first.usage, **last.usage}, last.whole)
+        told = {name: value for name, value in last.usage.items() if value is not None}
+        return reported.Found({**first.usage, **told}, last.whole)
 
     def _told_of_error(self) -> bool:
         """Whether the whole answer is an error, for all that its status is that of a success."""
@@ -128,8 +132,10 @@ class Llm(Counter):
 
 
 def _in_event(event: bytes) -> reported.Found | None:
-    text = data(event)
-    return reported.found(text) if text else reported.found_in_tail(event, *reported.OF_EVENT)
+    """The usage in an event's data, or in the end of it."""
+    if text := data(event):
+        return reported.found(text)
+    return reported.found_in_tail(carried(event), *reported.OF_EVENT)
 
 
 def _is_error(text: bytes) -> bool:

@@ -1,12 +1,13 @@
 """What the request of an AI call says: the model, how much it may answer, about how long the prompt is."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from metergate.core.asked import Dimensions
-from metergate.core.money import MoneyError, units
+from metergate.core.table import SERVICES
 from metergate.meters.body import Unreadable
+from metergate.meters.llm import TOKENS_MAX
 
 SAID = (
     "model",
@@ -19,16 +20,25 @@ SAID = (
     "max_output_tokens",
     "generationConfig",
     "generation_config",
-    "service_tier",
-    "speed",
+    *SERVICES,
+    "serviceTier",
+    "models",
+    "fallbacks",
 )
 """The members of a request that say what it costs, whoever's API it is for."""
+OTHERS = ("models", "fallbacks")
+"""Where routers take other models that may serve the call instead, at other prices."""
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+~-]{0,199}")
 BYTES_PER_TOKEN = 2
 """For a hold: few texts have more tokens than that."""
 BLOB = 1024
-"""A text of so many characters without a blank in it is no text but a picture, a sound or a file."""
+"""What is as long as that and has no blank is a picture, a sound or a file, where one may stand."""
+BLOBS = frozenset(
+    b"url image_url file_url data file_data b64_json image result "
+    b"signature thoughtSignature thought_signature encrypted_content".split()
+)
+"""The names under which APIs take them. Under another one it is a text, whatever it looks like."""
 TOKENS_PER_BLOB = 3000
 CHOICES_MAX = 1024
 
@@ -43,7 +53,8 @@ _NO_OUTPUT = (
     ":batchEmbedContents",
     ":countTokens",
 )
-_ORDINARY = frozenset({"auto", "default", "standard", "standard_only"})
+_ORDINARY = frozenset({"auto", "default", "standard", "standard_only", "global"})
+_NAME_ENDS = re.compile(rb"\s*:\s*")
 
 
 def model(path: str, said: Mapping[str, Any]) -> str:
@@ -59,50 +70,68 @@ def model(path: str, said: Mapping[str, Any]) -> str:
 
 def dimensions(path: str, said: Mapping[str, Any]) -> Dimensions:
     """The model, and the service that was asked for where it is not the ordinary one."""
+    for name in OTHERS:
+        if said[name]:
+            raise Unreadable(f"Name one model, and leave {name} out: the call is paid for by its model.")
     name = model(path, said)
     found = [("model", name)] if name else []
-    for name in ("service_tier", "speed"):
-        value = said[name]
-        if isinstance(value, str) and value not in _ORDINARY:
+    for name, value in _services(said):
+        if value not in _ORDINARY:
             if not _WORD.fullmatch(value):
                 raise Unreadable(f"Write {name} as one word.")
-            found.append((name, value))
+            found.append((name, value.lower()))
     return tuple(found)
+
+
+def _services(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in SERVICES:
+        value = said[name]
+        if name == "service_tier" and said["serviceTier"] is not None:  # as Gemini writes it
+            if value is not None:
+                raise Unreadable("Write service_tier once.")
+            value = said["serviceTier"]
+        if isinstance(value, str):
+            yield name, value
 
 
 def output(path: str, said: Mapping[str, Any], otherwise: int) -> int:
     """The most tokens that may be answered; `otherwise` where the request names no maximum."""
     if path.endswith(_NO_OUTPUT):
         return 0
-    config = _config(said)
     named = [said[name] for name in ("max_completion_tokens", "max_output_tokens", "max_tokens")]
-    named += [config.get("maxOutputTokens"), config.get("max_output_tokens")]
-    choices = [said["n"], said["best_of"], config.get("candidateCount"), config.get("candidate_count")]
-    most = max([_count(each) for each in named], default=0) or otherwise
-    return most * min(CHOICES_MAX, max(1, *[_count(each) for each in choices]))
+    choices = [said["n"], said["best_of"]]
+    for config in (said["generationConfig"], said["generation_config"]):
+        if isinstance(config, dict):
+            named += [config.get("maxOutputTokens"), config.get("max_output_tokens")]
+            choices += [config.get("candidateCount"), config.get("candidate_count")]
+    most = max(map(_count, named)) or otherwise
+    return most * min(CHOICES_MAX, max(1, *map(_count, choices)))
 
 
 def tokens(body: bytes) -> int:
-    """About as many tokens as the body may hold, rather too many; `BLOB`s are taken for pictures."""
-    blobs = [each for each in body.split(b'"') if len(each) >= BLOB and _is_blob(each)]
-    text = len(body) - sum(map(len, blobs))
-    return -(-text // BYTES_PER_TOKEN) + TOKENS_PER_BLOB * len(blobs)
-
-
-def _config(said: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name in ("generationConfig", "generation_config"):
-        if isinstance(said[name], dict):
-            return said[name]  # type: ignore[no-any-return]  # it was checked a line before
-    return {}
+    """About as many tokens as the body may hold, rather too many; a blob is as many as a large picture."""
+    pieces = body.split(b'"')
+    long = [place for place, piece in enumerate(pieces) if len(piece) >= BLOB]
+    blobs = [len(pieces[place]) for place in long if _is_blob(pieces, place)]
+    return -(-(len(body) - sum(blobs)) // BYTES_PER_TOKEN) + TOKENS_PER_BLOB * len(blobs)
 
 
 def _count(value: object) -> int:
-    """A number that a request names; what is none is left to the upstream to refuse."""
-    try:
-        return 0 if value is None else units(value)
-    except MoneyError:
+    """A number that a request names, as lenient servers take it; what is none is the upstream's to refuse."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return 0
+    try:
+        number = min(float(value), TOKENS_MAX)
+    except ValueError:
+        return 0
+    except OverflowError:
+        return TOKENS_MAX
+    return int(number) if number > 0 and number == int(number) else 0
 
 
-def _is_blob(piece: bytes) -> bool:
-    return b" " not in piece and b"\\" not in piece and piece.isascii()
+def _is_blob(pieces: Sequence[bytes], place: int) -> bool:
+    """Whether what stands there between two quotes is no text, by its look and by its name."""
+    if b" " in pieces[place] or not pieces[place].isascii() or place < 2:
+        return False
+    name, between = pieces[place - 2 : place]
+    return name in BLOBS and _NAME_ENDS.fullmatch(between) is not None

@@ -13,13 +13,17 @@ GROUPS_MAX = 1
 
 
 class Regex(Counter):
-    """The last match of the pattern: its group, or all of it where it has none."""
+    """The last match of the pattern: its group, or all of it where it has none.
+
+    What begins where the kept end of a long body does is not believed: half of the number may be gone.
+    """
 
     def __init__(self, pattern: str, most: int = UNITS_MAX) -> None:
         self._pattern = compiled(pattern)
         self._most = most
         self._kept: list[bytes] = []
         self._size = 0
+        self._cut = False
         self._readable = True
         self._unpacking: Unpacking | None = None
 
@@ -35,9 +39,11 @@ class Regex(Counter):
             if self._size > 2 * TAIL:
                 self._kept[:] = [self._tail()]
                 self._size = TAIL
+                self._cut = True
 
     def finish(self) -> int | None:
-        matches = list(self._pattern.finditer(self._tail()))
+        cut = self._cut or self._size > TAIL
+        matches = [match for match in self._pattern.finditer(self._tail()) if match.start() or not cut]
         if not matches or not self._readable:
             return None
         found = matches[-1][self._pattern.groups] or b""

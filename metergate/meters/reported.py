@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from metergate.meters.events import BOM
 from metergate.meters.json_path import distinct
 
 NAME = b'"usage'
 """How the name of either begins, in what is not parsed."""
 NAMES = ("usage", "usageMetadata")
-USAGE = re.compile(rb'"usage(?:Metadata)?"\s*:\s*\{')
+USAGE = re.compile(rb'"usage(?:Metadata)?"(?:\s|data:)*+:(?:\s|data:)*+\{')
+"""Also where it goes on in the next line of an event."""
 OF_BODY = (b"{", b"[{")
 OF_EVENT = (b"{", b'{"response":{')
 TRIES = 8
@@ -48,9 +50,10 @@ _read_list = msgspec.json.Decoder(list[_Document]).decode
 
 def found(text: bytes) -> Found | None:
     """The usage in a JSON text; None when there is none, or when it stands there twice."""
+    text = text.removeprefix(BOM)
     try:
         if _may_repeat(text):
-            return _of_value(json.loads(text, object_pairs_hook=distinct))
+            return _of_value(json.loads(text.decode(), object_pairs_hook=distinct))
         if text.lstrip()[:1] == b"[":
             usages = (_of_document(each) for each in reversed(_read_list(text)))
             return next((each for each in usages if each), None)

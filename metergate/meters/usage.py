@@ -89,7 +89,8 @@ def _openai(usage: Usage) -> Units:
     output = _number(usage, "completion_tokens", "output_tokens")
     if all(usage.get(name) is None for name in ("completion_tokens", "output_tokens")):
         output = _rest(_needed(usage, "total_tokens"), prompt)
-    return _openai_input(usage, prompt) | _openai_output(usage, output, max(0, total - prompt - output))
+    beyond = _rest(total, prompt, output) if total else 0
+    return _openai_input(usage, prompt) | _openai_output(usage, output, beyond)
 
 
 def _openai_input(usage: Usage, prompt: int) -> Units:
@@ -169,7 +170,8 @@ def _modalities(usage: Usage, name: str) -> Units:
     found: Units = {}
     details = usage.get(name)
     for each in details if isinstance(details, list) else ():
-        kind = MODALITIES.get(each.get("modality", "")) if isinstance(each, Mapping) else None
+        modality = each.get("modality") if isinstance(each, Mapping) else None
+        kind = MODALITIES.get(modality) if isinstance(modality, str) else None
         if kind is not None:
             found[kind] = found.get(kind, 0) + _number(each, "tokenCount")
     return found

@@ -88,6 +88,10 @@ class Watched:
         """Whether events with the marker are worth keeping."""
         return True
 
+    def wanted(self, event: bytes) -> bool:
+        """Whether that one of them is."""
+        return self.interesting(event)
+
     def body(self) -> bytes:
         """The JSON body; empty when it is too long, packed in an unknown way, or cut off."""
         if self._windows is None or self._cut:
@@ -122,7 +126,7 @@ class Watched:
         while (place := search(self._marker, begin, end)) >= 0:
             bounds = around(events, place)
             event = events[slice(*bounds)]
-            if self.interesting(event):
+            if self.wanted(event):
                 return event
             begin, end = (bounds[1], end) if forward else (begin, bounds[0])
         return b""

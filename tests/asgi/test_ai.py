@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,38 @@ async def test_who_cannot_pay_is_told_before_the_call(tmp_path: Path) -> None:
         told = problem(answer, "insufficient_credits")
         assert told["required"]["nanos"] > told["available"]["nanos"] == 10**7
         assert not fake.journal
+
+
+async def test_whoever_asks_for_more_than_any_model_gives_is_refused(tmp_path: Path) -> None:
+    """Whatever the number looks like."""
+    fake = FakeAI()
+    async with metered(fake, tmp_path, rules()) as shell:
+        for many in (10**21, 2**53 - 1, 1e300, "9" * 400):
+            answer = await ask(shell, question(max_tokens=many, n=1000))
+            assert problem(answer, "insufficient_credits")["required"]["nanos"] > 10**13
+        assert not fake.journal
+
+
+async def test_a_packed_stream_passes_at_once(tmp_path: Path) -> None:
+    """Nothing can be taken out of it, so nothing is waited for; it is counted all the same."""
+    sent: list[bytes] = []
+    packer = zlib.compressobj(wbits=31)
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for event in ({}, {"usage": {"prompt_tokens": 6, "completion_tokens": 5}}):
+            piece = packer.compress(b"data: %b\n\n" % body({"choices": [], **event}))
+            piece += packer.flush(zlib.Z_SYNC_FLUSH)
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            sent.append(piece)
+        await send({"type": "http.response.body", "body": packer.flush()})
+
+    async with metered(app, tmp_path, rules()) as shell:
+        async with shell.request("POST", CHAT, body(question(stream=True))) as request:
+            assert [await request.chunk(), await request.chunk()] == sent[:2]
+            await request.read()
+        assert (await row(shell))[:3] == (11, 6 * INPUT + 5 * OUTPUT, "measured")
 
 
 async def test_the_app_gets_the_request_as_it_came(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from metergate import config
 from metergate.config.price_tables import table
 from metergate.core.kinds import counts, lineage
 from metergate.core.price import Listed, PriceRule
-from metergate.core.sheet import sheet
+from metergate.core.sheet import Sheet, sheet
 from metergate.core.table import Prices
 
 MAKERS = {each.id: each for each in providers}
@@ -123,6 +123,20 @@ def test_a_policy_names_the_table_and_adds_its_margin() -> None:
 def complaints(count: str, price: Mapping[str, object]) -> list[str]:
     source = {"metergate": 1, "meters": {"t": {"count": count}}, "prices": {"t": price}}
     return [str(problem) for problem in config.check(source)]
+
+
+def test_a_service_that_the_table_does_not_know_has_no_price() -> None:
+    """It is hardly the ordinary one's."""
+    rules = config.loads(PRICES.encode(), "p.yaml", {}).policy.prices["tokens"]
+    used = counts({"input": 1_000_000})
+
+    def of(model: str, **more: str) -> Sheet:
+        return sheet(rules, {"model": model, **more}, microseconds(TODAY))
+
+    assert of("gpt-4.1", service_tier="priority").cost(used) > of("gpt-4.1").cost(used)
+    for unknown in ({"service_tier": "scale"}, {"inference_geo": "us"}, {"speed": "fast"}):
+        assert of("gpt-4.1", **unknown).unknown(used) == ["input"]
+        assert of("my-model", **unknown).cost(used) == 10**9, "the policy's own price is for all of them"
 
 
 def test_an_unknown_table_is_told_with_those_there_are() -> None:

@@ -184,7 +184,8 @@ def test_a_table_knows_services_that_are_not_the_ordinary_one() -> None:
     assert of().cost(used) == 13
     assert of(service_tier="flex").cost(used) == 11
     assert of(service_tier="fast").cost(used) == 13
-    assert of(service_tier="unknown").cost(used) == 13
+    for unknown in ({"service_tier": "unknown"}, {"service_tier": "flex", "speed": "fast"}):
+        assert of(**unknown).unknown(used) == ["input", "cached_input", "output"]
 
 
 def test_prices_of_the_policy_go_before_those_of_its_table() -> None:
@@ -220,9 +221,9 @@ def world(*plans: Plan, rules: tuple[PriceRule, ...] = CONTRACT) -> Policy:
     return a_policy(*plans, meters=TOKENS, prices={"tokens": rules})
 
 
-def ask(used: dict[str, int], model: str = "gpt-4o") -> Asked:
+def ask(used: dict[str, int], model: str = "gpt-4o", **more: str) -> Asked:
     held = counts(used)
-    return Asked((("model", model),), total(held), held)
+    return Asked((("model", model), *more.items()), total(held), held)
 
 
 def test_what_a_request_asks_for_is_held() -> None:
@@ -238,7 +239,14 @@ def test_what_a_request_asks_for_is_held() -> None:
     ("asked", "detail"),
     [
         (ask({"input": 1}, "claude"), "No price is known for the model claude; choose another model."),
-        (Asked((), 1, (("input", 1),)), ""),
+        (
+            ask({"input": 1}, "claude", speed="fast"),
+            "No price is known for the model claude with speed fast; choose another service.",
+        ),
+        (
+            Asked((), 1, (("input", 1),)),
+            'No price is known for a call without a model; name one, such as "model": "gpt-4o".',
+        ),
     ],
 )
 def test_a_model_without_a_price_is_refused(asked: Asked, detail: str) -> None:

@@ -82,7 +82,7 @@ def shown(pieces: list[bytes]) -> bytes:
     return b"".join([hiding.feed(piece) for piece in pieces]) + hiding.end()
 
 
-@given(st.lists(st.integers(0, 3000), max_size=9), st.sampled_from(["\n\n", "\r\n\r\n"]))
+@given(st.lists(st.integers(0, 3000), max_size=9), st.sampled_from(["\n\n", "\r\n\r\n", "\r\r"]))
 def test_the_client_gets_the_stream_that_it_asked_for(places: list[int], end: str) -> None:
     """To the byte, however the stream is cut into pieces."""
     body = events(*ASKED_FOR, USAGE, "[DONE]", end=end)

@@ -95,13 +95,18 @@ def test_only_whole_numbers_count(value: bytes, units: int | None, slow: bool) -
         b'{"a": [{"n": 1}]',
         b'{"a": [{"n": 1}]} {"a": [{"n": 2}]}',
         b'{"a": [{"n": 1}], "b": NaN}',
-        b'\xef\xbb\xbf{"a": [{"n": 1}]}',
         b'{"a": [{"n": 1}], "b": "\xff"}',
         b"data: 1\n\n",
     ],
 )
 def test_what_is_missing_or_broken_is_no_number(body: bytes) -> None:
     assert counted("$.a[0].n", body) is None
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_body() -> None:
+    """Clients read past it."""
+    for more in (b"", b', "b": "\\u00e4"'):
+        assert counted("$.n", b'\xef\xbb\xbf{"n": 7%s}' % more) == 7
 
 
 @pytest.mark.parametrize(

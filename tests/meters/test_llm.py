@@ -118,6 +118,58 @@ def test_usage_that_is_missing_or_cannot_be_believed_is_none(body: bytes) -> Non
     assert counted(body) is None
 
 
+LAST = json.dumps(USAGE).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbfdata: " + LAST + b"\n\n",
+        b"data:" + LAST + b"\n\n",
+        b"data: " + LAST,
+        b"data: " + LAST + b"\r\rdata: [DONE]\r\r",
+        b"id: 7\r\ndata: " + LAST + b"\r\nretry: 5\r\n\r\n",
+        b": a comment\ndata: " + LAST + b"\n\n: another\n\n",
+        b"data: " + LAST.replace(b'"usage": ', b'\ndata: "usage"\ndata: :\ndata:') + b"\n\n",
+    ],
+)
+def test_an_event_is_what_clients_take_for_one(body: bytes) -> None:
+    """Its lines end in one of three ways, its data may stand in several of them."""
+    hello = events(HELLO, end="\r\r" if b"\r\r" in body else "\n\n")
+    for whole in (body, hello + body if body[:1] != b"\xef" else body):
+        for size in (1, 3, len(whole)):
+            pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+            counter = watching(pieces)
+            assert counter.finish() == 29
+            assert dict(counter.counts) == CHAT_UNITS
+
+
+@pytest.mark.parametrize("field", [b": ", b":", b"event: ", b"id: ", b"retry: "])
+def test_what_no_client_sees_is_no_usage(field: bytes) -> None:
+    """Comments and the other fields of an event."""
+    body = events(HELLO) + field + LAST + b"\n\n"
+    assert counted(body + events("[DONE]")) is None
+    assert (
+        counted(events(USAGE) + field + b'{"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n')
+        == CHAT_UNITS
+    )
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_an_answer() -> None:
+    assert counted(b"\xef\xbb\xbf" + LAST, JSON) == CHAT_UNITS
+    assert counted(LAST.decode().encode("utf-16"), JSON) is None
+
+
+def test_what_is_told_again_as_unknown_stays_known() -> None:
+    """The last event of a message may leave the input empty."""
+    delta = {"type": "message_delta", "usage": {"input_tokens": None, "output_tokens": 12}}
+    assert counted(events(MESSAGE_START, TEXT_DELTA, delta, named=True)) == {
+        "input": 25,
+        "cached_input": 7,
+        "output": 12,
+    }
+
+
 def test_of_several_usages_the_last_counts() -> None:
     """Servers that report as they go report sums; nothing is added up."""
     twice = events(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from metergate import meters
 from metergate.core.policy import Meter, Route, TokenHold
 from metergate.meters import Reading, Unreadable
+from metergate.meters.llm import TOKENS_MAX
 from metergate.meters.prompts import TOKENS_PER_BLOB
 from metergate.meters.reading import in_steps
 
@@ -44,6 +45,17 @@ def held(said: Mapping[str, object], path: str = CHAT, **hold: Any) -> dict[str,
         ({"max_tokens": -1}, CHAT, 4096),
         ({"max_tokens": 1.5}, CHAT, 4096),
         ({"max_tokens": "100"}, CHAT, 100),
+        ({"max_tokens": 1e3}, CHAT, 1000),
+        ({"max_tokens": " 100.0 "}, CHAT, 100),
+        ({"max_tokens": "nan"}, CHAT, 4096),
+        ({"max_tokens": True}, CHAT, 4096),
+        ({"max_tokens": [100]}, CHAT, 4096),
+        ({"max_tokens": 10**21}, CHAT, TOKENS_MAX),
+        ({"max_tokens": "9" * 400}, CHAT, TOKENS_MAX),
+        ({"max_tokens": 2**53 - 1, "n": 10**9}, CHAT, TOKENS_MAX * 1024),
+        ({"max_tokens": 100, "n": -3}, CHAT, 100),
+        ({"max_tokens": 100, "n": "2"}, CHAT, 200),
+        ({"max_tokens": 100, "n": [2]}, CHAT, 100),
         ({"max_tokens": 100, "n": 3}, CHAT, 300),
         ({"max_tokens": 100, "n": None}, CHAT, 100),
         ({"max_tokens": 100, "best_of": 4}, "/v1/completions", 400),
@@ -55,6 +67,11 @@ def held(said: Mapping[str, object], path: str = CHAT, **hold: Any) -> dict[str,
             18,
         ),
         ({"generation_config": {"max_output_tokens": 9}}, "/v1beta/models/g:streamGenerateContent", 9),
+        (
+            {"generationConfig": {"maxOutputTokens": 1}, "generation_config": {"max_output_tokens": 9}},
+            "/v1beta/models/g:generateContent",
+            9,
+        ),
         ({"input": "x"}, "/v1/embeddings", 0),
         ({"content": {}}, "/v1beta/models/g:embedContent", 0),
     ],
@@ -86,6 +103,19 @@ def test_the_prompt_is_taken_for_rather_more_than_it_is() -> None:
         assert dict(read(LLM, body).asked.counts)["input"] > 4000
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"messages": [{"role": "user", "content": "x" * 60_000}]},
+        {"messages": [{"role": "user", "content": [{"text": "data:image/png;base64,QUJD" * 3000}]}]},
+        {"input": ["url", "x" * 60_000]},
+    ],
+)  # fmt: skip
+def test_a_text_is_no_picture_however_it_looks(said: dict[str, object]) -> None:
+    """A client that writes without a blank is not held for less than it may use."""
+    assert held(said)["input"] > 30_000
+
+
 @given(st.integers(1, 10**9))
 def test_prompts_of_about_one_length_are_held_alike(tokens: int) -> None:
     """Never less, and at most a quarter more."""
@@ -107,6 +137,10 @@ def test_prompts_of_about_one_length_are_held_alike(tokens: int) -> None:
         ({"model": "m", "service_tier": "flex"}, CHAT, {"model": "m", "service_tier": "flex"}),
         ({"model": "m", "service_tier": "auto", "speed": "fast"}, CHAT, {"model": "m", "speed": "fast"}),
         ({"model": "m", "service_tier": None}, CHAT, {"model": "m"}),
+        ({"model": "m", "service_tier": "PRIORITY"}, CHAT, {"model": "m", "service_tier": "priority"}),
+        ({"serviceTier": "flex"}, "/v1beta/models/g:generateContent", {"model": "g", "service_tier": "flex"}),
+        ({"model": "m", "inference_geo": "us"}, "/v1/messages", {"model": "m", "inference_geo": "us"}),
+        ({"model": "m", "models": [], "fallbacks": None}, CHAT, {"model": "m"}),
     ],
 )  # fmt: skip
 def test_the_model_and_its_service_choose_the_price(
@@ -140,6 +174,10 @@ def test_the_model_and_its_service_choose_the_price(
         b'{"model": "m", "n": 1, "N": 5}',
         b'{"model": "m", "max_tokens": 1, "max_tokens": 5}',
         b'{"model": "m", "service_tier": "a b"}',
+        b'{"model": "m", "service_tier": "flex", "serviceTier": "priority"}',
+        b'{"model": "m", "models": ["m", "dearer"]}',
+        b'{"model": "m", "fallbacks": [{"model": "dearer"}]}',
+        '{"model":"m","z":"\u755c\u3030\u3034"}'.encode("utf-16-le"),
         b'{"model": "m", "n": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )

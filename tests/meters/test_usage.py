@@ -190,6 +190,7 @@ def test_what_is_no_count_is_no_usage(name: str, value: object) -> None:
         {"prompt_tokens": 12},
         {"prompt_tokens": None, "completion_tokens": 5},
         {"prompt_tokens": 5, "total_tokens": 3},
+        {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 11},
         {"prompt_tokens": 5, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 6}},
         {"prompt_tokens": 5, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": -6}},
         {"prompt_tokens": 5, "completion_tokens": 7, "prompt_tokens_details": [1]},
@@ -204,11 +205,18 @@ def test_what_is_no_count_is_no_usage(name: str, value: object) -> None:
         {"promptTokenCount": 5, "cachedContentTokenCount": 6},
         {"promptTokenCount": 5, "candidatesTokenCount": 1,
          "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 2}]},
+        {"promptTokenCount": 5, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": "many"}]},
     ],
 )  # fmt: skip
 def test_what_does_not_add_up_is_no_usage(usage: dict[str, Any]) -> None:
     """Parts that are more than their whole, and wholes that are missing."""
     assert counted(usage) is None
+
+
+@pytest.mark.parametrize("modality", [None, 1, [], {}, "TEXT", "SMELL"])
+def test_details_of_an_unknown_sort_change_nothing(modality: object) -> None:
+    details = [{"modality": modality, "tokenCount": 1}, modality]
+    assert counted({"promptTokenCount": 5, "promptTokensDetails": details}) == (("input", 5),)
 
 
 names = st.sampled_from(
