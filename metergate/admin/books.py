@@ -1,25 +1,22 @@
-"""The books: what the ledger holds, who did what, the proof that it adds up, and how everything is."""
+"""The books: what the ledger holds, who did what, and how everything is."""
 
 import time
 from collections.abc import Mapping, Sequence
 
 from metergate.admin import inputs, shapes
 from metergate.admin.credits import found
-from metergate.admin.desk import Desk, Json, page
+from metergate.admin.desk import Json, page
+from metergate.admin.proof import Proof
 from metergate.errors import StoreUnavailable
 from metergate.ledger import audit, transactions
 from metergate.ledger.database import Tx
 from metergate.ledger.transactions import Entry, Transaction
-from metergate.ledger.verify import verify
 from metergate.ports import AskAccount
 
-LEDGER_CAPABILITIES = ("double_entry", "append_only", "audit", "verify")
+LEDGER_CAPABILITIES = ("double_entry", "append_only", "audit", "hash_chain", "verify")
 
 
-class Books:
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
+class Books(Proof):
     async def ledger(self, account: object = None, limit: object = inputs.LIMIT, after: object = "") -> Json:
         """Transactions with their entries, the newest first."""
         id = None if account is None else inputs.account_id(account)
@@ -44,11 +41,6 @@ class Books:
         most, last = inputs.limit(limit), inputs.seq(after)
         rows = await self._desk.read(lambda tx: audit.page(tx, about, most + 1, last))
         return page(map(shapes.audit, rows), most, [row.seq for row in rows])
-
-    async def verify(self) -> Json:
-        """Derive every balance again; `differences` has a sentence for each that is not what it should be."""
-        differences = await self._desk.fresh(verify)
-        return {"ok": not differences, "differences": differences}
 
     async def health(self) -> Json:
         """State, latency and capabilities of the store, the ledger and the worker."""

@@ -1,4 +1,4 @@
-"""Credits: given once per id, and shown."""
+"""Credits: given once per id, corrected, and shown."""
 
 import secrets
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,14 @@ from metergate.core.grants import order
 from metergate.core.money import as_json
 from metergate.core.policy import Plan
 from metergate.errors import InvalidInput
-from metergate.ledger import accounts, balances, grants
+from metergate.ledger import accounts, balances, corrections, grants
 from metergate.ledger.accounts import Account
 from metergate.ledger.database import Tx
 from metergate.ledger.grants import Given, GrantRow
 from metergate.ports import Adjust, AskBudget, Change, PutAccount
 
 TRIAL = "trial:"
+ADJUST = f"{corrections.ADJUST}:"
 GRANTS_SHOWN = 1000
 
 
@@ -38,8 +39,11 @@ class Credits:
         owner = inputs.account_id(account)
         nanos = inputs.amount(amount, "an amount")
         grant_id = f"grant_{secrets.token_hex(10)}" if id is None else inputs.ident(id, "a grant id")
-        if grant_id.startswith(TRIAL):
-            raise InvalidInput(f"Use a grant id that does not begin with {TRIAL}: those are made by plans.")
+        if grant_id.startswith((TRIAL, ADJUST)):
+            raise InvalidInput(
+                f"Use a grant id that does not begin with {TRIAL} or {ADJUST}: those are made by plans and "
+                "by corrections."
+            )
         kind = inputs.flag(promotional, "promotional")
         told = inputs.text(memo, "a memo", 500)
         now_us = self._desk.clock()
@@ -68,6 +72,37 @@ class Credits:
         shown = await self._desk.change(work, [grant_id])
         self._desk.hooks.granted()
         return shown
+
+    async def adjust(self, account: object, amount: object, reason: object, id: object = None) -> Json:
+        """Correct what an account can spend with a new transaction, once per id; below zero takes away."""
+        owner = inputs.account_id(account)
+        delta = inputs.change(amount)
+        why = inputs.text(reason, "a reason", 500)
+        if not why.strip():
+            raise InvalidInput("Give a reason: whoever reads the books later wants to know it.")
+        name = secrets.token_hex(10) if id is None else inputs.ident(id, "an id")
+        now_us = self._desk.clock()
+
+        def work(tx: Tx) -> tuple[Json, list[Change]]:
+            known = found(tx, owner)
+            done = corrections.adjust(tx, owner, delta, id=name, at_us=now_us, reason=why)
+            if not done.repeated:
+                details = {"id": name, "amount": as_json(delta, done.currency), "reason": why}
+                self._desk.note(tx, "credits.adjust", owner, details)
+            shown = {
+                "id": name,
+                "account": owner,
+                "amount": as_json(delta, done.currency),
+                "reason": why,
+                "transaction": done.transaction,
+                "balance": as_json(balances.balance(tx, owner), done.currency),
+            }
+            told = self._desk.must_tell(done.transaction, repeated=done.repeated)
+            change = [Adjust(done.transaction, owner, delta)] if told else []
+            return shown, [PutAccount(known.facts), *change]
+
+        name_of = f"grant:{corrections.ADJUST}:{name}" if delta > 0 else f"{corrections.ADJUST}:{name}"
+        return await self._desk.change(work, [name_of])
 
     async def show(self, account: object) -> Json:
         """What an account can spend, what its open calls have set aside, and its grants."""

@@ -91,6 +91,13 @@ def amount(value: object, what: str) -> int:
     return nanos
 
 
+def change(value: object) -> int:
+    """Nanos other than zero, from a decimal string that may begin with a minus."""
+    if isinstance(value, str) and value.startswith("-"):
+        return -amount(value[1:], "an amount")
+    return amount(value, "an amount")
+
+
 def cost(value: object) -> int:
     """Nanos of zero or more, from a decimal string."""
     nanos = sentence(lambda: money.parse(value))  # type: ignore[arg-type]  # as above

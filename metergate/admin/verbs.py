@@ -56,6 +56,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "keys.rotate": _verb("keys", Keys.rotate),
         "keys.revoke": _verb("keys", Keys.revoke),
         "credits.grant": _verb("credits", Credits.grant),
+        "credits.adjust": _verb("credits", Credits.adjust),
         "credits.show": _verb("credits", Credits.show),
         "grants.list": _verb("credits", Credits.page),
         "plans.list": _verb("plans", Plans.page),
@@ -71,7 +72,10 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "ledger.list": _verb("books", Books.ledger),
         "audit.list": _verb("books", Books.audit),
         "authz.ask": _verb("decisions", Decisions.ask),
+        "ledger.head": _verb("books", Books.head),
+        "ledger.derive": _verb("books", Books.derive),
         "verify": _verb("books", Books.verify),
+        "verify.steps": _verb("books", Books.steps),
         "health": _verb("books", Books.health),
         "metrics": _verb("books", Books.metrics),
     }

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Mapping
 
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,7 +40,11 @@ def admin_app(
         raise ConfigurationError(
             "Give the admin API a token with METERGATE_ADMIN_TOKEN; a blank one protects nothing."
         )
-    special: Mapping[str, Answer] = {"usage.record": _record(office), "credits.grant": _grant(office)}
+    special: Mapping[str, Answer] = {
+        "usage.record": _record(office),
+        "credits.grant": _once(office, "credits.grant", models.NewGrant),
+        "credits.adjust": _once(office, "credits.adjust", models.NewAdjustment),
+    }
     answers = [
         (each.method, PREFIX + each.path, special.get(each.verb) or of_office(each, office))
         for each in ENDPOINTS
@@ -103,16 +108,16 @@ async def _batch(office: Doing, told: object, key: str | None) -> Response:
     return answered(done, 207 if done["failed"] else 201)
 
 
-def _grant(office: Doing) -> Answer:
-    """A grant; an Idempotency-Key stands for its id when it has none."""
+def _once(office: Doing, verb: str, takes: type[BaseModel]) -> Answer:
+    """Credits, once per id; an Idempotency-Key stands for the id where there is none."""
 
     async def answer(request: Request) -> Response:
         reading.query(request, ())
         key = reading.idempotency_key(request)
-        grant = reading.fitted(models.NewGrant, await reading.json_body(request))
+        told = reading.fitted(takes, await reading.json_body(request))
         if key is not None:
-            grant.setdefault("id", "idem:" + hashlib.sha256(key.encode()).hexdigest()[:40])
-        return answered(await office.do("credits.grant", grant), 201)
+            told.setdefault("id", "idem:" + hashlib.sha256(key.encode()).hexdigest()[:40])
+        return answered(await office.do(verb, told), 201)
 
     return answer
 

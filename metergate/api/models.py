@@ -62,6 +62,13 @@ class NewGrant(Taken):
     memo: str | None = None
 
 
+class NewAdjustment(Taken):
+    account: AccountId
+    amount: Annotated[str, Field(description="A decimal string; below zero takes away.", examples=["-1.50"])]
+    reason: Annotated[str, Field(description="Why, for whoever reads the books later.")]
+    id: Annotated[str, Field(description="A correction is made once per id.")] | None = None
+
+
 class NewSubscription(Taken):
     account: AccountId
     plan: str
@@ -208,6 +215,15 @@ class Grant(Given):
     created_at: Time
 
 
+class Adjustment(Given):
+    id: str
+    account: str
+    amount: Money
+    reason: str
+    transaction: str
+    balance: Money
+
+
 class Credits(Given):
     account: str
     balance: Money
@@ -318,11 +334,6 @@ class Event(Given):
     action: str
     subject: str
     details: dict[str, Any]
-
-
-class Verified(Given):
-    ok: bool
-    differences: list[str]
 
 
 class Part(BaseModel):

@@ -14,6 +14,8 @@ REF: Final = "#/components/schemas/{model}"
 QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "limit": ("How many rows at most.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
     "after": ("Where the page before ended.", {"type": "string"}),
+    "head": ("A link of the chain that was kept elsewhere, as number:hash.", {"type": "string"}),
+    "step": ("Prove one part only.", {"type": "string"}),
     "account": ("Only of this account.", {"type": "string"}),
     "subject": ("Only about this account or key.", {"type": "string"}),
     "since": ("From this time on.", {"type": "string", "format": "date-time"}),

@@ -1,6 +1,6 @@
 """Every endpoint of both APIs, as tables."""
 
-from metergate.api import models
+from metergate.api import models, models_proof
 from metergate.api.endpoints import LIST, Endpoint
 from metergate.api.models import Page
 
@@ -49,6 +49,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         models.Grant,
         "Give credits",
         models.NewGrant,
+        status=201,
+        idempotent=True,
+    ),
+    Endpoint(
+        "POST",
+        "/adjustments",
+        "credits.adjust",
+        models.Adjustment,
+        "Correct what an account can spend",
+        models.NewAdjustment,
         status=201,
         idempotent=True,
     ),
@@ -109,7 +119,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Transactions with their entries",
         query=("account", *LIST),
     ),
-    Endpoint("GET", "/verify", "verify", models.Verified, "Derive every balance again"),
+    Endpoint("GET", "/ledger/head", "ledger.head", models_proof.Head, "The newest link of the chain"),
+    Endpoint("POST", "/ledger/derive", "ledger.derive", models_proof.Derived, "Make what is derived anew"),
+    Endpoint(
+        "GET",
+        "/verify",
+        "verify",
+        models_proof.Verified,
+        "Derive every balance again",
+        query=("head", "step"),
+    ),
     Endpoint("GET", "/events", "audit.list", Page[models.Event], "Who did what", query=("subject", *LIST)),
     Endpoint("GET", "/policy", "policy.show", models.PolicySummary, "The running policy in short"),
     Endpoint("POST", "/policy/reload", "policy.reload", models.ReloadedPolicy, "Read the policy file anew"),

@@ -56,7 +56,13 @@ def answer(verb: str, shown: Show, no: str, policy: str, as_json: bool, given: d
 
 
 def command(
-    name: str, verb: str, params: tuple[click.Parameter, ...], shown: Show, help: str, no: str = ""
+    name: str,
+    verb: str,
+    params: tuple[click.Parameter, ...],
+    shown: Show,
+    help: str,
+    no: str = "",
+    signed: bool = False,
 ) -> click.Command:
     """The command that is a verb of the office and no more."""
 
@@ -65,4 +71,7 @@ def command(
         if code:
             click.get_current_context().exit(code)
 
-    return frame.command(name, callback, help, [*params, frame.policy_option()])
+    made = frame.command(name, callback, help, [*params, frame.policy_option()])
+    if signed:  # -5.00 is an amount and no option
+        made.context_settings = {"ignore_unknown_options": True}
+    return made

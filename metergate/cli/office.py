@@ -28,6 +28,8 @@ class Line(NamedTuple):
     show: Show = show.facts
     no: str = ""
     """The member of the answer that is false when the answer is no."""
+    signed: bool = False
+    """Whether an argument may begin with a minus."""
 
 
 def arg(name: str, field: str = "", *, required: bool = True) -> click.Argument:
@@ -123,6 +125,17 @@ LINES: Mapping[str, Line] = MappingProxyType(
                 opt("memo", "What it is for."),
             ),
         ),
+        "credits adjust": Line(
+            "credits.adjust",
+            "Correct what account A can spend by AMOUNT, below zero to take away; once per id.",
+            (
+                arg("a", "account"),
+                arg("amount"),
+                opt("reason", "Why; it stays in the books.", required=True),
+                opt("id", "A name of yours; the same id again changes nothing more.", metavar="ID"),
+            ),
+            signed=True,
+        ),
         "credits show": Line(
             "credits.show", "What account A can spend, what is held, and its grants.", (arg("a", "account"),)
         ),
@@ -183,21 +196,20 @@ LINES: Mapping[str, Line] = MappingProxyType(
                 opt("id", "Count it once per this key.", "idempotency_key", "KEY"),
             ),
         ),
-        "ledger": Line(
+        "ledger list": Line(
             "ledger.list", "Transactions with their entries, the newest first.", (ACCOUNT, *PAGE), show.ledger
+        ),
+        "ledger head": Line(
+            "ledger.head", "The newest link of the chain over the ledger; keep it elsewhere to verify with."
+        ),
+        "ledger derive": Line(
+            "ledger.derive", "Make balances, rests of grants and windows anew from the entries and the usage."
         ),
         "audit": Line(
             "audit.list",
             "Who did what, the newest first.",
             (opt("subject", "Only about this account, key or policy.", metavar="ID"), *PAGE),
             show.rows("at", "actor", "action", "subject", "details"),
-        ),
-        "verify": Line(
-            "verify",
-            "Derive every balance from the entries again; exits with 1 on any difference.",
-            (),
-            show.verified,
-            "ok",
         ),
         "explain": Line(
             "policy.explain",
@@ -228,7 +240,7 @@ def commands() -> Mapping[str, click.Command]:
     """Every line as a command, under the words that are typed."""
     return {
         words: asking.command(
-            words.rsplit(maxsplit=1)[-1], line.verb, line.params, line.show, line.help, line.no
+            words.rsplit(maxsplit=1)[-1], line.verb, line.params, line.show, line.help, line.no, line.signed
         )
         for words, line in LINES.items()
     }

@@ -2,7 +2,7 @@
 
 import click
 
-from metergate.cli import files, live, office, serve
+from metergate.cli import files, live, office, proving, serve
 from metergate.cli.frame import Listing, Root
 
 SUBJECTS = {
@@ -12,6 +12,7 @@ SUBJECTS = {
     "plans": "What the policy offers.",
     "subscriptions": "Who is on which plan.",
     "usage": "What was counted.",
+    "ledger": "What stands in the books.",
     "policy": "The policy that is at work.",
 }
 
@@ -36,7 +37,13 @@ def _assembled() -> Root:
     }
     for group in groups.values():
         root.add_command(group)
-    for words, command in {**office.commands(), **files.COMMANDS, **live.COMMANDS, **serve.COMMANDS}.items():
+    for words, command in {
+        **office.commands(),
+        **files.COMMANDS,
+        **live.COMMANDS,
+        **proving.COMMANDS,
+        **serve.COMMANDS,
+    }.items():
         subject, _, rest = words.partition(" ")
         (groups[subject] if rest else root).add_command(command)
     return root

@@ -134,10 +134,20 @@ def steps(answer: Json) -> None:
 
 
 def verified(answer: Json) -> None:
-    for difference in answer["differences"]:
-        click.echo(difference)
+    """Each difference: which figure, what it should be, what it is, and what to do; then the chain's head."""
+    for each in answer["differences"]:
+        click.echo(each["sentence"])
+        if each["expected"] or each["found"]:
+            click.echo(
+                f"    {each['figure']}: expected {each['expected']}, found {each['found'] or 'nothing'}"
+            )
+    for advice in dict.fromkeys(each["advice"] for each in answer["differences"]):
+        click.echo(advice)
     if answer["ok"]:
         click.echo("Every balance follows from the entries.")
+    if answer["moving"]:
+        click.echo(f"{answer['moving']} accounts were spending all the while and were compared in part.")
+    click.echo(f"The chain's head is {answer['head']}; {answer['unchained']} rows are not chained yet.")
 
 
 def health(answer: Json) -> None:

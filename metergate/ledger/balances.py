@@ -4,7 +4,7 @@ The answers come from snapshots. Dropping them changes no answer: until the next
 reading derives from the entries and the usage rows themselves.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -59,6 +59,17 @@ def all_balances(tx: Tx) -> Iterator[tuple[str, int]]:
     )
     for id, value in tx.execute(query):
         yield id, value
+
+
+def of_accounts(tx: Tx, accounts: Sequence[str]) -> dict[str, int]:
+    """What these accounts can spend in their own currencies; those that never had anything are left out."""
+    if not complete(tx):
+        return {account: balance(tx, account) for account in accounts}
+    query = (
+        "SELECT b.account, b.balance FROM account_balances b JOIN accounts a"
+        " ON a.org = b.org AND a.id = b.account AND a.currency = b.currency WHERE b.org = {_} AND {among}"
+    )
+    return {row.account: row.balance for row in bulk.among(tx, "b.account", accounts, (tx.org,), query)}
 
 
 def grants_left(tx: Tx, account: str) -> list[Grant]:

@@ -58,6 +58,7 @@ def give(
     promotional: bool = False,
     priority: int = 50,
     memo: str = "",
+    kind: str = "grant",
 ) -> Given:
     """Give credits in the account's currency, once per id; recorded debt is paid from them first."""
     owner = accounts.known(tx, account)
@@ -78,7 +79,7 @@ def give(
     made = _insert(tx, id, terms, at_us)
     lines = standing.give(Grant(id, amount, priority, expires_at_us, promotional, at_us))
     digest = hashlib.sha256(json.dumps(terms).encode()).hexdigest()
-    record(tx, [(Transaction(reserve(tx, 1)[0], f"grant:{id}", "grant", account, at_us, digest), lines)])
+    record(tx, [(Transaction(reserve(tx, 1)[0], f"grant:{id}", kind, account, at_us, digest), lines)])
     save(tx, [standing])
     return Given(made, amount, repeated=False)
 

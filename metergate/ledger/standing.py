@@ -68,6 +68,20 @@ class Standing:
         lines.append(Line(REVENUE, self.currency, total))
         return lines
 
+    def take(self, amount: int, at_us: int) -> list[Line]:
+        """Take back credits that were given wrongly; what was spent of them already is owed."""
+        draws: dict[str, int] = {}
+        debt = self._burn(amount, at_us, draws)
+        self.debt += debt
+        if self.debt > MAX:
+            raise OverflowError(f"{self.account} would owe more {self.currency} than 64 bits can count.")
+        lines = [Line(CREDITS, self.currency, -taken, id) for id, taken in draws.items()]
+        return [
+            *lines,
+            *([Line(DEBT, self.currency, -debt)] if debt else []),
+            Line(FUNDING, self.currency, amount),
+        ]
+
     def expire(self, id: str) -> list[Line]:
         """Take away what is left of a grant whose time is over."""
         rest = self.grants[id].remaining

@@ -1,8 +1,8 @@
 """The tables of the newest revision. Every row belongs to an organisation, every unique key begins with it.
 
-Money is whole nanos, time whole microseconds. `usage`, `transactions`, `entries` and `audit` only ever grow:
-triggers of the first migration refuse to change or delete their rows. They have no foreign keys, because one
-row of theirs is written per call and a check per row costs as much as the row; `verify` looks for orphans.
+Money is whole nanos, time whole microseconds. `usage`, `transactions`, `entries`, `audit` and `links` only
+ever grow: triggers of the migrations refuse to change or delete their rows. They have no foreign keys, for
+one row of theirs is written per call and a check costs as much as the row; `verify` looks for orphans.
 """
 
 from typing import Final
@@ -219,6 +219,21 @@ audit = sa.Table(
     _text("details"),
     sa.Index("audit_in_order", "org", "seq"),
     sqlite_strict=True,
+)
+
+# Hashes over ranges of the tables above that only grow; see `chain`.
+
+links = sa.Table(
+    "links",
+    metadata,
+    sa.Column("org", INT, primary_key=True, autoincrement=False),
+    sa.Column("link", INT, primary_key=True, autoincrement=False),
+    _text("hash"),
+    _text("before"),
+    _text("parts"),
+    _int("at_us"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 # What a counter store that several processes share has been told, and the proof that they share one pepper.

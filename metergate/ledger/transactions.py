@@ -1,9 +1,9 @@
 """Double entry: every transaction's entries sum to zero in each currency.
 
-    book      + means                            grant         usage        expiry
-    credits   the customer has it, per grant     +A            -c each      -rest
-    debt      (negative: the customer owes it)   +what it pays  -uncovered
-    funding   (negative: credits were given)     -A
+    book      + means                            grant         usage        expiry   taken back
+    credits   the customer has it, per grant     +A            -c each      -rest    -c each
+    debt      (negative: the customer owes it)   +what it pays  -uncovered            -uncovered
+    funding   (negative: credits were given)     -A                                  +C
     revenue   credits were used                                +C
     breakage  credits were never used                                       +rest
 

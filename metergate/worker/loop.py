@@ -10,6 +10,7 @@ from metergate.errors import ConfigurationError, StoreUnavailable
 from metergate.ledger import epochs
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, CounterStore
+from metergate.worker.chaining import Chaining
 from metergate.worker.entrance import Entrance, Sharing, ends_of
 from metergate.worker.expiry import Expiry
 from metergate.worker.flusher import Flusher, answered
@@ -60,6 +61,7 @@ class Worker:
         self.flusher = Flusher(store, ledger, clock, shared)
         self.reaper = Reaper(store, clock)
         self.expiry = Expiry(self.flusher.teller, self.flusher, clock)
+        self.chaining = Chaining(ledger, clock)
         self.entrance = Entrance(sharing, ledger, clock) if sharing else None
         journal = sharing.journal if sharing else None
         self._keeping = Keeping(journal, ledger, clock) if journal else None
@@ -102,6 +104,7 @@ class Worker:
             await self._stay()
             if self._errands:
                 await self.flusher.run_dry()
+                await self.chaining.finish()
                 await self._note_how_far()
             await self._keep_journal()
             await self._keep_journal()  # what was marked in the last round is in the ledger by now
@@ -131,6 +134,7 @@ class Worker:
         moved = await self._try(self.flusher.run_once, problems)
         if due:
             await self._try(self.expiry.run_once, problems)
+            await self._try(self.chaining.run_once, problems)
             await self._try(self._look_after_the_store, problems)
         return moved
 

@@ -9,12 +9,13 @@ from metergate.cli.office import LINES
 from tests.cli.conftest import Shell
 
 OVER_HTTP_ONLY = {"authz.ask", "usage.record_batch"}
+OF_OTHER_COMMANDS = {"verify", "verify.steps"}
 SET_BY_OTHER_COMMANDS = {"accounts.update": {"suspended", "plan"}}
 
 
 def test_every_verb_of_the_office_can_be_typed() -> None:
     """What the admin API can do, the command line can."""
-    assert {line.verb for line in LINES.values()} == set(VERBS) - OVER_HTTP_ONLY
+    assert {line.verb for line in LINES.values()} == set(VERBS) - OVER_HTTP_ONLY - OF_OTHER_COMMANDS
 
 
 @pytest.mark.parametrize("words", LINES)
@@ -43,7 +44,11 @@ def test_an_account_from_its_opening_to_its_books(shell: Shell) -> None:
     assert (total["meter"], total["units"]) == ("tokens", 120)
     kinds = {each["kind"] for each in shell.json("ledger --account acme")["data"]}
     assert kinds == {"grant", "usage"}
-    assert shell.json("verify") == {"ok": True, "differences": []}
+    corrected = shell.json("credits adjust acme -0.50 --reason refund --id r1")
+    assert (corrected["amount"]["amount"], corrected["transaction"]) == ("-0.50", "adjust:r1")
+    proved = shell.json("verify")
+    assert (proved["ok"], proved["differences"]) == (True, [])
+    assert shell.json(f"verify --head {shell.json('ledger head')['head']}")["ok"]
     actors = {each["actor"] for each in shell.json("audit")["data"]}
     assert actors == {"cli"}
 
@@ -84,7 +89,7 @@ def test_people_read_tables_and_facts(shell: Shell) -> None:
     assert "9.00 USD a month" in shell.ok("plans")
     assert "balance  5.00 USD" in shell.ok("credits show acme")
     assert "5.00 USD  credits:acme" in shell.ok("ledger")
-    assert shell.ok("verify") == "Every balance follows from the entries.\n"
+    assert shell.ok("verify").startswith("Every balance follows from the entries.\n")
     assert shell.ok("health").startswith("ok  policy sha256:")
     assert "routes" in shell.ok("policy show")
     assert shell.ok("policy reload").startswith("version")

@@ -5,6 +5,7 @@ import itertools
 from metergate.core.budget import BALANCE, COST, QUOTA, UNBOUNDED, UNITS, Draw
 from metergate.core.hold import Outcome, Terms, UsageEvent
 from metergate.ledger import Ledger, Tx, accounts, grants
+from metergate.ledger.differences import Difference
 from metergate.ledger.verify import verify
 
 DATABASES = ("sqlite", "postgresql")
@@ -59,6 +60,17 @@ def open_account(tx: Tx, id: str = "a", credit: int = 0) -> None:
         grants.give(tx, id, credit, id=f"first-{id}", at_us=START)
 
 
-def differences(ledger: Ledger) -> list[str]:
+def differences(ledger: Ledger, pinned: str = "") -> list[Difference]:
     with ledger.read() as tx:
-        return verify(tx)
+        return list(verify(tx, pinned=pinned))
+
+
+def guards_away(ledger: Ledger) -> None:
+    """Take away the triggers that refuse changes, as a vandal would."""
+    with ledger.write() as tx:
+        for table in ("transactions", "entries", "usage", "audit", "links"):
+            if tx.sqlite:
+                tx.sql(f"DROP TRIGGER {table}_update_refused")
+                tx.sql(f"DROP TRIGGER {table}_delete_refused")
+            else:
+                tx.sql(f"DROP TRIGGER {table}_change_refused ON {table}")
