@@ -53,7 +53,7 @@ class Part(NamedTuple):
     after: int
     until: int
     rows: int
-    digest: str
+    hash: str
 
 
 class Link(NamedTuple):
@@ -250,6 +250,6 @@ def _other_rows(tx: Tx, where: str, part: Part) -> Iterator[tuple[str, str, str,
     if rows != part.rows:
         told = f"{where} has {part.rows} {covered}, and there are {rows}: rows were deleted or inserted."
         yield told, f"{part.table} rows", str(part.rows), str(rows)
-    elif hashed != part.digest:
+    elif hashed != part.hash:
         told = f"{where} does not fit the {rows} {covered}: rows were changed or put in another order."
-        yield told, f"{part.table} hash", part.digest, hashed
+        yield told, f"{part.table} hash", part.hash, hashed

@@ -39,15 +39,15 @@ def adjust(tx: Tx, account: str, delta: int, *, id: str, at_us: int, reason: str
         given = grants.give(tx, account, delta, id=name, at_us=at_us, memo=reason, kind=ADJUST)
         return Corrected(f"grant:{name}", delta, owner.currency, given.repeated)
     terms = (account, owner.currency, delta, reason)
-    digest = hashlib.sha256(json.dumps(terms).encode()).hexdigest()
+    fingerprint = hashlib.sha256(json.dumps(terms).encode()).hexdigest()
     purse = (account, owner.currency)
     standing = hold_still(tx, [purse])[purse]
     earlier = transactions.get(tx, name)
     if earlier is not None:
-        if earlier.fingerprint != digest:
+        if earlier.fingerprint != fingerprint:
             raise Conflict(f"The correction {id} was made with other contents: use another id.")
         return Corrected(name, delta, owner.currency, repeated=True)
     lines = standing.take(-delta, at_us)
-    record(tx, [(Transaction(reserve(tx, 1)[0], name, ADJUST, account, at_us, digest), lines)])
+    record(tx, [(Transaction(reserve(tx, 1)[0], name, ADJUST, account, at_us, fingerprint), lines)])
     save(tx, [standing])
     return Corrected(name, delta, owner.currency, repeated=False)
