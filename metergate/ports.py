@@ -162,6 +162,13 @@ class CounterStore(Protocol):
 
     def release(self, ops: Sequence[str], now_us: int) -> Answers[str]: ...
 
+    def lapse(self, ops: Sequence[str], now_us: int) -> Answers[str]:
+        """Give back holds whose calls never went on, and forget them.
+
+        What was dispatched meanwhile stays and answers UNKNOWN. A call that went on all the same, and whose
+        `dispatch` was lost, hears UNKNOWN when it ends, and is charged as one that the store has lost.
+        """
+
     def renew(self, ops: Sequence[str], expires_at_us: int) -> Answers[str]: ...
 
     def expire(self, now_us: int, limit: int) -> Answers[Expired]:

@@ -1,7 +1,7 @@
 """Calls over several shards: a batch is split by account, and its answers are put together again."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from metergate.errors import StoreUnavailable
@@ -23,6 +23,12 @@ ANSWERS = {ord("D"): DONE, ord("U"): UNKNOWN, ord("C"): CONFLICT}
 
 async def renew(shard: Shard, ops: Sequence[str], expires_at_us: int) -> Sequence[str]:
     reply = await shard.run("renew", (expires_at_us, *ops))
+    assert isinstance(reply, bytes)
+    return [ANSWERS[each] for each in reply[1:]]
+
+
+async def lapse(shard: Shard, ops: Sequence[str]) -> Sequence[str]:
+    reply = await shard.run("lapse", tuple(ops))
     assert isinstance(reply, bytes)
     return [ANSWERS[each] for each in reply[1:]]
 
@@ -97,12 +103,21 @@ class Calls:
                 return answer
         return UNKNOWN
 
+    async def lapse(self, ops: Sequence[str]) -> Sequence[str]:
+        return await self._wherever(ops, lapse)
+
     async def renew(self, ops: Sequence[str], expires_at_us: int) -> Sequence[str]:
+        return await self._wherever(ops, lambda shard, here: renew(shard, here, expires_at_us))
+
+    async def _wherever(
+        self, ops: Sequence[str], ask: Callable[[Shard, Sequence[str]], Awaitable[Sequence[str]]]
+    ) -> Sequence[str]:
+        """Ask the shard of each op, or all of them where it is not known."""
         told = dict.fromkeys(ops, UNKNOWN)
         for shard in self._shards.all:
             here = [op for op in told if self._shards.where.get(op, shard) is shard]
             if here:
-                answers = await renew(shard, here, expires_at_us)
+                answers = await ask(shard, here)
                 told.update((op, DONE) for op, answer in zip(here, answers, strict=True) if answer == DONE)
         return [told[op] for op in ops]
 

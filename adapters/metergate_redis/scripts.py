@@ -13,6 +13,7 @@ HELPERS: Mapping[str, Sequence[str]] = {
     "turn": ("integers", "budgets", "records"),
     "renew": ("integers", "budgets", "records"),
     "expire": ("integers", "budgets", "records"),
+    "lapse": ("integers", "budgets", "records"),
     "drain": (),
     "oldest": (),
     "newest": (),

@@ -156,6 +156,9 @@ class RedisStore:
     async def release(self, ops: Sequence[str], now_us: int) -> Sequence[str]:
         return await (self._only or self._calls).release(ops, now_us)
 
+    async def lapse(self, ops: Sequence[str], now_us: int) -> Sequence[str]:
+        return await self._calls.lapse(ops)
+
     async def renew(self, ops: Sequence[str], expires_at_us: int) -> Sequence[str]:
         if self._only is not None:
             return await renew(self._only, ops, expires_at_us)

@@ -155,10 +155,24 @@ class EmbeddedStore:
             return self._released_again(op)
         if opened.position != UNDISPATCHED:
             self._try_write(records.RELEASED, op.encode())
-        self._correct(opened.hold.draws, [0] * len(opened.hold.draws))
-        if opened.hold.twin is not None:
-            self._twins.dropped(opened.hold.twin)
+        self._give_back(opened.hold)
         self._end(op, b"")
+        return DONE
+
+    def _give_back(self, hold: Hold) -> None:
+        self._correct(hold.draws, [0] * len(hold.draws))
+        if hold.twin is not None:
+            self._twins.dropped(hold.twin)
+
+    def lapse(self, ops: Sequence[str], now_us: int) -> Sequence[str]:
+        return [self._lapse(op) for op in ops]
+
+    def _lapse(self, op: str) -> str:
+        opened = self._open.get(op)
+        if opened is None or opened.position != UNDISPATCHED:
+            return UNKNOWN
+        del self._open[op]
+        self._give_back(opened.hold)
         return DONE
 
     def renew(self, ops: Sequence[str], expires_at_us: int) -> Sequence[str]:

@@ -56,7 +56,7 @@ class Journalled:
         self.connect, self.standing, self.enter = store.connect, store.standing, store.enter
         self.begin, self.left_over, self.discard = store.begin, store.left_over, store.discard
         self.fill, self.reopen = store.fill, store.reopen
-        self.renew, self.expire = store.renew, store.expire
+        self.renew, self.expire, self.lapse = store.renew, store.expire, store.lapse
         self.drain, self.acknowledge, self.unposted = store.drain, store.acknowledge, store.unposted
         self.mark, self.posted = store.mark, store.posted
         self.sync, self.state, self.health = store.sync, store.state, store.health

@@ -47,6 +47,9 @@ class AwaitingStore:
     def release(self, ops: Sequence[str], now_us: int) -> Awaitable[Sequence[str]]:
         return self._later(lambda: self.inside.release(ops, now_us))
 
+    def lapse(self, ops: Sequence[str], now_us: int) -> Awaitable[Sequence[str]]:
+        return self._later(lambda: self.inside.lapse(ops, now_us))
+
     def renew(self, ops: Sequence[str], expires_at_us: int) -> Awaitable[Sequence[str]]:
         return self._later(lambda: self.inside.renew(ops, expires_at_us))
 

@@ -1,4 +1,4 @@
-"""Holds whose time is over: released if nothing was dispatched, settled by the policy's rule if it was."""
+"""Holds whose time is over: given back if nothing was dispatched, settled by the policy's rule if it was."""
 
 from metergate.core.hold import unknown_outcome
 from metergate.ports import Clock, CounterStore, Expired, Settle
@@ -17,11 +17,11 @@ class Reaper:
         now_us = self._clock()
         expired = await answered(self._store.expire(now_us, BATCH))
         settles = [self._unknown(each, now_us) for each in expired if each.dispatched]
-        releases = [each.op for each in expired if not each.dispatched]
+        never = [each.op for each in expired if not each.dispatched]
         if settles:
             await answered(self._store.settle(settles, now_us))
-        if releases:
-            await answered(self._store.release(releases, now_us))
+        if never:
+            await answered(self._store.lapse(never, now_us))
         return len(expired)
 
     def _unknown(self, expired: Expired, now_us: int) -> Settle:

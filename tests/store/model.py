@@ -85,6 +85,14 @@ class Model:
         answer = self._end(op, "release", None, None)
         return DONE if answer == GRANTED else answer
 
+    def lapse(self, op: str) -> str:
+        known = self.calls.get(op)
+        if known is None or known.state != life.HELD:
+            return UNKNOWN
+        del self.calls[op]
+        self._correct(known, None)
+        return DONE
+
     def _end(self, op: str, step: str, end: Event | None, amounts: tuple[int, ...] | None) -> str:
         """GRANTED when this is the first end of the call, else the answer to a repetition."""
         known = self.calls.get(op)
@@ -96,10 +104,13 @@ class Model:
         if state == known.state:
             return DONE if known.end == end else CONFLICT
         known.state, known.end = state, end
+        self._correct(known, amounts)
+        return GRANTED
+
+    def _correct(self, known: Known, amounts: tuple[int, ...] | None) -> None:
         for position, draw in enumerate(known.hold.draws):
             actual = amounts[position] if amounts else 0
             self.budgets[draw.name] = correct(draw, self.budgets[draw.name], actual)
-        return GRANTED
 
     def renew(self, op: str, expires_at_us: int) -> str:
         known = self.calls.get(op)

@@ -114,6 +114,11 @@ class EmbeddedStoreMachine(RuleBasedStateMachine):
         expected = [self.model.release(op) for op in batch]
         assert list(self.store.release(batch, self.now_us)) == expected
 
+    @rule(batch=st.lists(ops, max_size=3))
+    def lapse(self, batch: Sequence[str]) -> None:
+        expected = [self.model.lapse(op) for op in batch]
+        assert list(self.store.lapse(batch, self.now_us)) == expected
+
     @rule(batch=st.lists(ops, max_size=3), later=small)
     def renew(self, batch: Sequence[str], later: int) -> None:
         expected = [self.model.renew(op, self.now_us + later) for op in batch]

@@ -130,6 +130,9 @@ class Bench:
     async def release(self, *ops: str) -> list[str]:
         return list(await answered(self.store.release(ops, self.clock())))
 
+    async def lapse(self, *ops: str) -> list[str]:
+        return list(await answered(self.store.lapse(ops, self.clock())))
+
     async def renew(self, *ops: str, lasts_us: int = HOUR_US) -> list[str]:
         return list(await answered(self.store.renew(ops, self.clock() + lasts_us)))
 

@@ -157,6 +157,20 @@ class EndTests(OnBench):
         bench.clock.advance(us=HOUR_US)
         assert await bench.expire() == []
 
+    async def test_what_was_never_dispatched_can_lapse_and_is_forgotten(self, bench: Bench) -> None:
+        await bench.account(balance=100)
+        await bench.hold(money(30), slot(1), op="never")
+        await bench.hold(money(10), op="gone")
+        bench.store.dispatch("gone")
+        assert await bench.budget() == 60
+        assert await bench.lapse("never", "gone", "stranger") == [DONE, UNKNOWN, UNKNOWN]
+        assert (await bench.budget(), await bench.budget(slot(1).name)) == (90, 0)
+        assert await bench.lapse("never") == [UNKNOWN]
+        assert await bench.settle("never", 30, 1) == UNKNOWN
+        assert (await bench.hold(money(30), op="never")).status == GRANTED
+        assert await bench.settle("never", 30) == DONE
+        assert await bench.budget() == 60
+
     async def test_a_call_may_settle_after_it_expired(self, bench: Bench) -> None:
         await bench.account(balance=100)
         await bench.hold(money(30), op="a")

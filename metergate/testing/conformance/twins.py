@@ -93,6 +93,12 @@ class TwinTests(OnBench):
         await bench.expire()
         assert await bench.hold(money(1), twin=later) == Held(TWIN_DONE, answer=b"new")
 
+    async def test_the_twin_of_a_call_that_lapsed_is_the_first(self, bench: Bench) -> None:
+        await bench.account(balance=100)
+        await bench.hold(money(1), op="first", twin=TWIN)
+        await bench.lapse("first")
+        assert (await bench.hold(money(1), twin=TWIN)).status == GRANTED
+
     async def test_a_call_that_runs_is_remembered_however_long_it_runs(self, bench: Bench) -> None:
         await bench.account(balance=100)
         await bench.hold(money(1), twin=TWIN, lasts_us=100 * HOUR_US)

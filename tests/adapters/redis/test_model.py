@@ -191,6 +191,10 @@ class Machine(RuleBasedStateMachine):
         here = [op for op in batch if op in self.draws]
         self.both(self.embedded.release(here, self.now_us), self.redis.release(here, self.now_us))
 
+    @rule(batch=st.lists(ops, max_size=3))
+    def lapse(self, batch: Sequence[str]) -> None:
+        self.both(self.embedded.lapse(batch, self.now_us), self.redis.lapse(batch, self.now_us))
+
     @rule(batch=st.lists(ops, max_size=3), later=small)
     def renew(self, batch: Sequence[str], later: int) -> None:
         until = self.now_us + later
