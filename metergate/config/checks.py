@@ -47,6 +47,8 @@ class Parts:
     caps: list[Cap]
     upstreams: Mapping[str, object]
     default_plan: object
+    secret: frozenset[object]
+    """What came from the environment, and is offered to nobody."""
 
     def good_plans(self) -> Iterator[tuple[str, Plan]]:
         yield from ((name, plan) for name, plan in self.plans.items() if plan)
@@ -56,7 +58,7 @@ class Parts:
 
 
 def check(source: Source) -> None:
-    parts = _parts(source.value)
+    parts = _parts(source)
     for subject in (_names, _prices, _kinds, _allowances, _volume, _routes, _tokens, _order):
         for finding in subject(parts):
             where, text, name, warning = finding
@@ -64,7 +66,8 @@ def check(source: Source) -> None:
             source.complain(where, text, name=name, at_key=at_key, warning=warning)
 
 
-def _parts(value: object) -> Parts:
+def _parts(source: Source) -> Parts:
+    value = source.value
     top = value if isinstance(value, dict) else {}
     routes = top.get("routes")
     listed = dict(enumerate(routes)) if isinstance(routes, list) else {}
@@ -76,6 +79,7 @@ def _parts(value: object) -> Parts:
         _each(_CAPS, {"caps": top.get("caps", [])})["caps"] or [],
         upstreams if isinstance(upstreams := top.get("upstreams"), dict) else {},
         top.get("default_plan"),
+        frozenset(str(source.at(where)) for where in source.holes),
     )
 
 
@@ -259,7 +263,8 @@ def _routes(parts: Parts) -> Findings:
     all_known = None not in plans
     for index, route in parts.good_routes():
         if route.feature and route.feature not in features and all_known:
-            text = f"no plan has the feature {{}}{hint(route.feature, features)}"
+            shown = [feature for feature in features if feature not in parts.secret]
+            text = f"no plan has the feature {{}}{hint(route.feature, shown)}"
             yield Finding(("routes", index, "feature"), text, route.feature)
         if route.meter in parts.meters and route.meter not in priced and all_known:
             text = "nothing says what {} costs; give it a price under prices, or an allowance in a plan"
