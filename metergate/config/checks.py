@@ -47,7 +47,7 @@ class Parts:
     caps: list[Cap]
     upstreams: Mapping[str, object]
     default_plan: object
-    secret: frozenset[object]
+    from_outside: frozenset[object]
     """What came from the environment, and is offered to nobody."""
 
     def good_plans(self) -> Iterator[tuple[str, Plan]]:
@@ -263,7 +263,7 @@ def _routes(parts: Parts) -> Findings:
     all_known = None not in plans
     for index, route in parts.good_routes():
         if route.feature and route.feature not in features and all_known:
-            shown = [feature for feature in features if feature not in parts.secret]
+            shown = [feature for feature in features if feature not in parts.from_outside]
             text = f"no plan has the feature {{}}{hint(route.feature, shown)}"
             yield Finding(("routes", index, "feature"), text, route.feature)
         if route.meter in parts.meters and route.meter not in priced and all_known:
