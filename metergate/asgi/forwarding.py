@@ -62,7 +62,8 @@ class Forwarding:
     async def run(self, head: Head) -> None:
         try:
             response = await self._ask(head)
-            await response.begun()
+            while not response.status:
+                await response.more()
             await self._answer(response)
         except _Gone:
             pass
@@ -221,8 +222,9 @@ class Forwarding:
             await send(start)
             ended = False
             while not ended:
-                body = await response.read()
-                ended = response.ended
+                while not (response.chunks or response.complete):
+                    await response.more()
+                body, ended = response.take(), response.complete
                 await send({"type": "http.response.body", "body": body, "more_body": not ended})
             if trailers:
                 found = self._way.answers.read(response.trailers)
@@ -235,7 +237,6 @@ class Forwarding:
         """Read on for those who count, although nobody can be told any more."""
         ended = response.ended
         while not ended:
-            body = await response.read()
-            ended = response.ended
+            body, ended = await response.read(), response.complete
             with suppress(OSError):
                 await self._send({"type": "http.response.body", "body": body, "more_body": not ended})

@@ -5,6 +5,8 @@ import http
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
+from metergate.upstream.names import lower
+
 Message = MutableMapping[str, Any]
 App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
@@ -29,10 +31,11 @@ class Line(Protocol):
     """The connection, as far as a cycle knows it."""
 
     transport: asyncio.Transport
+    blocked: asyncio.Future[None] | None
 
     def date(self) -> bytes: ...
 
-    def writable(self) -> Awaitable[None] | None: ...
+    def flush_soon(self, cycle: "Cycle") -> None: ...
 
     def read_on(self) -> None: ...
 
@@ -146,9 +149,9 @@ class Cycle:
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Message) -> None:
-        waiting = self._line.writable()
-        if waiting is not None and not self.disconnected:
-            await waiting
+        blocked = self._line.blocked
+        if blocked is not None and not self.disconnected:
+            await blocked
         if self.disconnected:
             return
         kind = message["type"]
@@ -166,7 +169,7 @@ class Cycle:
         status = message["status"]
         parts, lines, dated = [STATUS_LINES[status]], 1, False
         for name, value in message.get("headers", ()):
-            low = name.lower()
+            low = lower[name]
             if low in FRAMING:
                 if low == b"connection":
                     self.keep_alive = self.keep_alive and b"close" not in value.lower()
@@ -183,7 +186,7 @@ class Cycle:
         self._bodyless = status in BODYLESS or self.scope["method"] == "HEAD"
         self._head = head + self._framing() + (b"\r\n" if dated else self._line.date())
         self._trailers = self._chunked and bool(message.get("trailers"))
-        self._loop.call_soon(self.flush)
+        self._line.flush_soon(self)
 
     def _framing(self) -> bytes:
         """How the body ends. A client that was not asked for its own may send it or not: nobody can tell."""

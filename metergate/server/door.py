@@ -27,6 +27,12 @@ class Guest(Protocol):
     def look(self, now: float) -> None: ...
 
 
+class Head(Protocol):
+    """The head of an answer that waits for its body."""
+
+    def flush(self) -> None: ...
+
+
 class Http(NamedTuple):
     """What is used of httptools, which comes with an extra."""
 
@@ -48,6 +54,7 @@ class Door:
         self.http = http()
         self.url_bytes = serve.url_bytes
         self.header_bytes = serve.header_bytes
+        self.head_bytes = serve.header_bytes + serve.url_bytes
         self.header_count = serve.header_count
         self.hosts = frozenset(host.encode("ascii") for host in serve.hosts)
         self.head_within_s = serve.head_within_us / US
@@ -58,6 +65,8 @@ class Door:
         self._per_address = serve.connections_per_address
         self._trusted = [ip_network(each) for each in serve.trusted_proxies]
         self._from: Counter[str] = Counter()
+        self._heads: list[Head] = []
+        """Those that go out at the end of this turn of the loop, unless a body has taken them along."""
         self._dated: Headers = []
         self._lines = b"\r\n"
         self.now = 0.0
@@ -85,6 +94,16 @@ class Door:
             self._from[who] -= 1
             if not self._from[who]:
                 del self._from[who]
+
+    def flush_soon(self, head: Head, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._heads:
+            loop.call_soon(self._flush)
+        self._heads.append(head)
+
+    def _flush(self) -> None:
+        heads, self._heads = self._heads, []
+        for head in heads:
+            head.flush()
 
     def last_lines(self, headers: Headers) -> bytes:
         """The end of a head, with what uvicorn has for every answer; it changes once a second."""

@@ -1,29 +1,28 @@
 """Neither direction goes faster than it is taken."""
 
 import asyncio
-from collections.abc import Awaitable
 
 
 class Flow(asyncio.Protocol):
+    # There is one for every open connection, hence the slots, here and below.
+    __slots__ = ("_loop", "_reading", "blocked", "transport")
+
     transport: asyncio.Transport
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._reading = True
-        self._blocked: asyncio.Future[None] | None = None
+        self.blocked: asyncio.Future[None] | None = None
+        """What to wait for before more is written; None when there is room."""
 
     def pause_writing(self) -> None:
-        if self._blocked is None:
-            self._blocked = self._loop.create_future()
+        if self.blocked is None:
+            self.blocked = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        blocked, self._blocked = self._blocked, None
+        blocked, self.blocked = self.blocked, None
         if blocked is not None and not blocked.done():
             blocked.set_result(None)
-
-    def writable(self) -> Awaitable[None] | None:
-        """What to wait for before more is written; None when there is room."""
-        return self._blocked
 
     def _pause(self) -> None:
         if self._reading:

@@ -10,6 +10,7 @@ from metergate.core.refusal import Refusal, body, headers
 from metergate.server.cycle import status_line
 from metergate.server.door import Door
 from metergate.server.flow import Flow
+from metergate.upstream.names import lower
 
 NOTED = frozenset({b"content-length", b"expect", b"host", b"te", b"transfer-encoding", b"upgrade"})
 
@@ -29,6 +30,11 @@ def bad(detail: str) -> Refused:
 
 class HeadReader(Flow):
     """Reads one head after the other, as the parser finds its parts."""
+
+    __slots__ = (
+        "_door", "_encoded", "_expects", "_head_size", "_headers", "_host", "_in_head", "_sized", "_upgrade",
+        "_url", "_wants_trailers",
+    )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, door: Door) -> None:
         super().__init__(loop)
@@ -53,14 +59,14 @@ class HeadReader(Flow):
             raise Refused(Refusal("url_too_long"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value)
-        door = self._door
-        if self._head_size > door.header_bytes or len(self._headers) >= door.header_count:
+        self._head_size = size = self._head_size + len(name) + len(value)
+        door, headers = self._door, self._headers
+        if size > door.header_bytes or len(headers) >= door.header_count:
             raise Refused(Refusal("headers_too_large"))
         if not self._in_head:
             return  # a trailer is no header, whatever it is called
-        name = name.lower()
-        self._headers.append((name, value))
+        name = lower[name]
+        headers.append((name, value))
         if name in NOTED:
             self._note(name, value)
 
@@ -91,7 +97,7 @@ class HeadReader(Flow):
             raise bad("Send a Host header.")
         if self._door.hosts and self._host.lower() not in self._door.hosts:
             raise bad("This host is not served here.")
-        if self._url[:1] != b"/" or b"#" in self._url:
+        if self._url[:1] != b"/" or self._url.find(b"#") >= 0:
             raise bad("Send a path that begins with a slash, and no fragment.")
         if upgrades and (self._encoded or self._sized):
             raise bad("Send no body with a request for another protocol.")

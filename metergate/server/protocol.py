@@ -37,6 +37,12 @@ TRAILERS = {"http.response.trailers": dict[object, object]()}
 class Protocol(HeadReader):
     """One connection of a client: its requests one after the other, each answered by the app."""
 
+    __slots__ = (
+        "_app", "_app_state", "_arriving", "_asgi_version", "_client", "_config", "_cycle", "_deaf", "_fed",
+        "_going", "_moved", "_parser", "_refusal", "_scheme", "_served", "_server", "_since", "_state",
+        "_unsent", "_unsent_since", "_until", "_unwanted", "_upgraded", "_waiting", "_who",
+    )  # fmt: skip
+
     def __init__(
         self,
         config: "Config",
@@ -51,6 +57,7 @@ class Protocol(HeadReader):
         self._state = server_state
         self._app_state = app_state
         self._app = cast(Any, config.loaded_app)
+        self._asgi_version = config.asgi_version
         self._who: str | None = None
         """What the door counts this connection as; None where it did not let it in."""
         self._parser = door.http.parser(self)
@@ -115,10 +122,9 @@ class Protocol(HeadReader):
         self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        http = self._door.http
         try:
             self._parser.feed_data(data)
-        except http.upgrade as upgrade:
+        except self._door.http.upgrade as upgrade:
             rest = data[upgrade.args[0] :]
             if self._upgraded:
                 self._state.connections.discard(cast(Any, self))
@@ -126,14 +132,14 @@ class Protocol(HeadReader):
                 to_websocket(self.transport, self._config, self._state, self._app_state, head, self._leave)
             elif rest:
                 self._feed(rest)  # no change of protocol that we know of: an ordinary request
-        except http.error as error:
+        except self._door.http.error as error:
             cause = error.__context__
             if isinstance(cause, Refused):
                 self._refuse(cause.refusal)
             else:
                 self._refuse(Refusal("bad_request", f"The request cannot be read: {error}."))
         else:
-            if self._fed > self._door.header_bytes + self._door.url_bytes:
+            if self._fed > self._door.head_bytes:
                 self._refuse(Refusal("headers_too_large"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -189,7 +195,7 @@ class Protocol(HeadReader):
         modern = version == "1.1"
         scope: dict[str, Any] = {
             "type": "http",
-            "asgi": {"version": self._config.asgi_version, "spec_version": "2.3"},
+            "asgi": {"version": self._asgi_version, "spec_version": "2.3"},
             "http_version": version,
             "method": method,
             "server": self._server,
@@ -203,13 +209,9 @@ class Protocol(HeadReader):
             "state": self._app_state.copy(),
             "extensions": TRAILERS if self._wants_trailers and modern else {},
         }
+        keep_alive = modern and self._parser.should_keep_alive()
         cycle = Cycle(
-            self,
-            self._loop,
-            scope,
-            expects=self._expects and modern,
-            modern=modern,
-            keep_alive=modern and self._parser.should_keep_alive(),
+            self, self._loop, scope, expects=self._expects and modern, modern=modern, keep_alive=keep_alive
         )
         self._arriving = cycle
         if self._cycle is None:
@@ -249,7 +251,8 @@ class Protocol(HeadReader):
 
     def _start(self, cycle: Cycle) -> None:
         self._cycle = cycle
-        cycle.task = task = self._loop.create_task(cycle.run(self._app))
+        # Made here, because a loop would first make up a name that is its own.
+        cycle.task = task = asyncio.Task(cycle.run(self._app), loop=self._loop, name="metergate-request")
         self._state.tasks.add(task)
 
     def over(self, task: asyncio.Task[None]) -> None:
@@ -259,6 +262,9 @@ class Protocol(HeadReader):
     def date(self) -> bytes:
         """The last lines of a head."""
         return self._door.last_lines(self._state.default_headers)
+
+    def flush_soon(self, cycle: Cycle) -> None:
+        self._door.flush_soon(cycle, self._loop)
 
     def read_on(self) -> None:
         if not self._waiting:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from metergate.errors import ConfigurationError
 from metergate.upstream.errors import UpstreamError, invalid, too_slow, unreachable
+from metergate.upstream.names import lower
 from metergate.upstream.response import BUFFERED_MAX, Headers, Response
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class Connection(asyncio.Protocol):
         self._named.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name = lower[name]
         if name in LOOKED_AT:
             self._look_at(name, value)
         else:

@@ -14,6 +14,7 @@ import msgspec
 from metergate.core.policy import Upstream
 from metergate.upstream.connection import HOP_BY_HOP
 from metergate.upstream.errors import BadRequestError
+from metergate.upstream.names import NAME_REMEMBERED, REMEMBERED
 from metergate.upstream.origin import Origin
 
 Network = IPv4Network | IPv6Network
@@ -50,9 +51,6 @@ NEVER_PASS = DROPPED | READ.keys() | {b"", b"close"}
 ORDINARY = (b"keep-alive", b"close", b"Keep-Alive")
 """What `Connection` says nearly always."""
 LENGTH_DIGITS = 18
-REMEMBERED = 1024
-NAME_REMEMBERED = 64
-"""Longer names, of headers and of hosts, are looked at every time."""
 
 _TOKEN = re.compile(rb"[A-Za-z0-9!#$%&'*+.^`|~-]+\Z")
 _TARGET = re.compile(rb"/[!\"$-~]*\Z")
@@ -124,7 +122,7 @@ class HeadWriter:
             left = [pair for pair in headers if pair[0] not in said.named]
             return self.write(method, target, left, client, request_id)
         head = b"".join(parts)
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or head.find(b"\0") >= 0:
             raise BadRequestError("A header holds a line break.")
         if self._forwarded:
             host, told = said.host, said.told

@@ -83,20 +83,23 @@ class Response(msgspec.Struct, eq=False):
     async def begun(self) -> None:
         """Wait until the head is here."""
         while not self.status:
-            if self.error is not None:
-                raise self.error
-            self.waiter = waiter = self.loop.create_future()
-            await waiter
+            await self.more()
 
     async def read(self) -> bytes:
         """What has come since the last time, at least a byte of it; empty at the end."""
-        while not self.chunks:
-            if self.complete:
-                return b""
-            if self.error is not None:
-                raise self.error
-            self.waiter = waiter = self.loop.create_future()
-            await waiter
+        while not (self.chunks or self.complete):
+            await self.more()
+        return self.take()
+
+    def more(self) -> asyncio.Future[None]:
+        """What to wait for while the response is not as far as it should be."""
+        if self.error is not None:
+            raise self.error
+        self.waiter = waiter = self.loop.create_future()
+        return waiter
+
+    def take(self) -> bytes:
+        """What has come since the last time."""
         chunks = self.chunks
         found = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()

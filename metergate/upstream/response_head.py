@@ -1,5 +1,6 @@
 """The headers of an answer on their way to the client: an upstream does not speak in our name."""
 
+from metergate.upstream.names import NAME_REMEMBERED, REMEMBERED
 from metergate.upstream.origin import Origin
 from metergate.upstream.response import Headers
 
@@ -7,8 +8,6 @@ PASS, DROP, PLACE = range(3)
 DROPPED = frozenset({b"alt-svc", b"sec-websocket-accept", b"sec-websocket-protocol"})
 """The upstream's other doors are not ours, and its handshakes are with us."""
 OWN = b"metergate-"
-REMEMBERED = 1024
-NAME_REMEMBERED = 64
 
 
 class AnswerReader:
