@@ -61,11 +61,16 @@ def _read(path: Path) -> str:
 
 
 def _make(path: Path) -> None:
+    keep(path, secrets.token_hex(32))
+
+
+def keep(path: Path, secret: str) -> None:
+    """Write a secret for its owner alone; one that is there already stays."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(secrets.token_hex(32) + "\n")
+        file.write(secret + "\n")
         file.flush()
         os.fsync(descriptor)
     try:

@@ -74,6 +74,11 @@ def page(tx: Tx, limit: int = 100, after: str = "") -> list[Account]:
     return [_account(row) for row in tx.execute(query.order_by(accounts.c.id).limit(limit))]
 
 
+def count(tx: Tx) -> int:
+    query = sa.select(sa.func.count()).select_from(accounts).where(accounts.c.org == tx.org)
+    return int(tx.execute(query).scalar_one())
+
+
 def assign_plan(tx: Tx, id: str, plan: str, at_us: int, cause_id: str) -> bool:
     """Put the account on a plan, once per cause; whether anything changed.
 
