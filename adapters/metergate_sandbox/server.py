@@ -24,7 +24,7 @@ from metergate_sandbox.shapes import from_json, to_json
 from metergate_sandbox.state import CARDS, Refused, Sandbox
 
 BODY_MAX: Final = 10**6
-BUSY, BROKEN, LOST = "busy", "broken", "lost"
+BUSY, BROKEN, LOST, WELL = "busy", "broken", "lost", "well"
 FAULTS: Final[Mapping[str, int]] = {BUSY: 429, BROKEN: 500}
 
 Json = dict[str, Any]
@@ -57,9 +57,9 @@ class Server:
             self._server.close()
 
     def fault(self, asked: Json) -> Json:
-        """busy, broken and lost are for the next `times` calls; the others for all news from now on."""
+        """busy, broken, lost and well are for the next `times` calls; the others for all news from now on."""
         kind = asked.get("kind", "")
-        if kind in (BUSY, BROKEN, LOST):
+        if kind in (BUSY, BROKEN, LOST, WELL):
             self._faults += [kind] * int(asked.get("times", 1))
         else:
             self.news.fault = kind

@@ -68,10 +68,14 @@ class Standing:
         lines.append(Line(REVENUE, self.currency, total))
         return lines
 
-    def take(self, amount: int, at_us: int) -> list[Line]:
-        """Take back credits that were given wrongly; what was spent of them already is owed."""
+    def take(self, amount: int, at_us: int, grant: str = "") -> list[Line]:
+        """Take credits back, from a grant first where one is named; what was spent already is owed."""
         draws: dict[str, int] = {}
-        debt = self._burn(amount, at_us, draws)
+        own = self.grants.get(grant)
+        if own is not None:
+            draws[grant] = min(own.remaining, amount)
+            self._leave(own, own.remaining - draws[grant])
+        debt = self._burn(amount - draws.get(grant, 0), at_us, draws)
         self.debt += debt
         if self.debt > MAX:
             raise OverflowError(f"{self.account} would owe more {self.currency} than 64 bits can count.")

@@ -27,6 +27,10 @@ NOT_TOLD: Final = (
 )
 
 
+class NotTold(StoreUnavailable):
+    """The ledger has a change that the counters do not have yet."""
+
+
 class Committed(NamedTuple, Generic[T]):
     result: T
     changes: Sequence[Change]
@@ -71,14 +75,17 @@ class Teller:
         if not committed.changes:
             return
         if self.shared is None:
-            await self._sync(committed.changes)
+            try:
+                await self._sync(committed.changes)
+            except StoreUnavailable as error:
+                raise NotTold(str(error)) from error
             return
         try:
             if self.shared.epoch != committed.epoch:
                 raise StoreUnavailable("The counters are being filled from the ledger.")
             await self._sync(committed.changes)
         except StoreUnavailable as error:
-            raise StoreUnavailable(NOT_TOLD) from error
+            raise NotTold(NOT_TOLD) from error
         await self.ledger.write(lambda tx: untold.forget(tx, [committed.note]))
 
     async def tell_again(self, before_us: int, limit: int) -> int:
@@ -103,7 +110,7 @@ class Teller:
 
     async def _sync(self, changes: Sequence[Change]) -> None:
         if any(each != DONE for each in await self._ask(changes)):
-            raise StoreUnavailable(NOT_TAKEN)
+            raise NotTold(NOT_TAKEN)
 
     async def _ask(self, changes: Sequence[Change]) -> Sequence[str]:
         answers = self._store.sync(changes, self._clock())

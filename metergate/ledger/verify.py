@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import sqlalchemy as sa
 
-from metergate.ledger import chain, checks
+from metergate.ledger import chain, checks, payment_checks
 from metergate.ledger.balances import complete
 from metergate.ledger.checks import Check
 from metergate.ledger.database import Tx
@@ -56,6 +56,10 @@ def _usage(tx: Tx, _pinned: str) -> Iterator[Difference]:
 
 def _grants(tx: Tx, _pinned: str) -> Iterator[Difference]:
     yield from _found(tx, *checks.GRANTS)
+
+
+def _payments(tx: Tx, _pinned: str) -> Iterator[Difference]:
+    yield from _found(tx, *payment_checks.PAYMENTS)
 
 
 def _balances(tx: Tx, _pinned: str) -> Iterator[Difference]:
@@ -104,6 +108,7 @@ STEPS: Mapping[str, Callable[[Tx, str], Iterator[Difference]]] = MappingProxyTyp
         "entries": _entries,
         "usage": _usage,
         "grants": _grants,
+        "payments": _payments,
         "balances": _balances,
         "windows": _windows,
         "chain": _chain,

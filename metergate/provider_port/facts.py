@@ -106,6 +106,7 @@ class PaymentFacts(NamedTuple):
     """A payment as it is now."""
 
     id: str
+    """The same by whichever name it was asked for; a checkout may have another."""
     order: str
     """Ours, as the provider has it; empty where it knows none."""
     state: str

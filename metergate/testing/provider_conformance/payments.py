@@ -79,7 +79,9 @@ class PaymentTests(OnBench):
         lookups = able(bench, Lookups)
         assert await lookups.find_payment("pay-nobody-knows") is None
         paid = await self.paid(bench)
-        assert there(await lookups.find_payment(paid.order)).state == SUCCEEDED
+        found = there(await lookups.find_payment(paid.order))
+        assert (found.state, found.id) == (SUCCEEDED, paid.id)
+        assert there(await lookups.fetch_payment(paid.id)).id == paid.id
 
     # What goes wrong.
 

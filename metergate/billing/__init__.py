@@ -1,0 +1,9 @@
+"""Money in: payments, what providers say of them, and the credits that follow. No call waits for it."""
+
+from metergate.billing.cashier import Cashier
+from metergate.billing.inbox import Inbox
+from metergate.billing.orders import Wanted
+from metergate.billing.providers import Opened, Providers, Rule
+from metergate.billing.rounds import Rounds
+
+__all__ = ["Cashier", "Inbox", "Opened", "Providers", "Rounds", "Rule", "Wanted"]

@@ -1,0 +1,109 @@
+"""What follows from news of subscriptions and of invoices that a provider keeps."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from metergate.billing.cashier import Cashier
+from metergate.billing.providers import Opened, able
+from metergate.ledger import accounts, customers, payments, subscriptions
+from metergate.ledger.database import Tx
+from metergate.ledger.inbox import DONE, IGNORED
+from metergate.ledger.subscriptions import ProviderInvoice, Subscription
+from metergate.ports import Change, PutAccount
+from metergate.provider_port import (
+    InvoiceFacts,
+    Invoices,
+    ProviderEvent,
+    SubscriptionFacts,
+    Subscriptions,
+)
+
+PAID_FOR = ("trialing", "active", "past_due")
+"""In these states a customer has the plan; while it is past due, a failed renewal is being tried again."""
+
+
+class Handled(NamedTuple):
+    state: str
+    detail: str
+
+
+async def subscription(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Handled:
+    """Ask for the subscription, and put its account on the plan that it pays for, or off it."""
+    facts = await able(opened, Subscriptions, "be asked for subscriptions").fetch_subscription(event.object)
+    if facts is None:
+        return Handled(IGNORED, f"{opened.name} has no subscription {event.object:.80}.")
+    now_us = cashier.clock()
+
+    def work(tx: Tx) -> tuple[Handled, Sequence[Change]]:
+        account = _account(tx, opened.name, facts.order, facts.customer)
+        if not account:
+            return Handled(IGNORED, "It is about no account of ours."), ()
+        return Handled(DONE, facts.id), follow(tx, opened.name, account, facts, now_us)
+
+    return await cashier.write(work)
+
+
+def follow(tx: Tx, provider: str, account: str, facts: SubscriptionFacts, now_us: int) -> Sequence[Change]:
+    """Write down what a subscription is now, and the plan that follows from it."""
+    known = subscriptions.named(tx, provider, facts.id)
+    id = known.id if known else f"{provider}:{facts.id}"
+    period = (facts.period_start_us, facts.period_end_us, facts.ends)
+    since = known.created_at_us if known else now_us
+    named = (id, account, provider, facts.id, facts.plan, facts.state, facts.live)
+    subscriptions.put(tx, Subscription(*named, *period, since, now_us))
+    cause = f"subscription:{provider}:{facts.id}:{facts.state}:{facts.plan}:{now_us}"
+    owner = accounts.known(tx, account)
+    if facts.state in PAID_FOR:
+        plan = facts.plan
+    elif known is not None and known.state in PAID_FOR and owner.plan == known.plan:
+        plan = ""  # the policy's default plan
+    else:
+        return ()
+    if owner.plan == plan or not accounts.assign_plan(tx, account, plan, now_us, cause):
+        return ()
+    return (PutAccount(accounts.known(tx, account).facts),)
+
+
+async def invoice(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Handled:
+    """Ask for the invoice, and keep what it is now."""
+    facts = await able(opened, Invoices, "be asked for invoices").fetch_invoice(event.object)
+    if facts is None:
+        return Handled(IGNORED, f"{opened.name} has no invoice {event.object:.80}.")
+    now_us = cashier.clock()
+
+    def work(tx: Tx) -> tuple[Handled, Sequence[Change]]:
+        account = _account(tx, opened.name, "", facts.customer)
+        if not account:
+            return Handled(IGNORED, "It is about no account of ours."), ()
+        subscriptions.put_invoice(tx, _row(opened.name, account, facts, now_us))
+        return Handled(DONE, facts.id), ()
+
+    return await cashier.write(work)
+
+
+def _row(provider: str, account: str, facts: InvoiceFacts, now_us: int) -> ProviderInvoice:
+    return ProviderInvoice(
+        account=account,
+        provider=provider,
+        external_id=facts.id,
+        invoice=facts.invoice,
+        subscription=facts.subscription,
+        state=facts.state,
+        live=facts.live,
+        currency=facts.amount.currency,
+        minor=facts.amount.minor,
+        paid_minor=facts.paid.minor,
+        url=facts.url,
+        reason=facts.reason,
+        created_at_us=now_us,
+        updated_at_us=now_us,
+    )
+
+
+def _account(tx: Tx, provider: str, order: str, customer: str) -> str:
+    """Whose it is: by the payment that it began with, or by the customer."""
+    payment = payments.get(tx, order) if order else None
+    if payment is not None and payment.provider == provider:
+        return payment.account
+    known = customers.named(tx, provider, customer) if customer else None
+    return known.account if known else ""

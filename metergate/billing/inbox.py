@@ -1,0 +1,170 @@
+"""News of providers: proven, kept, and only then answered; handled later, in any order and number.
+
+An event is a hint. What it is about is asked of the provider, and what the provider says is matched against
+our own order. What does not match is refused, and stays visible.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from metergate.billing import following
+from metergate.billing.cashier import Cashier
+from metergate.billing.following import Handled
+from metergate.billing.providers import Opened, able
+from metergate.errors import InvalidInput, ProviderError, StoreUnavailable
+from metergate.ledger import inbox, payments, provider_notes
+from metergate.ledger.database import Tx
+from metergate.ledger.inbox import DEAD, DONE, IGNORED, REFUSED, Arrived, EventRow
+from metergate.ports import Clock
+from metergate.provider_port import (
+    INVOICE,
+    PAYMENT,
+    SUBSCRIPTION,
+    EventPage,
+    Feed,
+    Forged,
+    Lookups,
+    PaymentFacts,
+    ProviderEvent,
+    Webhooks,
+)
+
+log = logging.getLogger("metergate.billing")
+
+TRIES: Final = 12
+CURSOR: Final = "cursor"
+_KEPT: Final = ("content-type", "user-agent")
+_FIRST_US: Final = 2 * 10**6
+_LONGEST_US: Final = 3600 * 10**6
+
+
+class Inbox:
+    def __init__(self, cashier: Cashier, clock: Clock) -> None:
+        self.forged: dict[str, int] = {}
+        """How much news of each provider was refused because it was not signed as it should be."""
+        self.last_us: dict[str, int] = {}
+        """When true news of each provider came last."""
+        self._cashier = cashier
+        self._clock = clock
+
+    async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Keep what a provider tells; how many events are new. Returns after the commit."""
+        opened = self._cashier.providers.find(name)
+        if opened is None:
+            raise InvalidInput(f"No payment provider {name:.40} tells us anything.", reason="not_found")
+        reader = able(opened, Webhooks, "tell us anything")
+        try:
+            events = await reader.read_webhook(headers, body)
+        except Forged:
+            self.forged[opened.name] = self.forged.get(opened.name, 0) + 1
+            log.warning("News that %s has not signed was refused.", opened.name)
+            raise
+        kept = {header: value for header, value in headers.items() if _matters(header)}
+        arrived = [_arrived(opened.name, event) for event in events]
+        now_us = self.last_us[opened.name] = self._clock()
+        return await self._cashier.books.ledger.write(
+            lambda tx: inbox.receive(tx, arrived, kept, body, now_us)
+        )
+
+    async def fetch(self, opened: Opened) -> int:
+        """Read a provider's feed from where it was left; the place is kept together with the events."""
+        if not isinstance(opened.provider, Feed):
+            return 0
+        ledger = self._cashier.books.ledger
+        cursor = await ledger.read(lambda tx: provider_notes.read(tx, opened.name, CURSOR)) or ""
+        page = await opened.provider.events_after(cursor)
+        return await ledger.write(lambda tx: self._keep(tx, opened.name, page))
+
+    async def handle_some(self, limit: int = 20) -> int:
+        """Handle the oldest events that wait; how many there were."""
+        rows = await self._cashier.books.ledger.write(lambda tx: inbox.take(tx, self._clock(), limit))
+        for row in rows:
+            await self._handle(row)
+        return len(rows)
+
+    def _keep(self, tx: Tx, name: str, page: EventPage) -> int:
+        arrived = [_arrived(name, event) for event in page.events]
+        new = inbox.receive(tx, arrived, {}, b"", self._clock())
+        provider_notes.write(tx, name, CURSOR, page.cursor)
+        return new
+
+    async def _handle(self, row: EventRow) -> None:
+        ledger = self._cashier.books.ledger
+        try:
+            handled = await self._understand(row)
+        except (ProviderError, StoreUnavailable) as error:
+            await self._put_off(row, str(error))
+        except Exception as error:  # an event that nobody understands must not stop the others
+            log.exception("The event %s of %s could not be handled.", row.event_id, row.provider)
+            await self._put_off(row, f"It could not be handled: {error!r:.300}")
+        else:
+            now_us = self._clock()
+            await ledger.write(lambda tx: inbox.finish(tx, row.seq, handled.state, handled.detail, now_us))
+
+    async def _put_off(self, row: EventRow, why: str) -> None:
+        now_us, tries = self._clock(), row.tries + 1
+        wait_us = min(_FIRST_US * 2 ** min(tries, 20), _LONGEST_US)
+
+        def work(tx: Tx) -> None:
+            if tries >= TRIES:
+                inbox.finish(tx, row.seq, DEAD, why, now_us)
+            else:
+                inbox.put_off(tx, row.seq, why, now_us + wait_us)
+
+        await self._cashier.books.ledger.write(work)
+
+    async def _understand(self, row: EventRow) -> Handled:
+        event = msgspec.json.decode(row.event, type=ProviderEvent)
+        opened = self._cashier.providers.find(row.provider)
+        if opened is None:
+            raise ProviderError(f"The policy has no payment provider {row.provider} any more.")
+        if event.live != opened.provider.live:
+            ours = "live" if opened.provider.live else "test"
+            return Handled(REFUSED, f"It is not of {ours} mode, in which {opened.name} is used.")
+        if event.kind == PAYMENT:
+            return await self._payment(opened, event)
+        if event.kind == SUBSCRIPTION:
+            return await following.subscription(self._cashier, opened, event)
+        if event.kind == INVOICE:
+            return await following.invoice(self._cashier, opened, event)
+        return Handled(IGNORED, "Nothing follows from it.")
+
+    async def _payment(self, opened: Opened, event: ProviderEvent) -> Handled:
+        facts = event.payment
+        if facts is None:
+            facts = await able(opened, Lookups, "be asked for payments").fetch_payment(event.object)
+        if facts is None:
+            return Handled(IGNORED, f"{opened.name} has no payment {event.object:.80}.")
+        id = await self._ours(opened.name, event, facts)
+        if not id:
+            return Handled(IGNORED, "It is about no payment of ours.")
+        settled = await self._cashier.settled(id, facts)
+        if settled.payment.mismatch:
+            return Handled(REFUSED, f"{id}: {settled.payment.mismatch}")
+        return Handled(DONE, id)
+
+    async def _ours(self, provider: str, event: ProviderEvent, facts: PaymentFacts) -> str:
+        """The id of our payment; an order of ours that another provider was asked for is none."""
+        names = (facts.id, event.object)
+
+        def look(tx: Tx) -> str:
+            for order in (facts.order, event.order):
+                known = payments.get(tx, order) if order else None
+                if known is not None and known.provider == provider:
+                    return known.id
+            found = [known for name in names if (known := payments.named(tx, provider, name))]
+            return found[0].id if found else ""
+
+        return await self._cashier.books.ledger.read(look)
+
+
+def _matters(header: str) -> bool:
+    return header in _KEPT or "signature" in header or header.startswith(("paypal-", "x-square-"))
+
+
+def _arrived(provider: str, event: ProviderEvent) -> Arrived:
+    told = msgspec.json.encode(event).decode()
+    return Arrived(provider, event.id, event.type, told, event.at_us)

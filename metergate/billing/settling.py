@@ -1,0 +1,166 @@
+"""What a provider says of a payment becomes rows, credits and plans: once, in whatever order it is said.
+
+The facts are the whole state of the payment. Each effect has an id made from what it is about (the payment,
+the refund, the dispute), so saying them again changes nothing; what went back is taken of what was given.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from metergate.billing.matching import mismatch
+from metergate.ledger import accounts, grants, payments, reversals
+from metergate.ledger.database import Tx
+from metergate.ledger.payments import Payment
+from metergate.ledger.reversals import Dispute, Refund
+from metergate.ports import Adjust, Change, PutAccount
+from metergate.provider_port import (
+    CANCELED,
+    CREDITS,
+    FAILED,
+    PENDING,
+    PLAN,
+    SUCCEEDED,
+    DisputeFacts,
+    PaymentFacts,
+    RefundFacts,
+)
+
+# What is known for certain is not taken back by older news.
+_CERTAINTY: Final = {PENDING: 0, FAILED: 1, CANCELED: 2, SUCCEEDED: 3}
+_ENDINGS: Final = {"open": 0, "won": 1, "lost": 2}
+_HOUR_US: Final = 3600 * 10**6
+_WAITS: Final = ((_HOUR_US // 4, 60 * 10**6), (_HOUR_US, _HOUR_US // 12), (24 * _HOUR_US, _HOUR_US))
+"""How often a provider is asked for a payment of this age that nobody has finished."""
+FORGOTTEN_US: Final = 30 * 24 * _HOUR_US
+
+
+class Settled(NamedTuple):
+    payment: Payment
+    changes: Sequence[Change]
+    moved: bool
+    """Whether anything changed."""
+
+
+def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int) -> Settled | None:
+    """Believe the facts, if they are about this payment; None where there is no such payment."""
+    payment = payments.get(tx, id, lock=True)
+    if payment is None:
+        return None
+    problem = mismatch(payment, facts)
+    if problem:
+        return _doubted(tx, payment, problem, now_us)
+    moved = _move(tx, payment, facts, now_us)
+    _reverse(tx, payment, facts, now_us)
+    payment = _again(tx, id)
+    changes = _effects(tx, payment, now_us)
+    return Settled(payment, changes, moved or bool(changes))
+
+
+def next_look_us(payment: Payment, now_us: int) -> int | None:
+    """When to ask for an unfinished payment again: often at first, then less, and not for ever."""
+    age = now_us - payment.created_at_us
+    if age > FORGOTTEN_US:
+        return None
+    for younger, wait in _WAITS:
+        if age < younger:
+            return now_us + wait
+    return now_us + 6 * _HOUR_US
+
+
+def _doubted(tx: Tx, payment: Payment, problem: str, now_us: int) -> Settled:
+    if payment.mismatch == problem:
+        return Settled(payment, (), moved=False)
+    payments.change(tx, payment.id, mismatch=problem, unknown=False, updated_at_us=now_us)
+    return Settled(_again(tx, payment.id), (), moved=True)
+
+
+def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> bool:
+    certain = _CERTAINTY[facts.state] >= _CERTAINTY[payment.state]
+    state = facts.state if certain else payment.state
+    changed: dict[str, object] = {
+        "state": state,
+        "capturable": facts.capturable and state == PENDING,
+        "unknown": False,
+        "mismatch": "",
+    }
+    if certain:
+        changed["reason"] = facts.reason
+    if facts.id != payment.checkout_id or state == SUCCEEDED:
+        changed["external_id"] = facts.id
+    if state == SUCCEEDED and not payment.paid_minor:
+        changed["paid_minor"] = facts.amount.minor
+    if facts.method is not None:
+        changed["method"] = json.dumps(facts.method._asdict())
+    if facts.customer and not payment.customer:
+        changed["customer"] = facts.customer
+    if facts.url:
+        changed["url"] = facts.url
+    different = {name: value for name, value in changed.items() if getattr(payment, name) != value}
+    look_at_us = None if state in (SUCCEEDED, CANCELED) else next_look_us(payment, now_us)
+    if different:
+        different["updated_at_us"] = now_us
+    payments.change(tx, payment.id, look_at_us=look_at_us, **different)
+    return bool(different)
+
+
+def _reverse(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> None:
+    known = reversals.refunds_of(tx, payment.id)
+    for each in facts.refunds:
+        _refund(tx, payment, known, each, now_us)
+    disputes = {each.external_id: each for each in reversals.disputes_of(tx, payment.id)}
+    for dispute in facts.disputes:
+        _dispute(tx, payment, disputes.get(dispute.id), dispute, now_us)
+
+
+def _refund(tx: Tx, payment: Payment, known: Sequence[Refund], facts: RefundFacts, now_us: int) -> None:
+    same = [each for each in known if _is_same(each, facts)]
+    look_at_us = now_us + _HOUR_US if facts.state == PENDING else None
+    if not same:
+        id = f"{payment.provider}:{facts.id}"
+        new = (payment.id, payment.provider, facts.id, facts.state, payment.currency, facts.amount.minor)
+        reversals.add_refund(tx, Refund(id, *new, None, now_us, look_at_us))
+    elif same[0].state == PENDING or same[0].external_id is None:
+        reversals.change_refund(
+            tx, same[0].id, state=facts.state, external_id=facts.id, look_at_us=look_at_us
+        )
+
+
+def _is_same(known: Refund, facts: RefundFacts) -> bool:
+    """Whether it is a refund of ours, also where the answer was lost and the provider keeps no id of ours."""
+    if known.external_id is not None:
+        return known.external_id == facts.id
+    return known.id == facts.refund if facts.refund else known.minor == facts.amount.minor
+
+
+def _dispute(tx: Tx, payment: Payment, known: Dispute | None, facts: DisputeFacts, now_us: int) -> None:
+    if known is None:
+        new = (payment.id, payment.provider, facts.id, facts.state, payment.currency, facts.amount.minor)
+        reversals.add_dispute(tx, Dispute(*new, None, now_us))
+    elif _ENDINGS[facts.state] > _ENDINGS[known.state]:
+        reversals.change_dispute(tx, payment.provider, facts.id, state=facts.state)
+
+
+def _effects(tx: Tx, payment: Payment, now_us: int) -> list[Change]:
+    if payment.state != SUCCEEDED:
+        return []
+    changes: list[Change] = []
+    if payment.kind == CREDITS:
+        id = f"payment:{payment.id}"
+        if grants.get(tx, id) is None:
+            memo = payment.description[:500]
+            given = grants.give(tx, payment.account, payment.credits, id=id, at_us=now_us, memo=memo)
+            changes.append(Adjust(f"grant:{id}", payment.account, given.delta))
+        taken = reversals.take_back(tx, payment, now_us)
+        changes += [Adjust(back.id, back.account, -back.amount) for back in taken]
+    if payment.kind == PLAN and accounts.assign_plan(
+        tx, payment.account, payment.subject, now_us, f"payment:{payment.id}"
+    ):
+        changes.append(PutAccount(accounts.known(tx, payment.account).facts))
+    return changes
+
+
+def _again(tx: Tx, id: str) -> Payment:
+    payment = payments.get(tx, id)
+    assert payment is not None, "payments are never deleted"
+    return payment

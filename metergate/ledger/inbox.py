@@ -1,0 +1,134 @@
+"""The inbox: what providers told us, as it came, each event once however often it is delivered."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from metergate.ledger import bulk
+from metergate.ledger.database import Select, Tx
+from metergate.ledger.payment_tables import provider_events as events
+
+WAITING, DONE, IGNORED, REFUSED, DEAD = "waiting", "done", "ignored", "refused", "dead"
+LEASE_US: Final = 60 * 10**6
+"""How long whoever takes events may need for them, before somebody else does."""
+
+
+class EventRow(NamedTuple):
+    seq: int
+    provider: str
+    event_id: str
+    type: str
+    event: str
+    """What the adapter read in it, as JSON."""
+    headers: str
+    body: bytes
+    state: str
+    """waiting, done, ignored (not about us), refused (does not match our order) or dead (tried too often)."""
+    detail: str
+    tries: int
+    next_at_us: int
+    at_us: int
+    received_at_us: int
+    handled_at_us: int | None
+    deliveries: int
+
+
+class Arrived(NamedTuple):
+    provider: str
+    event_id: str
+    type: str
+    event: str
+    at_us: int
+
+
+def receive(tx: Tx, arrived: Sequence[Arrived], headers: Mapping[str, str], body: bytes, now_us: int) -> int:
+    """Keep events with the bytes that they came in; how many of them are new."""
+    names = ("org", "provider", "event_id", "type", "event", "headers", "body", "state", "detail")
+    numbers = ("tries", "next_at_us", "at_us", "received_at_us", "deliveries")
+    told = json.dumps(dict(headers))
+    new = 0
+    for each in arrived:
+        facts = (each.provider, each.event_id, each.type, each.event, told, body, WAITING, "")
+        row = (tx.org, *facts, 0, now_us, each.at_us, now_us, 1)
+        fresh = bulk.insert(tx, events, (*names, *numbers), [row], "ON CONFLICT DO NOTHING")
+        new += fresh
+        if not fresh:
+            again = {"deliveries": events.c.deliveries + 1}
+            tx.execute(events.update().where(_is(tx, each.provider, each.event_id)).values(again))
+    return new
+
+
+def take(tx: Tx, now_us: int, limit: int) -> list[EventRow]:
+    """The oldest events that wait. Nobody else takes them for a while; who dies leaves them to others."""
+    due = _select(tx).where(events.c.state == WAITING, events.c.next_at_us <= now_us)
+    rows = tx.execute(due.order_by(events.c.seq).limit(limit).with_for_update(skip_locked=True)).all()
+    seqs = [row.seq for row in rows]
+    lease = {"next_at_us": now_us + LEASE_US, "tries": events.c.tries + 1}
+    tx.execute(events.update().where(events.c.org == tx.org, events.c.seq.in_(seqs)).values(lease))
+    return [EventRow(*row) for row in rows]
+
+
+def finish(tx: Tx, seq: int, state: str, detail: str, now_us: int) -> None:
+    values: dict[str, Any] = {"state": state, "detail": detail, "handled_at_us": now_us}
+    tx.execute(events.update().where(events.c.org == tx.org, events.c.seq == seq).values(values))
+
+
+def put_off(tx: Tx, seq: int, detail: str, until_us: int) -> None:
+    """Try it again later."""
+    values: dict[str, Any] = {"detail": detail, "next_at_us": until_us}
+    tx.execute(events.update().where(events.c.org == tx.org, events.c.seq == seq).values(values))
+
+
+def replay(tx: Tx, seqs: Sequence[int], now_us: int) -> int:
+    """Have events handled once more, whatever became of them."""
+    again = {"state": WAITING, "detail": "", "tries": 0, "next_at_us": now_us, "handled_at_us": None}
+    which = (events.c.org == tx.org, events.c.seq.in_(list(seqs)))
+    return tx.execute(events.update().where(*which).values(again)).rowcount
+
+
+def get(tx: Tx, provider: str, event_id: str) -> EventRow | None:
+    row = tx.execute(_select(tx).where(_is(tx, provider, event_id))).first()
+    return EventRow(*row) if row else None
+
+
+def page(
+    tx: Tx, provider: str | None = None, state: str | None = None, limit: int = 100, after: int = 0
+) -> list[EventRow]:
+    """The newest first; `after` is the `seq` of the last one seen."""
+    query = _select(tx)
+    if provider is not None:
+        query = query.where(events.c.provider == provider)
+    if state is not None:
+        query = query.where(events.c.state == state)
+    if after:
+        query = query.where(events.c.seq < after)
+    return [EventRow(*row) for row in tx.execute(query.order_by(events.c.seq.desc()).limit(limit))]
+
+
+def counts(tx: Tx, provider: str | None = None) -> Mapping[str, int]:
+    """How many events there are in each state."""
+    query = sa.select(events.c.state, sa.func.count()).where(events.c.org == tx.org)
+    if provider is not None:
+        query = query.where(events.c.provider == provider)
+    return {row[0]: row[1] for row in tx.execute(query.group_by(events.c.state))}
+
+
+def oldest_waiting_us(tx: Tx, provider: str | None = None) -> int | None:
+    """When the oldest event came that nobody has handled yet."""
+    query = sa.select(sa.func.min(events.c.received_at_us)).where(
+        events.c.org == tx.org, events.c.state == WAITING
+    )
+    if provider is not None:
+        query = query.where(events.c.provider == provider)
+    found = tx.execute(query).scalar()
+    return None if found is None else int(found)
+
+
+def _select(tx: Tx) -> Select:
+    return sa.select(*(events.c[name] for name in EventRow._fields)).where(events.c.org == tx.org)
+
+
+def _is(tx: Tx, provider: str, event_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(events.c.org == tx.org, events.c.provider == provider, events.c.event_id == event_id)

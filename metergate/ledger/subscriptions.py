@@ -1,0 +1,79 @@
+"""Subscriptions and invoices of providers as rows, as the providers last said that they are."""
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from metergate.ledger.database import Tx
+from metergate.ledger.payment_tables import provider_invoices, subscriptions
+
+
+class Subscription(NamedTuple):
+    id: str
+    account: str
+    provider: str
+    external_id: str | None
+    plan: str
+    state: str
+    live: bool
+    period_start_us: int
+    period_end_us: int
+    ends: bool
+    created_at_us: int
+    updated_at_us: int
+
+
+class ProviderInvoice(NamedTuple):
+    account: str
+    provider: str
+    external_id: str
+    invoice: str
+    subscription: str
+    state: str
+    live: bool
+    currency: str
+    minor: int
+    paid_minor: int
+    url: str
+    reason: str
+    created_at_us: int
+    updated_at_us: int
+
+
+def put(tx: Tx, row: Subscription) -> None:
+    """Write a subscription, or what it has become."""
+    values = row._asdict()
+    if _change(tx, subscriptions, row.provider, row.external_id, values) == 0:
+        tx.execute(subscriptions.insert().values(org=tx.org, metadata="{}", **values))
+
+
+def put_invoice(tx: Tx, row: ProviderInvoice) -> None:
+    values = row._asdict()
+    if _change(tx, provider_invoices, row.provider, row.external_id, values) == 0:
+        tx.execute(provider_invoices.insert().values(org=tx.org, **values))
+
+
+def named(tx: Tx, provider: str, external_id: str) -> Subscription | None:
+    columns = [subscriptions.c[name] for name in Subscription._fields]
+    query = sa.select(*columns).where(*_is(tx, subscriptions, provider, external_id))
+    row = tx.execute(query).first()
+    return Subscription(*row) if row else None
+
+
+def of(tx: Tx, account: str) -> list[Subscription]:
+    """The account's subscriptions, the newest last."""
+    columns = [subscriptions.c[name] for name in Subscription._fields]
+    own = (subscriptions.c.org == tx.org, subscriptions.c.account == account)
+    query = sa.select(*columns).where(*own).order_by(subscriptions.c.seq)
+    return [Subscription(*row) for row in tx.execute(query)]
+
+
+def _change(tx: Tx, table: sa.Table, provider: str, external_id: str | None, values: dict[str, Any]) -> int:
+    kept = ("id", "account", "created_at_us")
+    changed = {name: value for name, value in values.items() if name not in kept}
+    where = _is(tx, table, provider, external_id)
+    return tx.execute(table.update().where(*where).values(changed)).rowcount
+
+
+def _is(tx: Tx, table: sa.Table, provider: str, external_id: str | None) -> tuple[Any, ...]:
+    return table.c.org == tx.org, table.c.provider == provider, table.c.external_id == external_id

@@ -1,0 +1,158 @@
+"""What becomes of a payment when the provider declines, asks, is busy, breaks, or does not answer."""
+
+import pytest
+
+from metergate.errors import InvalidInput, PaymentFailed, ProviderError
+from metergate.ledger import Conflict, payments
+from metergate.provider_port import Declined, Money, Payer, UnknownOutcome
+from tests.billing.bench import NANOS, Bench
+
+
+async def a_method(bench: Bench, token: str = "tok_visa") -> str:
+    customer = await bench.provider.create_customer(Payer("acct"))
+    return (await bench.provider.attach_method(customer.id, token)).id
+
+
+async def test_a_kept_method_is_charged_at_once(bench: Bench) -> None:
+    payment = await bench.top_up(1000, method=await a_method(bench))
+    assert (payment.state, bench.balance()) == ("succeeded", 10 * NANOS)
+    assert '"last4": "4242"' in payment.method
+
+
+async def test_a_declined_method_is_a_failed_payment_that_stays_one(bench: Bench) -> None:
+    method = await a_method(bench, "tok_declined")
+    with pytest.raises(PaymentFailed, match="Your card was declined") as failed:
+        await bench.top_up(1000, "order-1", method=method)
+    assert isinstance(failed.value, Declined)
+    assert (await bench.top_up(1000, "order-1", method=method)).state == "failed"
+    assert len(bench.sandbox.payments) == 1
+    assert bench.balance() == 0
+
+
+async def test_a_card_that_asks_leads_to_a_page_and_then_pays(bench: Bench) -> None:
+    payment = await bench.top_up(1000, method=await a_method(bench, "tok_authenticate"))
+    assert (payment.state, payment.url != "") == ("pending", True)
+    from metergate.provider_port.http import ask
+
+    await ask("POST", payment.url, body=b"confirm=yes")
+    assert (await bench.cashier.verify(payment.id)).state == "succeeded"
+    assert bench.balance() == 10 * NANOS
+
+
+async def test_a_declined_page_can_be_paid_with_another_card(bench: Bench) -> None:
+    payment = await bench.top_up(1000)
+    await bench.pay(payment, "4000000000000002")
+    assert (await bench.cashier.verify(payment.id)).state == "failed"
+    await bench.pay(payment)
+    assert (await bench.cashier.verify(payment.id)).state == "succeeded"
+    assert bench.balance() == 10 * NANOS
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("fault", ["busy", "broken", "lost"])
+async def test_the_same_id_again_pays_once_whatever_went_wrong(bench: Bench, fault: str, kept: bool) -> None:
+    method = await a_method(bench) if kept else ""
+    for kind in ("well", fault):  # after the customer was made
+        bench.server.fault({"kind": kind})
+    try:
+        payment = await bench.top_up(1000, "order-1", method=method)
+    except ProviderError:
+        payment = await bench.top_up(1000, "order-1", method=method)
+    if not kept:
+        await bench.pay(payment)
+    payment = await bench.cashier.verify("order-1")
+    assert (payment.state, bench.balance()) == ("succeeded", 10 * NANOS)
+    assert len(bench.sandbox.payments) == 1
+    assert await bench.differences() == []
+
+
+async def test_a_charge_that_nobody_answered_is_found_by_the_worker(bench: Bench) -> None:
+    method = await a_method(bench)
+    for kind in ("well", "lost", "broken"):
+        bench.server.fault({"kind": kind})
+    with pytest.raises(UnknownOutcome):
+        await bench.top_up(1000, "order-1", method=method)
+    assert (await bench.payment("order-1")).unknown
+    bench.clock.advance(seconds=90)
+    await bench.rounds.run_once()
+    assert ((await bench.payment("order-1")).state, bench.balance()) == ("succeeded", 10 * NANOS)
+
+
+async def test_a_process_that_died_before_it_asked_goes_on_with_the_same_payment(bench: Bench) -> None:
+    payment = await bench.top_up(1000, "order-1")
+    lost = {"checkout_id": None, "url": "", "unknown": True}
+    await bench.ledger.write(lambda tx: payments.change(tx, payment.id, **lost))
+    again = await bench.top_up(1000, "order-1")
+    assert again.url == payment.url or again.external_id == f"pay_{payment.id}"
+    assert len(bench.sandbox.payments) == 1
+
+
+async def test_an_id_means_one_payment(bench: Bench) -> None:
+    first = await bench.top_up(1000, "order-1")
+    assert await bench.top_up(1000, "order-1") == first
+    with pytest.raises(Conflict, match="order-1 was asked for with other contents"):
+        await bench.top_up(1001, "order-1")
+
+
+async def test_a_part_is_captured_and_gives_its_part_of_the_credits(bench: Bench) -> None:
+    payment = await bench.top_up(1000, capture=False)
+    await bench.pay(payment)
+    held = await bench.cashier.verify(payment.id)
+    assert (held.state, held.capturable, bench.balance()) == ("pending", True, 0)
+    await bench.cashier.capture(payment.id, Money(400, "USD"))
+    taken = await bench.cashier.capture(payment.id, Money(400, "USD"))
+    assert (taken.state, taken.paid_minor, bench.balance()) == ("succeeded", 400, 4 * NANOS)
+    assert await bench.differences() == []
+
+
+async def test_what_was_authorised_is_let_go(bench: Bench) -> None:
+    payment = await bench.top_up(1000, capture=False)
+    await bench.pay(payment)
+    assert (await bench.cashier.cancel(payment.id)).state == "canceled"
+    with pytest.raises(InvalidInput, match="not authorised"):
+        await bench.cashier.capture(payment.id)
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "says"), [(0, "USD", "above zero"), (500, "JPY", "kept in USD")]
+)
+async def test_what_cannot_be_paid_is_refused_before_anything_is_made(
+    bench: Bench, minor: int, currency: str, says: str
+) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        await bench.top_up(minor, currency=currency)
+    assert await bench.payments() == []
+
+
+async def test_a_plan_that_was_paid_is_the_plan_of_the_account(bench: Bench) -> None:
+    payment = await bench.top_up(900, kind="plan", subject="growth", every="month")
+    await bench.pay(payment)
+    await bench.deliver(bench.deliveries())
+    await bench.handle()
+    assert (await bench.office.accounts.show("acct"))["plan"] == "growth"
+    assert bench.balance() == 0
+    id = f"sub_{payment.id}"
+    bench.sandbox.cancel_subscription(id, at_period_end=True)
+    bench.sandbox.renew(id)
+    await bench.deliver(bench.deliveries())
+    await bench.handle()
+    assert (await bench.office.accounts.show("acct"))["plan"] is None
+
+
+async def test_a_customer_is_made_once_and_can_be_moved(bench: Bench) -> None:
+    from metergate.ledger import accounts, customers
+
+    await bench.top_up(1000)
+    await bench.top_up(1000)
+    assert list(bench.sandbox.customers) == ["cus_acct"]
+    await bench.provider.create_customer(Payer("older"))
+    account = await bench.ledger.read(lambda tx: accounts.known(tx, "acct"))
+    opened = bench.cashier.providers.get("sandbox")
+    await bench.cashier.import_customer(opened, account, "cus_older")
+    history = await bench.ledger.read(lambda tx: customers.of(tx, "acct"))
+    assert [(each.external_id, each.until_us is None) for each in history] == [
+        ("cus_acct", False),
+        ("cus_older", True),
+    ]
+    with pytest.raises(InvalidInput, match="has no customer cus_nobody"):
+        await bench.cashier.import_customer(opened, account, "cus_nobody")
