@@ -10,7 +10,7 @@ SOURCES := $(wildcard metergate adapters/metergate_* tests examples benchmarks)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench faults clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ format: .venv/.ready-to-develop  ## rewrite the code in the house's format, with
 
 bench: .venv/.ready-to-develop  ## ratios: the bare app against the same app metered
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+faults: .venv/.ready-to-develop  ## kill everything at random for five minutes, and prove every call; ARGS="--seconds 3600 --seed 7 --store shared"
+	@$(BIN)/python -W ignore -m tests.faults $(ARGS)
 
 clean:  ## remove what make and the tools made
 	@rm -rf .venv build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,7 @@
 """OpenAPI 3.1 from the same table and models that serve the requests."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -106,7 +107,12 @@ def _schemas(side: Side) -> dict[str, Any]:
         given.add(models.State)
     pairs: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in taken]
     pairs += [(model, "serialization") for model in given]
-    pairs.sort(key=lambda pair: _name(pair[0]))
+    return _definitions(tuple(sorted(pairs, key=lambda pair: _name(pair[0]))))
+
+
+@cache
+def _definitions(pairs: tuple[tuple[type[BaseModel], Any], ...]) -> dict[str, Any]:
+    """Once a process: it takes a tenth of a second, in which a gate that reads its policy stands still."""
     _, schema = models_json_schema(pairs, ref_template=REF)
     definitions: dict[str, Any] = schema["$defs"]
     return definitions

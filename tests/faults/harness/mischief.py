@@ -1,0 +1,97 @@
+"""Faults at random, one after the other, from a seed that tells all of them again."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from tests.faults.harness.postgres import Postgres
+from tests.faults.harness.valkey import Valkey
+from tests.faults.harness.world import World
+
+Kinds = dict[str, tuple[Callable[[], object], int]]
+
+SHORTEST_S, LONGEST_S = 0.0, 0.4
+"""Between the first calls that are served after a fault, and the next one."""
+SERVED = 20
+PATIENCE_S = 4.0
+"""How long it waits for so many served calls: what never heals is for the end to complain of."""
+
+
+class Mischief:
+    def __init__(self, world: World, seed: int) -> None:
+        self.done: Counter[str] = Counter()
+        self._world = world
+        self._random = random.Random(seed)
+
+    async def do(self, seconds: float) -> None:
+        """Do harm for so long."""
+        end = time.monotonic() + seconds
+        kinds = self._kinds()
+        while time.monotonic() < end:
+            await self._calls_are_served()
+            self._world.keep_running()
+            await asyncio.sleep(self._random.uniform(SHORTEST_S, LONGEST_S))
+            name = self._random.choices(list(kinds), weights=[weight for _, weight in kinds.values()])[0]
+            await asyncio.to_thread(kinds[name][0])
+            self.done[name] += 1
+
+    async def _calls_are_served(self) -> None:
+        statuses, deadline = self._world.callers.statuses, time.monotonic() + PATIENCE_S
+        wanted = statuses[200] + SERVED
+        while statuses[200] < wanted and time.monotonic() < deadline:  # noqa: ASYNC110  # it counts answers
+            await asyncio.sleep(0.02)
+
+    def _kinds(self) -> Kinds:
+        """What can be done, and how often beside the others."""
+        kinds: Kinds = {"a gate is killed": (self._kill_a_gate, 3)}
+        if self._world.workers:
+            kinds["a worker is killed"] = (lambda: self._random.choice(self._world.workers).restart(), 3)
+            kinds["a worker is frozen"] = (self._freeze_a_worker, 2)
+        if (valkey := self._world.valkey) is not None:
+            kinds["the store is killed"] = (valkey.restart, 4)
+            kinds["the store is frozen"] = (lambda: self._freeze(valkey), 2)
+            kinds["the store forgets its scripts"] = (lambda: valkey.say("SCRIPT", "FLUSH"), 1)
+        if (postgres := self._world.postgres) is not None:
+            kinds["a session of the ledger is killed"] = (postgres.kill_a_session, 3)
+            kinds["the ledger is killed"] = (lambda: self._kill(postgres), 2)
+        return kinds
+
+    def _kill_a_gate(self) -> None:
+        self._world.gates_killed += 1
+        self._random.choice(self._world.gates).restart()
+
+    def _freeze_a_worker(self) -> None:
+        worker = self._random.choice(self._world.workers)
+        worker.freeze()
+        time.sleep(self._random.uniform(0.2, 1.0))
+        worker.thaw()
+
+    def _freeze(self, valkey: Valkey) -> None:
+        """For longer, at times, than its answers are waited for."""
+        valkey.freeze()
+        time.sleep(self._random.uniform(0.2, 1.6))
+        valkey.thaw()
+
+    def _kill(self, postgres: Postgres) -> None:
+        postgres.kill()
+        time.sleep(self._random.uniform(0, 0.5))
+        postgres.start()
+
+
+async def survives(world: World, seed: int, seconds: float, tasks: int = 2) -> Counter[str]:
+    """Customers call while everything is killed at random; afterwards everybody agrees on every call."""
+    mischief = Mischief(world, seed)
+    told = f"seed {seed}"
+    try:
+        async with world.callers.calling(tasks):
+            await mischief.do(seconds)
+        await world.heals()
+        complaints = await world.complaints()
+    except BaseException as error:
+        error.add_note(f"{told}: {dict(mischief.done)}")
+        raise
+    assert not complaints, f"{told}, {dict(mischief.done)}:\n" + "\n".join(complaints[:40])
+    assert world.callers.statuses[200], told
+    return mischief.done
