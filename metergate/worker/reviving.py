@@ -14,6 +14,7 @@ from metergate.errors import StoreUnavailable
 from metergate.ledger import usage
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import (
+    CONFLICT,
     FULL,
     STALE,
     UNKNOWN,
@@ -54,13 +55,15 @@ class Reviving:
             return
         events = [decode_event(each.event) for each in unheld]
         now_us = self._clock()
-        await self._hold([_hold(event, now_us + LASTS_US) for event in events])
+        held = await self._hold([_hold(event, now_us + LASTS_US) for event in events])
+        if any(each.status == CONFLICT for each in held):  # somebody is at it, with other figures
+            raise StoreUnavailable("Another process is charging the call; ask again in a moment.")
         again = [each._replace(amounts=None) for each in unheld]
         if UNKNOWN in await answered(self._store.settle(again, now_us)):
             raise StoreUnavailable("Calls that were served are not charged yet; they are held again.")
         await answered(self._store.sync(list(_twins(unheld, events)), now_us))
 
-    async def _hold(self, holds: Sequence[Hold]) -> None:
+    async def _hold(self, holds: Sequence[Hold]) -> Sequence[Held]:
         names = sorted({each.account for each in holds})
         told = await answered(self._store.state([AskAccount(name) for name in names]))
         generations = {
@@ -78,13 +81,17 @@ class Reviving:
             held += await answered(self._store.hold(known[start : start + PORTION], self._clock()))
         if len(known) < len(holds) or any(each.status in (STALE, FULL) for each in held):
             raise StoreUnavailable("What runs here could not be set aside again yet.")
+        return held
 
 
 def _hold(event: UsageEvent, expires_at_us: int) -> Hold:
-    """What the call came to, as a hold: open calls and rates are over."""
-    draws = zip(event.terms.draws, event.amounts, strict=True)
+    """What the call came to, as a hold: open calls and rates are over.
+
+    It has the draws that the call had, each in its place, because anybody may settle it with all its amounts.
+    """
     counted = [
-        unbounded(draw)._replace(amount=amount) for draw, amount in draws if draw.kind in (BALANCE, QUOTA)
+        unbounded(draw)._replace(amount=amount if draw.kind in (BALANCE, QUOTA) else 0)
+        for draw, amount in zip(event.terms.draws, event.amounts, strict=True)
     ]
     terms = encode_terms(event.terms)
     return Hold(

@@ -1,5 +1,7 @@
 """Hold, settle and release for fronts that serve the calls themselves."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,6 +55,53 @@ async def test_a_hold_is_settled_with_what_was_used(tmp_path: Path) -> None:
         assert (row["request_id"], row["path"], row["route"]) == (held["request_id"], "/query", "POST /query")
         assert (row["units"], row["measured"], row["key"]) == (3, "reported", held["key"])
         assert shell.balance() == 97 * CENT
+
+
+async def test_of_twenty_ends_at_once_one_counts(tmp_path: Path) -> None:
+    """Those alike are the same end, a release among them is another."""
+    async with fronted(tmp_path, ROWS) as (front, shell):
+        for _ in range(3):
+            before = shell.balance()
+            hold = (await front.hold("POST", "/query"))["hold"]
+            asked = [{"units": units} for units in (1, 2, 3) for _ in range(6)] + [None, None]
+            random.shuffle(asked)
+            verbs = ["release" if more is None else "settle" for more in asked]
+            ends = [
+                front.ask(verb, {"hold": hold, **(more or {})})
+                for verb, more in zip(verbs, asked, strict=True)
+            ]
+            answers = await asyncio.gather(*ends)
+            heard = [more for more, answer in zip(asked, answers, strict=True) if answer.status == 200]
+            assert {answer.status for answer in answers} == {200, 409}
+            assert all(more == heard[0] for more in heard)
+            assert before - await shell.settled() == (heard[0] or {"units": 0})["units"] * CENT
+
+
+@pytest.mark.parametrize("place", [0, 1, 20, 40, 70, -6])
+async def test_a_ticket_that_was_touched_is_none(tmp_path: Path, place: int) -> None:
+    async with fronted(tmp_path, ROWS) as (front, shell):
+        hold = (await front.hold("POST", "/query"))["hold"]
+        at = len("hold_") + place if place >= 0 else len(hold) + place
+        other = "A" if hold[at] != "A" else "Q"
+        forged = hold[:at] + other + hold[at + 1 :]
+        for text in (
+            forged,
+            hold + "A",
+            hold + "====",
+            hold[:-4],
+            hold.upper(),
+            "hold_",
+            "",
+            hold * 40,
+            f" {hold}",
+        ):
+            assert await front.refused("settle", hold=text, units=1) in (
+                (404, "not_found"),
+                (400, "invalid_input"),
+            ), text
+            assert await front.refused("release", hold=text) in ((404, "not_found"), (400, "invalid_input"))
+        assert (await front.settle(hold, units=1))["units"] == 1
+        assert await shell.settled() == 99 * CENT
 
 
 async def test_a_hold_that_came_to_nothing_is_released(tmp_path: Path) -> None:

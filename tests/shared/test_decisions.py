@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -122,3 +123,33 @@ async def test_a_hold_that_the_store_lost_is_charged_when_it_is_settled(place: P
         assert (await one.ask("settle", hold=hold, units=5))[0] == 409
         assert await office.balance("lost") == "96.00"
         await office.proven()
+
+
+async def test_of_twenty_ends_at_once_one_counts(place: Place, valkey: Valkey) -> None:
+    """Whoever hears them, and whether the store still knows of the hold or has lost it."""
+    async with desk(place) as office, two(place) as deciding:
+        key = await office.customer("busy", "100")
+        spent = 0
+        for lost in (False, True):
+            hold = await deciding[0].hold(key)
+            if lost:
+                assert valkey_says(valkey, "FLUSHALL") == b"+OK"
+                for each in deciding:
+                    await until(partial(_decides, each, key))
+            asked = [(each, units) for each in deciding for units in (1, 2, 3, 4, 5) for _ in range(2)]
+            ends = [each.ask("settle", hold=hold, units=units) for each, units in asked]
+            answers = await asyncio.gather(*ends)
+            taken = {units for (_, units), (status, _) in zip(asked, answers, strict=True) if status == 200}
+            assert {status for status, _ in answers} == {200, 409}
+            assert len(taken) == 1
+            spent += taken.pop()
+            assert await office.balance("busy") == f"{100 - spent}.00"
+        await office.proven()
+
+
+async def _decides(each: Deciding, key: str) -> bool:
+    """Whether it has seen that the store is filled again."""
+    status, told = await each.ask("hold", key=key, method="GET", path="/rows/a")
+    if status == 200:
+        assert (await each.ask("release", hold=told["hold"]))[0] == 200
+    return status == 200
