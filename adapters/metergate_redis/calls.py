@@ -93,15 +93,13 @@ class Calls:
         return UNKNOWN
 
     async def release(self, ops: Sequence[str], now_us: int) -> Sequence[str]:
-        return [await self._release(op, now_us) for op in ops]
-
-    async def _release(self, op: str, now_us: int) -> str:
-        known = self._shards.where.pop(op, None)
-        for shard in (known,) if known is not None else self._shards.all:
-            (answer,) = await shard.release((op,), now_us)
-            if answer != UNKNOWN:
-                return answer
-        return UNKNOWN
+        told = dict.fromkeys(ops, UNKNOWN)
+        where = {op: self._shards.where.pop(op, None) for op in told}
+        for shard in self._shards.all:
+            here = [op for op in told if told[op] == UNKNOWN and where[op] in (shard, None)]
+            if here:
+                told.update(zip(here, await shard.release(here, now_us), strict=True))
+        return [told[op] for op in ops]
 
     async def lapse(self, ops: Sequence[str]) -> Sequence[str]:
         return await self._wherever(ops, lapse)

@@ -5,7 +5,8 @@ do not fit: a server that was emptied or rolled back is noticed before anything 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import hiredis
 
@@ -17,7 +18,14 @@ from metergate_redis.scripts import SCRIPTS, Script
 from metergate_redis.template import Templates
 from metergate_redis.turn import OPS_AT_ONCE, Settling, Turn
 
-OWED_MAX = 100_000
+A = TypeVar("A")
+B = TypeVar("B")
+
+RIDE_S = 0.001
+"""How long ends wait for a hold to ride with; one script call less for each call that is made."""
+RIDERS = 32
+FLYING = 2
+"""With so many turns on their way the next is gathered until one lands: a script call costs several calls."""
 NO_EPOCH = "The counters are being filled from the ledger; try again in a moment."
 OTHER_EPOCH = "The counters have been emptied, or are being filled from the ledger; try again in a moment."
 GONE_BACK = "The counters have lost their last changes, and are about to be filled from the ledger."
@@ -50,8 +58,7 @@ class Shard:
         self._templates = templates
         self._loop = asyncio.get_running_loop()
         self._turn: Turn | None = None
-        self._owed: list[str] = []
-        """Releases that the server has not heard of yet."""
+        self._flying = 0
 
     # -- the epoch -----------------------------------------------------------------------------------------
 
@@ -59,7 +66,6 @@ class Shard:
         self._send()
         if epoch and epoch != self._entered:
             self._entered, self.sequence = epoch, 0
-            self._owed = []  # what was held in the last epoch is forgotten with it
         self.epoch, self.sequence, self.doubt = epoch, max(sequence, self.sequence), NO_EPOCH
 
     def leave(self, why: str) -> None:
@@ -93,58 +99,79 @@ class Shard:
     # -- turns ---------------------------------------------------------------------------------------------
 
     def hold(self, batch: Sequence[Hold], now_us: int) -> "asyncio.Future[Sequence[Held]]":
-        return self._ready().hold(batch, now_us)
+        if not 0 < len(batch) <= OPS_AT_ONCE:
+            return self._in_parts(self.hold, batch, now_us)
+        return self._ready(soon=True).hold(batch, now_us)
 
     def settle(self, batch: Sequence[Settle], now_us: int) -> "asyncio.Future[Sequence[str]]":
-        return self._ready().settle(batch, now_us)
+        if not 0 < len(batch) <= OPS_AT_ONCE:
+            return self._in_parts(self.settle, batch, now_us)
+        return self._ready(soon=False).settle(batch, now_us)
 
     def release(self, ops: Sequence[str], now_us: int) -> "asyncio.Future[Sequence[str]]":
-        turn = self._ready()
+        if not 0 < len(ops) <= OPS_AT_ONCE:
+            return self._in_parts(self.release, ops, now_us)
+        turn = self._ready(soon=False)
         if any(map(turn.names, ops)):
             # Within a turn, ends come before holds.
             self._send()
-            turn = self._ready()
+            turn = self._ready(soon=False)
         return turn.release(ops, now_us)
 
+    def _in_parts(
+        self, do: Callable[[Sequence[A], int], Awaitable[Sequence[B]]], batch: Sequence[A], now_us: int
+    ) -> "asyncio.Future[Sequence[B]]":
+        """A server does nothing else while it takes a turn, so none is long."""
+
+        async def parts() -> Sequence[B]:
+            starts = range(0, len(batch), OPS_AT_ONCE)
+            return [each for n in starts for each in await do(batch[n : n + OPS_AT_ONCE], now_us)]
+
+        return self._loop.create_task(parts())
+
     def dispatch(self, op: str) -> None:
-        self._ready().dispatches.append(op)
+        self._ready(soon=True).dispatches.append(op)
 
-    def owe(self, ops: Sequence[str]) -> None:
-        """Release these as soon as the server hears again."""
-        self._owed += ops[: OWED_MAX - len(self._owed)]
-
-    def pay(self) -> None:
-        """Tell the server now of the releases that it has not heard of."""
-        if self._owed and self.epoch and self.link.connection is not None:
-            self._ready()
-
-    def _ready(self) -> Turn:
+    def _ready(self, *, soon: bool) -> Turn:
+        """The turn that is being collected. Nobody waits for ends, so they may ride with the next hold."""
         turn = self._turn
-        if turn is not None and turn.size < OPS_AT_ONCE:
-            return turn
-        if self.link.connection is None or not self.epoch:
-            raise self.unusable()
-        self._send()
-        turn = self._turn = Turn(self._loop, self, self._templates)
-        self._loop.call_soon(self._send_this, turn)
+        if turn is None or turn.size >= OPS_AT_ONCE:
+            if self.link.connection is None or not self.epoch:
+                raise self.unusable()
+            self._send()
+            turn = self._turn = Turn(self._loop, self, self._templates)
+            if not soon:
+                self._loop.call_later(RIDE_S, self._send_this, turn)
+        if not turn.soon and (soon or turn.size >= RIDERS):
+            turn.soon = True
+            self._loop.call_soon(self._send_this, turn)
         return turn
 
     def _send_this(self, turn: Turn) -> None:
         if turn is self._turn:
-            self._send()
+            turn.due = True
+            if self._flying < FLYING:
+                self._send()
+
+    def landed(self) -> None:
+        """One turn less is on its way; the one that waited for it goes."""
+        self._flying -= 1
+        if self._turn is not None and self._turn.due:
+            self._send_this(self._turn)
 
     def _send(self) -> None:
         turn, self._turn = self._turn, None
         if turn is not None:
-            turn.epoch, turn.owed, self._owed = self.epoch, self._owed, []
+            turn.epoch = self.epoch
             self._deliver(turn)
 
     def _deliver(self, turn: Turn) -> None:
         connection = self.link.connection
         if connection is None or not turn.epoch:
-            turn.fail(self.unusable(), maybe=False)
+            turn.fail(self.unusable())
         else:
-            connection.send(turn.request(self.tag, self.sequence, self._backlog), turn)
+            self._flying += 1
+            connection.send_packed(turn.request(self.tag, self.sequence, self._backlog), turn)
 
     def spent(self, turn: Turn, reply: object) -> bytes | None:
         """The lines of a reply to a turn that was taken; None when it goes again, or has failed."""
@@ -154,10 +181,11 @@ class Shard:
         text = reply[0] if isinstance(reply, list) else reply
         assert isinstance(text, bytes)
         if not text.startswith(b"K"):
-            turn.fail(self._refused(text, turn.epoch), maybe=False)
+            turn.fail(self._refused(text, turn.epoch))
             return None
-        sequence, waiting, open = text[1 : text.find(b"\n")].split()
-        self.waiting, self.open = int(waiting), int(open)
+        sequence, waiting, moved = text[1 : text.find(b"\n")].split()
+        self.waiting = int(waiting)
+        self.open += int(moved)
         self.saw(turn.epoch, int(sequence))
         return text
 
@@ -165,10 +193,12 @@ class Shard:
         if error.startswith("NOSCRIPT") and self.link.connection is not None:
             self._load(self.link.connection, SCRIPTS["turn"])
             self._deliver(turn)
+        elif error.startswith("OOM") and turn.only_ends(StoreUnavailable(NO_MEMORY)):
+            self._deliver(turn)
         else:
             self._elsewhere(error)
             why = NO_MEMORY if error.startswith("OOM") else f"The counter store refuses: {error}."
-            turn.fail(StoreUnavailable(why), maybe=False)
+            turn.fail(StoreUnavailable(why))
 
     def _elsewhere(self, error: str) -> None:
         """The keys are with another server now, which has to be found first."""
@@ -188,7 +218,7 @@ class Shard:
 
     def settle_singly(self, settling: Settling, place: int, settle: Settle) -> None:
         try:
-            self._ready().group(settling, place, (settle,))
+            self._ready(soon=True).group(settling, place, (settle,))
         except StoreUnavailable as error:
             settling.failed(error)
 

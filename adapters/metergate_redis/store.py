@@ -86,7 +86,6 @@ class RedisStore:
             for shard in self._shards.all:
                 with contextlib.suppress(StoreUnavailable):
                     await shard.stand()
-                shard.pay()
 
     def health(self) -> StoreHealth:
         shards = self._shards.all

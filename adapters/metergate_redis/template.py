@@ -1,10 +1,12 @@
 """What the holds of one caller on one route have in common, as the scripts read it; made once."""
 
+from collections.abc import Sequence
+
+import hiredis
 import msgspec
 
 from metergate.core.budget import RATE, Draw
 from metergate.errors import InvalidInput
-from metergate.ports import Hold
 
 REMEMBERED = 65_536
 LARGE = 4 * 10**15
@@ -13,7 +15,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class Template:
-    __slots__ = ("account", "draws", "generation", "terms", "text")
+    __slots__ = ("account", "draws", "generation", "packed", "parts")
 
     def __init__(
         self, tag: str, account: str, generation: int, draws: tuple[Draw, ...], terms: bytes
@@ -21,8 +23,11 @@ class Template:
         self.account = account
         self.generation = generation
         self.draws = draws
-        self.terms = terms
-        self.text = encode([str(generation), account, [_draw(tag, draw) for draw in draws]])
+        flat = [part for draw in draws for part in _draw(tag, draw)]
+        remembered = encode((*flat, account)) + b"\n" + terms
+        parts = (generation, f"{tag}g:{account}", remembered, len(draws), *flat)
+        self.parts = len(parts)
+        self.packed = pack(parts)
 
 
 def _draw(tag: str, draw: Draw) -> tuple[int | str, ...]:
@@ -30,6 +35,12 @@ def _draw(tag: str, draw: Draw) -> tuple[int | str, ...]:
     # The product is made here, where integers have no end.
     low = low * amount if kind == RATE else low
     return kind, f"{tag}b:{name}", integer(amount), integer(low), integer(high), until_us
+
+
+def pack(parts: Sequence[bytes | str | int]) -> bytes:
+    """Arguments of a command as they are sent, without their number in front."""
+    packed: bytes = hiredis.pack_command(tuple(parts))  # type: ignore[arg-type]  # it takes tuples of any length
+    return packed[packed.index(b"\n") + 1 :]
 
 
 def integer(value: int) -> int | str:
@@ -48,9 +59,8 @@ class Templates:
         self._tag = tag
         self._known: dict[bytes, Template] = {}
 
-    def of(self, hold: Hold) -> Template:
+    def of(self, account: str, generation: int, draws: tuple[Draw, ...], terms: bytes) -> Template:
         """Calls of one caller on one route share their terms, as bytes that are one object."""
-        _, account, generation, draws, _, terms, _, _, _ = hold
         known = self._known.get(terms)
         if (
             known is not None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 from zlib import crc32
 
 from metergate.core.hold import Event
@@ -25,10 +25,8 @@ from metergate.ports import (
     Settle,
 )
 from metergate.wire import join_events
-from metergate_redis.connection import Parts
-from metergate_redis.link import NO_MEMORY
 from metergate_redis.scripts import SCRIPTS
-from metergate_redis.template import Template, Templates, encode, integer, one_line
+from metergate_redis.template import Templates, encode, integer, one_line, pack
 
 EVENTS_AT_ONCE = 64
 """An entry of the outbox holds at most this many events."""
@@ -52,11 +50,9 @@ class Shard(Protocol):
 
     def spent(self, turn: "Turn", reply: object) -> bytes | None: ...
 
+    def landed(self) -> None: ...
+
     def settle_singly(self, settling: "Settling", place: int, settle: Settle) -> None: ...
-
-    def owe(self, ops: Sequence[str]) -> None: ...
-
-    def pay(self) -> None: ...
 
 
 class Settling:
@@ -86,17 +82,21 @@ class Turn:
         self._loop = loop
         self._shard = shard
         self._known = templates
-        self._templates: dict[Template, int] = {}
-        self._holds: list[str | int] = []
-        """Op, template, now, expires, dispatched, request, twin, one after the other."""
-        self._settles: list[str | int | list[str | int]] = []
-        """Op, digest, amounts, answer, one after the other."""
+        self._runs: list[list[Any]] = []
+        """Holds that follow each other and are alike: template, when they expire, how many."""
+        self._hold_ops: list[str] = []
+        self._hold_extras: list[tuple[int, int, str | int, int]] = []
+        self._settle_ops: list[str] = []
+        self._digests: list[str] = []
+        self._settle_extras: list[tuple[int, list[str | int] | int, int]] = []
+        self._events: list[int | bytes] = []
         self._extra: list[bytes] = []
         """Twins and answers, named by their place."""
-        self._events: list[bytes] = []
         self.epoch = ""
-        self.owed: Sequence[str] = ()
-        """Releases that nobody waits for."""
+        self.soon = False
+        """Whether it is sent in this turn of the loop,"""
+        self.due = False
+        """or as soon as one that is on its way has landed."""
         self._releases: list[str] = []
         self.dispatches: list[str] = []
         self._settling: list[tuple[Settling, int, Sequence[Settle]]] = []
@@ -108,24 +108,29 @@ class Turn:
     # -- collecting ----------------------------------------------------------------------------------------
 
     def hold(self, batch: Sequence[Hold], now_us: int) -> "asyncio.Future[Sequence[Held]]":
-        for hold in batch:
-            self._add(hold, now_us)
+        ops = self._hold_ops
+        last: list[Any] | None = None
+        for op, account, generation, draws, expires_at_us, terms, request_id, twin, dispatched in batch:
+            template = self._known.of(account, generation, draws, terms)
+            if last is not None and last[0] is template and last[1] == expires_at_us:
+                last[2] += 1
+            else:
+                last = [template, expires_at_us, 1]
+                self._runs.append(last)
+            ops.append(op)
+            if request_id is not op or twin is not None or not dispatched:
+                self._special(op, request_id, twin, dispatched=dispatched)
         self.now_us = now_us
         self.size += len(batch)
         future: asyncio.Future[Sequence[Held]] = self._loop.create_future()
         self._holding.append((future, batch))
         return future
 
-    def _add(self, hold: Hold, now_us: int) -> None:
-        op, _, _, _, expires_at_us, _, request_id, twin, dispatched = hold
-        template = self._known.of(hold)
-        templates = self._templates
-        place = templates.get(template)
-        if place is None:
-            place = templates[template] = len(templates) + 1
-        which = self._place(_twin(twin)) if twin is not None else 0
-        request = 0 if op is request_id or op == request_id else one_line(request_id)
-        self._holds += (op, place, now_us, str(expires_at_us), 1 if dispatched else 0, request, which)
+    def _special(self, op: str, request_id: str, twin: Twin | None, *, dispatched: bool) -> None:
+        request = 0 if op == request_id else one_line(request_id)
+        which = 0 if twin is None else self._place(_twin(twin))
+        if request or which or not dispatched:
+            self._hold_extras.append((len(self._hold_ops), int(dispatched), request, which))
 
     def _place(self, extra: bytes) -> int:
         self._extra.append(extra)
@@ -137,17 +142,18 @@ class Turn:
         for start in range(0, len(batch), EVENTS_AT_ONCE):
             self.group(settling, start, batch[start : start + EVENTS_AT_ONCE])
         self.now_us = now_us
-        if not batch:
-            future.set_result([])
         return future
 
     def group(self, settling: Settling, start: int, settles: Sequence[Settle]) -> None:
         """Settles that are taken together, or not at all."""
         for op, amounts, event, answer in settles:
-            place = self._place(answer) if answer is not None else 0
-            actual = 0 if amounts is None else [integer(amount) for amount in amounts]
-            self._settles += (op, _digest(event), actual, place)
-        self._events.append(join_events([each[2] for each in settles]))
+            self._settle_ops.append(op)
+            self._digests.append(_digest(event))
+            if amounts is not None or answer is not None:
+                actual = 0 if amounts is None else [integer(amount) for amount in amounts]
+                which = 0 if answer is None else self._place(answer)
+                self._settle_extras.append((len(self._settle_ops), actual, which))
+        self._events += (len(settles), join_events([each[2] for each in settles]))
         self._settling.append((settling, start, settles))
         settling.open += 1
         self.size += len(settles)
@@ -166,28 +172,42 @@ class Turn:
 
     # -- sending -------------------------------------------------------------------------------------------
 
-    def request(self, tag: str, seen: int, backlog: int) -> Parts:
-        asked = (
-            f"o{self.epoch}",
-            seen,
-            backlog,
-            self.now_us,
-            [*self.owed, *self._releases],
-            self.dispatches,
-            self._settles,
-            [len(settles) for _, _, settles in self._settling],
-            self._holds,
-            len(self._templates),
+    def request(self, tag: str, seen: int, backlog: int) -> bytes:
+        runs, count = self._packed_runs()
+        head = (f"o{self.epoch}", seen, backlog, self.now_us)
+        settles, releases, dispatches = len(self._settle_ops), len(self._releases), len(self.dispatches)
+        counts = (len(self._settling), settles, releases, dispatches, len(self._runs), len(self._hold_ops))
+        specials = [encode(each) if each else 0 for each in (self._settle_extras, self._hold_extras)]
+        ops = (*self._settle_ops, *self._releases, *self.dispatches, *self._hold_ops)
+        parts = (
+            "EVALSHA",
+            SCRIPT.sha,
+            1,
+            tag,
+            *head,
+            *counts,
+            *specials,
+            *ops,
+            *self._digests,
+            *self._events,
         )
-        parts: list[bytes] = []
-        for template in self._templates:
-            parts += (template.text, template.terms)
-        return (b"EVALSHA", SCRIPT.sha, 1, tag, encode(asked), *parts, *self._events, *self._extra)
+        count += len(parts) + len(self._extra)
+        return b"*%d\r\n%b%b%b" % (count, pack(parts), runs, pack(self._extra) if self._extra else b"")
+
+    def _packed_runs(self) -> tuple[bytes, int]:
+        """The runs of holds as they are sent, and of how many arguments they consist."""
+        packed: list[bytes] = []
+        count = 0
+        for template, expires_at_us, holds in self._runs:
+            packed += (pack((holds, expires_at_us)), template.packed)
+            count += 2 + template.parts
+        return b"".join(packed), count
 
     # -- the reply -----------------------------------------------------------------------------------------
 
     def answered(self, reply: object) -> None:
         lines = self._shard.spent(self, reply)
+        self._shard.landed()
         if lines is None:
             return
         told = lines.split(b"\n")
@@ -196,7 +216,6 @@ class Turn:
         for settling, start, settles in self._settling:
             self._settled(settling, start, settles, told[place])
             place += 1
-        place += len(self.owed)
         for releasing, count in self._releasing:
             if not releasing.done():
                 releasing.set_result([SINGLE[line[0]] for line in told[place : place + count]])
@@ -221,32 +240,34 @@ class Turn:
         lines: Sequence[bytes],
         answer: Callable[[], bytes],
     ) -> None:
-        if b"m" in lines and not future.done():
-            future.set_exception(StoreUnavailable(NO_MEMORY))
         told = [_verdict(line, answer) for line in lines]
         if not future.done():
             future.set_result(told)
-        else:
-            # Nobody waits any more, so nobody will ever end what was granted.
-            self._shard.owe([hold.op for hold, held in zip(batch, told, strict=True) if held[0] == GRANTED])
-            self._shard.pay()
 
     def failed(self, why: str) -> None:
-        self.fail(StoreUnavailable(f"The counter store cannot be used: {why}."), maybe=True)
+        self.fail(StoreUnavailable(f"The counter store cannot be used: {why}."))
+        self._shard.landed()
 
-    def fail(self, error: StoreUnavailable, *, maybe: bool) -> None:
-        """Tell everybody; `maybe` the turn was taken all the same, and what it held is held for nobody."""
+    def only_ends(self, error: StoreUnavailable) -> bool:
+        """Refuse the holds, so that the ends alone can go again; whether there was something of both."""
+        if not (self._hold_ops and (self._settle_ops or self._releases)):
+            return False
+        self._refuse(error)
+        self._holding, self._hold_ops, self._runs = [], [], []
+        return True
+
+    def fail(self, error: StoreUnavailable) -> None:
         for settling, _, _ in self._settling:
             settling.failed(error)
         for releasing, _ in self._releasing:
             if not releasing.done():
                 releasing.set_exception(error)
-        for holding, batch in self._holding:
+        self._refuse(error)
+
+    def _refuse(self, error: StoreUnavailable) -> None:
+        for holding, _ in self._holding:
             if not holding.done():
                 holding.set_exception(error)
-            if maybe:
-                self._shard.owe([hold.op for hold in batch])
-        self._shard.owe(self.owed)
 
 
 def _digest(event: Event) -> str:

@@ -6,6 +6,7 @@ round trip to a store behind a network, and steps of code that the processor has
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from metergate.errors import StoreUnavailable
@@ -36,7 +37,7 @@ class Arrivals:
         self._arrived: list[Arrived] = []
         self._since_us = 0
         """When the first of them arrived."""
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Future[Sequence[Held]]] = set()
 
     def admit(self, found: MeteredCall, headers: Headers) -> "Verdict":
         """The verdict at the end of this turn; None about a request that needs a closer look.
@@ -69,9 +70,10 @@ class Arrivals:
         if isinstance(answers, Sequence):
             self._judge(asking, answers, since_us)
         else:
-            task = self._gate.loop.create_task(self._judge_later(asking, answers, since_us))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            # A store that answers with a future needs no task to go on.
+            asked = asyncio.ensure_future(answers)
+            self._asking.add(asked)
+            asked.add_done_callback(partial(self._judge_later, asking, since_us))
 
     def _known(self, arrived: Sequence[Arrived], now_us: int) -> tuple[list[Asking], list[Hold]]:
         """The calls whose caller is known and for which everything is prepared, and what they hold."""
@@ -102,12 +104,15 @@ class Arrivals:
             holds.append(new_tuple(Hold, fields))
         return asking, holds
 
-    async def _judge_later(
-        self, asking: Sequence[Asking], asked: Awaitable[Sequence[Held]], since_us: int
+    def _judge_later(
+        self, asking: Sequence[Asking], since_us: int, asked: "asyncio.Future[Sequence[Held]]"
     ) -> None:
+        self._asking.discard(asked)
         self._gate.stretches.at_once = False
+        if asked.cancelled():
+            return
         try:
-            answers = await asked
+            answers = asked.result()
         except StoreUnavailable:
             for call, _ in asking:
                 self._gate.endings.release(call.op)  # it may have been granted all the same

@@ -6,12 +6,15 @@ has the call's dispatch in the journal, and the call ends by the policy's `on_un
 """
 
 import asyncio
-from collections.abc import Awaitable, MutableMapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from metergate.core.idempotency import Twin
 from metergate.errors import StoreUnavailable
 from metergate.ports import UNKNOWN, Clock, CounterStore, Settle
+
+T = TypeVar("T")
 
 AGAIN_S = 0.2
 AT_ONCE = 64
@@ -49,7 +52,7 @@ class Endings:
         """When the first of the gathered ends came: one look at the clock serves a turn of the event loop."""
         self._releases: list[str] = []
         self._lost: list[Settle] = []
-        self._following: set[asyncio.Future[None]] = set()
+        self._following: set[asyncio.Future[Any]] = set()
 
     def settle(self, call: Ended, amounts: tuple[int, ...] | None, outcome: bytes) -> None:
         """Note the end of a call; None for the amounts is what was held."""
@@ -97,15 +100,14 @@ class Endings:
             self._loop.call_later(AGAIN_S, self._deliver, batch)
             return
         if not isinstance(answers, Sequence):
-            self._follow(self._delivered(batch, answers))
+            self._follow(answers, partial(self._delivered, batch))
 
-    async def _delivered(self, batch: Sequence[Settle], answers: Awaitable[Sequence[str]]) -> None:
+    def _delivered(self, batch: Sequence[Settle], answered: asyncio.Future[Sequence[str]]) -> None:
         """An end that could not be told is told again; the id makes it safe."""
         try:
-            told = await answers
+            told = answered.result()
         except StoreUnavailable:
-            await asyncio.sleep(AGAIN_S)
-            self._deliver(batch)
+            self._follow(asyncio.sleep(AGAIN_S), lambda _: self._deliver(batch))
             return
         if UNKNOWN in told:
             self._lost += [each for each, answer in zip(batch, told, strict=True) if answer == UNKNOWN]
@@ -122,19 +124,23 @@ class Endings:
             self._loop.call_later(AGAIN_S, self._give_back, releases)
             return
         if not isinstance(answers, Sequence):
-            self._follow(self._given_back(releases, answers))
+            self._follow(answers, partial(self._given_back, releases))
 
-    async def _given_back(self, releases: Sequence[str], answers: Awaitable[Sequence[str]]) -> None:
+    def _given_back(self, releases: Sequence[str], answered: asyncio.Future[Sequence[str]]) -> None:
         """A release that is not heard is told again: the reaper would charge a call that was dispatched."""
-        try:
-            await answers
-        except StoreUnavailable:
+        if isinstance(answered.exception(), StoreUnavailable):
             self._loop.call_later(AGAIN_S, self._give_back, releases)
 
-    def _follow(self, coroutine: Awaitable[None]) -> None:
-        future = asyncio.ensure_future(coroutine)
+    def _follow(self, asked: Awaitable[T], then: Callable[[asyncio.Future[T]], None]) -> None:
+        """Go on when it is answered. A store that answers with a future needs no task for that."""
+        future = asyncio.ensure_future(asked)
         self._following.add(future)
-        future.add_done_callback(self._following.discard)
+        future.add_done_callback(partial(self._followed, then))
+
+    def _followed(self, then: Callable[[asyncio.Future[T]], None], future: asyncio.Future[T]) -> None:
+        self._following.discard(future)
+        if not future.cancelled():
+            then(future)
 
 
 def _settle(call: Ended, amounts: tuple[int, ...] | None, outcome: bytes, now_us: int) -> Settle:

@@ -2,14 +2,13 @@
 -- where a sum of two is still exact; a larger one stays text.
 
 local LARGE = 4e15
-local BASE = 1e12
 local format, match, sub, byte = string.format, string.match, string.sub, string.byte
-local tonumber, type, floor, abs = tonumber, type, math.floor, math.abs
+local tonumber, type, floor = tonumber, type, math.floor
 -- The faster way to write an integer, where it is as wide as a double.
 local PLAIN = format('%d', LARGE) == '4000000000000000' and '%d' or '%.0f'
 
 local function integer(text)
-  local value = tonumber(text)
+  local value = text + 0  -- which reads the text once, and `tonumber` twice
   if value > -LARGE and value < LARGE then return value end
   return text
 end
@@ -28,35 +27,32 @@ local function digits(value)
   return value
 end
 
-local function halves(value)
-  local sign, number = match(digits(value), '^(%-?)0*(%d+)$')
-  local high, low = tonumber(sub(number, 1, -13)) or 0, tonumber(sub(number, -12))
-  if sign == '-' then return 0 - high, 0 - low end
-  return high, low
-end
-
-local function whole(high, low)
+-- The sum of two of which one is text, in two halves of which each is exact.
+local function plus_large(a, b)
+  local BASE, high, low = 1e12, 0, 0
+  for _, value in ipairs({ digits(a), digits(b) }) do
+    local sign, number = match(value, '^(%-?)0*(%d+)$')
+    sign = sign == '-' and -1 or 1
+    high = high + sign * (tonumber(sub(number, 1, -13)) or 0)
+    low = low + sign * tonumber(sub(number, -12))
+  end
   local carry = floor(low / BASE)
   high, low = high + carry, low - carry * BASE
   if high < 0 and low > 0 then high, low = high + 1, low - BASE end
   if high == 0 then return low end
-  return integer((high < 0 and '-' or '') .. format('%.0f%012.0f', abs(high), abs(low)))
+  return integer((high < 0 and '-' or '') .. format('%.0f%012.0f', math.abs(high), math.abs(low)))
 end
 
 local function plus(a, b)
-  if type(a) == 'number' and type(b) == 'number' then
-    local sum = a + b
-    if sum > -LARGE and sum < LARGE then return sum end
-    return format('%.0f', sum)
-  end
-  local a_high, a_low = halves(a)
-  local b_high, b_low = halves(b)
-  return whole(a_high + b_high, a_low + b_low)
+  if type(a) ~= 'number' or type(b) ~= 'number' then return plus_large(a, b) end
+  local sum = a + b
+  if sum > -LARGE and sum < LARGE then return sum end
+  return format('%.0f', sum)
 end
 
 local function minus(a, b)
   if type(b) == 'number' then return plus(a, 0 - b) end
-  return plus(a, byte(b) == 45 and sub(b, 2) or '-' .. b)
+  return plus_large(a, byte(b) == 45 and sub(b, 2) or '-' .. b)
 end
 
 local function at_most(a, b)

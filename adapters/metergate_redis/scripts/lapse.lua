@@ -11,11 +11,13 @@ local told, gone = {}, false
 if call('GET', tag .. 'epoch') ~= ARGV[1] then return 'E' end
 
 local function give_back(op, record, read)
-  for _, draw in ipairs(cjson.decode(read.template)[3]) do
-    local value = call('GET', draw[KEY])
-    if value then call('SET', draw[KEY], digits(correct(draw, integer(value), 0))) end
+  local draws = cjson.decode(read.draws)
+  for d = 1, #draws - 1, DRAW do
+    local key = draws[d + 1]
+    local value = call('GET', key)
+    if value then call('SET', key, digits(correct(draws, d, integer(value), 0))) end
   end
-  if has_twin(record) then call('DEL', tag .. 't:' .. cjson.decode(read.twin)[1]) end
+  if byte(record) == TWINNED then call('DEL', tag .. 't:' .. cjson.decode(read.twin)[1]) end
   call('HDEL', OPEN, op)
 end
 

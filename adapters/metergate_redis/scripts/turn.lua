@@ -1,346 +1,298 @@
 -- What the calls of one turn of an event loop want, all at once: ends first, then holds.
 --
 -- KEYS[1]  the tag that begins every key of the shard
--- ARGV[1]  epoch, sequence seen, backlog, now;
---          releases and dispatches: ops;
---          settles: op, digest, amounts (0 where all came to what was held), answer, one after the other;
---          how many settles belong together in each group;
---          holds: op, template, now, expires, dispatched, request (0 where it is the op), twin, one after the other;
---          how many templates there are
--- ARGV     per template: generation, account and draws; and the terms,
---          per group: its joined events,
---          twins and answers, which the others name by their place among them; 0 is none
+-- ARGV     epoch, sequence seen, backlog, now; how many groups, settles, releases, dispatches, runs and holds;
+--          special settles as { place, amounts or 0, answer }, and special holds as { place, dispatched, request,
+--          twin }, or 0 where there are none;
+--          the ops of the settles, releases, dispatches and holds, some hundreds in all;
+--          per settle the digest of its event;
+--          per group how many settles belong together, and their joined events;
+--          per run of holds that are alike: how many, when they expire, generation and its key, draws and terms
+--          as they are remembered, how many draws, and the draws (see budgets.lua);
+--          twins and answers, which the special ones name by their place among them; 0 is none
 --
+-- A plain settle came to what was held. A plain hold goes on at once, and its request is its op.
 -- First everything is read and decided, then everything is written: a script is not rolled back.
+-- Functions cost when they are made, so those that few turns need are made where they are needed.
 
-local call, pcall, concat, min = redis.call, redis.pcall, table.concat, math.min
+local call, unpack, A = redis.call, unpack, ARGV
 local tag = KEYS[1]
 local OPEN, ENDED, BEFORE, TWIN = tag .. 'open', tag .. 'ended', tag .. 'ended:before', tag .. 't:'
-local EPOCH, SEQUENCE, WAITING = tag .. 'epoch', tag .. 'seq', tag .. 'waiting'
-local epoch, seen, backlog, now, releases, dispatches, settles, groups, holds, templates = unpack(cjson.decode(ARGV[1]))
-local SETTLE, HOLD, PORTION = 4, 7, 4000
-local EVENTS = 1 + 2 * templates
-local EXTRA = EVENTS + #groups
+local SEQUENCE, WAITING = tag .. 'seq', tag .. 'waiting'
+local groups, settles, releases, dispatches, runs, holds = A[5] + 0, A[6] + 0, A[7] + 0, A[8] + 0, A[9] + 0, A[10] + 0
+local OPS, ENDS = 12, settles + releases + dispatches
+local DIGESTS = OPS + ENDS + holds
+local GROUPS = DIGESTS + settles
+local RUNS, RUN = GROUPS + 2 * groups, 6
+local PORTION = 3000  -- of keys, as many as Lua's stack carries
 
-local function do_with(list, first, last, command, key)
-  if key then return call(command, key, unpack(list, first, last)) end
-  return call(command, unpack(list, first, last))
+-- 1. The accounts of the holds, and the budgets that they draw from.
+
+local keys, values, at = { tag .. 'epoch', SEQUENCE, WAITING }, {}, RUNS
+local known = #keys
+for _ = 1, runs do
+  local draws = A[at + 6] + 0
+  known = known + 1
+  keys[known] = A[at + 4]
+  at = at + RUN
+  for _ = 1, draws do
+    local key = A[at + 2]
+    if values[key] == nil then
+      known = known + 1
+      values[key], keys[known] = false, key
+    end
+    at = at + DRAW
+  end
+end
+local EXTRA = at
+local loaded = known <= PORTION and call('MGET', unpack(keys)) or {}
+for first = #loaded + 1, known, PORTION do
+  for i, value in ipairs(call('MGET', unpack(keys, first, math.min(first + PORTION - 1, known)))) do
+    loaded[first + i - 1] = value
+  end
+end
+if loaded[1] ~= A[1] then return 'E' end
+local sequence, waiting = (loaded[2] or 0) + 0, (loaded[3] or 0) + 0
+if sequence < A[2] + 0 then return 'L' end
+sequence = sequence + 1
+local generations = {}
+for i = 4, known do
+  local key, value = keys[i], loaded[i]
+  if values[key] == nil then
+    generations[key] = value
+  elseif value then
+    value = integer(value)
+    loaded[i], values[key] = value, value
+  end
 end
 
--- Ask for many keys or fields, in portions that Lua's stack can carry.
-local function ask(list, command, key)
-  if #list == 0 then return list end
-  if #list <= PORTION then return do_with(list, 1, #list, command, key) end
+-- 2. What is known of every op of the turn; how those end that end in it, and what there is to write.
+
+local records = call('HMGET', OPEN, unpack(A, OPS + 1, DIGESTS))
+local ended, opened, closed, endings, written, entries, news = {}, {}, {}, {}, {}, {}, {}
+local twins, twin_writes, windows, answers = {}, {}, {}, {}
+
+local function remember(op, how)
+  local n = #endings
+  ended[op], endings[n + 1], endings[n + 2] = how, op, how
+end
+
+local function by_place(text)
   local found = {}
-  for first = 1, #list, PORTION do
-    local last = min(first + PORTION - 1, #list)
-    local got = do_with(list, first, last, command, key)
-    for i = first, last do found[i] = got[i - first + 1] end
+  if text ~= '0' then
+    for _, special in ipairs(cjson.decode(text)) do found[special[1]] = special end
   end
   return found
 end
 
-local function tell(list, command, key)
-  for first = 1, #list, PORTION do do_with(list, first, min(first + PORTION - 1, #list), command, key) end
-end
-
--- 1. The budgets that the holds draw from.
-
-local kinds, keys, values = {}, { EPOCH, SEQUENCE, WAITING }, {}
-for i = 1, templates do
-  local kind = cjson.decode(ARGV[2 * i])
-  kinds[i], keys[#keys + 1] = kind, tag .. 'g:' .. kind[2]
-end
-local FIRST_BUDGET = #keys + 1
-for i = 1, templates do
-  for _, draw in ipairs(kinds[i][3]) do
-    local key = draw[KEY]
-    if values[key] == nil then values[key], keys[#keys + 1] = false, key end
-  end
-end
-local loaded = ask(keys, 'MGET')
-if loaded[1] ~= epoch then return 'E' end
-local sequence, waiting = tonumber(loaded[2] or '0'), tonumber(loaded[3] or '0')
-if sequence < seen then return 'L' end
-for i = FIRST_BUDGET, #keys do
-  local value = loaded[i] and integer(loaded[i])
-  loaded[i], values[keys[i]] = value, value
-end
-
-local function value_of(key)
-  local value = values[key]
-  if value == nil then
-    value = call('GET', key)
-    value = value and integer(value)
-    loaded[#keys + 1], keys[#keys + 1], values[key] = value, key, value
-  end
-  return value
-end
-
--- 2. What is known of every op of the turn.
-
-local ending, asking = {}, {}
-for i = 1, #settles, SETTLE do ending[#ending + 1] = settles[i] end
-for i = 1, #releases do ending[#ending + 1] = releases[i] end
-for i = 1, #dispatches do ending[#ending + 1] = dispatches[i] end
-for i = 1, #holds, HOLD do asking[#asking + 1] = holds[i] end
-local open, ended, opened, opened_ops = {}, {}, {}, {}
-
-local function learn(ops)
-  local records = ask(ops, 'HMGET', OPEN)
-  for i = 1, #ops do open[ops[i]] = records[i] end
-end
-learn(ending)
-learn(asking)
-local lately, earlier = ask(asking, 'HMGET', ENDED), ask(asking, 'HMGET', BEFORE)
-
-local function how_ended(op)
-  local how = ended[op]
-  if how == nil then
-    how = call('HGET', ENDED, op) or call('HGET', BEFORE, op)
-    ended[op] = how
-  end
-  return how
-end
-
 -- 3. Ends.
 
-local closed, endings, entries, twins, twin_writes, news = {}, {}, {}, {}, {}, {}
+if ENDS > 0 then
+  local specials = by_place(A[11])
 
-local function twin_text(id)
-  if twins[id] == nil then twins[id] = call('GET', TWIN .. id) end
-  return twins[id]
-end
-
-local function write_twin(id, text, lives)
-  twins[id] = text
-  twin_writes[#twin_writes + 1] = { TWIN .. id, text, lives }
-end
-
-local function remember(op, how)
-  ended[op] = how
-  endings[#endings + 1], endings[#endings + 2] = op, how
-end
-
-local function close(op, how)
-  open[op], closed[#closed + 1] = false, op
-  remember(op, how)
-end
-
-local function keep_open(op, record)
-  if not opened[op] then opened_ops[#opened_ops + 1] = op end
-  open[op], opened[op] = record, record
-end
-
--- Put what a call came to in the place of what it held; without amounts it came to nothing.
-local function correct_all(record, amounts)
-  for i, draw in ipairs(cjson.decode(read_record(record).template)[3]) do
-    local value = value_of(draw[KEY])
-    if value then values[draw[KEY]] = correct(draw, value, amounts and checked(amounts[i]) or 0) end
+  local function how_ended(op)
+    return ended[op] or call('HGET', ENDED, op) or call('HGET', BEFORE, op)
   end
-end
 
-local function settle(i)
-  local op, digest, amounts, answer = settles[i], settles[i + 1], settles[i + 2], settles[i + 3]
-  local record = open[op]
-  if amounts ~= 0 then correct_all(record, amounts) end
-  if has_twin(record) then
-    local id, fingerprint, till = unpack(cjson.decode(read_record(record).twin))
-    local lives = math.max(1000, floor((till - now) / 1000))
-    write_twin(id, done_twin(fingerprint, till, answer ~= 0 and ARGV[EXTRA + answer]), lives)
-  end
-  close(op, digest)
-end
-
-local function all_open(first, last)
-  local met = {}
-  for i = first, last, SETTLE do
-    local op = settles[i]
-    if not open[op] or met[op] then return false end
-    met[op] = true
-  end
-  return true
-end
-
--- One that is not open was settled before, the same way or another; of several the sender has to ask one by one.
-local function not_open(first, last)
-  if last - first > SETTLE then return '?' end
-  local how = how_ended(settles[first])
-  if not how or how == 'v' then return 'U' end
-  return how == settles[first + 1] and 'D' or 'C'
-end
-
-local first = 1
-for group, count in ipairs(groups) do
-  local last = first + SETTLE * count - 1
-  if all_open(first, last) then
-    for i = first, last, SETTLE do settle(i) end
-    waiting = waiting + count
-    entries[#entries + 1] = group
-    news[#news + 1] = 'D'
-  else
-    news[#news + 1] = not_open(first, last)
-  end
-  first = last + 1
-end
-
--- What nobody knows is remembered: a hold that was on its way, and comes after its release, must not be taken.
-local function release(op)
-  local record = open[op]
-  if record then
-    correct_all(record)
-    if has_twin(record) then write_twin(cjson.decode(read_record(record).twin)[1], false) end
-    close(op, 'r')
-    return 'D'
-  end
-  local how = how_ended(op)
-  if not how then remember(op, 'v') end
-  return (not how or how == 'v') and 'U' or how == 'r' and 'D' or 'C'
-end
-
-for i = 1, #releases do news[#news + 1] = release(releases[i]) end
-
-for i = 1, #dispatches do
-  local op = dispatches[i]
-  local record = open[op]
-  if record then keep_open(op, sub(record, 1, 1) .. '1' .. sub(record, 3)) end
-end
-
--- 4. The first write tells whether the server takes any: one that is full still takes ends, but no holds.
-
-local full = false
-sequence = sequence + 1
-local wrote = pcall('SET', SEQUENCE, digits(sequence))
-if wrote.err then
-  local ends = #closed + #opened_ops > 0
-  if not (ends and string.find(wrote.err, 'OOM', 1, true)) then return wrote end
-  full = true
-  call('HDEL', OPEN, '')
-  call('SET', SEQUENCE, digits(sequence))
-end
-
--- 5. Holds.
-
-local answers, windows, after = {}, {}, {}
-
-local function twin_verdict(twin, at)
-  local id, fingerprint = unpack(cjson.decode(twin))
-  local known = twin_text(id)
-  if not known then return nil end
-  if sub(known, 1, 1) == 'R' then return sub(known, 2) == fingerprint and 'r' or 'o' end
-  local till, length, kept, start = match(known, '^D(%-?%d+) (%d+) (.)()')
-  if at_most(integer(till), at) then return nil end
-  if sub(known, start, start + length - 1) ~= fingerprint then return 'o' end
-  if kept == '-' then return 'n' end
-  answers[#answers + 1] = sub(known, start + length)
-  return 'a'
-end
-
-local patterns = { [0] = '', PLAIN, PLAIN .. ',' .. PLAIN }
-
-local function written_out(count)
-  for i = 1, count do
-    if type(after[i]) ~= 'number' then
-      for j = 1, count do after[j] = digits(after[j]) end
-      return concat(after, ',', 1, count)
+  -- Put what a call came to in the place of what it held; without amounts it came to nothing.
+  local function correct_all(record, amounts)
+    local draws = cjson.decode(read_record(record).draws)
+    for d = 1, #draws - 1, DRAW do
+      local key = draws[d + 1]
+      local value = values[key]
+      if value == nil then
+        value = call('GET', key)
+        value = value and integer(value)
+        known = known + 1
+        keys[known], loaded[known], values[key] = key, value, value
+      end
+      local actual = amounts and checked(amounts[(d - 1) / DRAW + 1]) or 0
+      if value then values[key] = correct(draws, d, value, actual) end
     end
   end
-  local pattern = patterns[count]
-  if not pattern then
-    pattern = PLAIN .. string.rep(',' .. PLAIN, count - 1)
-    patterns[count] = pattern
-  end
-  return format(pattern, unpack(after, 1, count))
-end
 
--- The first draw that does not fit, and what its budget holds; nil when all fit and `after` says what is left.
-local function misfit(draws, at)
-  for i = 1, #draws do
-    local draw = draws[i]
-    local value = values[draw[KEY]] or 0
-    local left = take(draw, value, at)
-    if not left then return i, value end
-    after[i] = left
+  local function end_twin(record, answer)
+    local id, fingerprint, till = unpack(cjson.decode(read_record(record).twin))
+    twins[id] = done_twin(fingerprint, till, answer)
+    twin_writes[#twin_writes + 1] = { TWIN .. id, twins[id], math.max(1000, floor((till - A[4]) / 1000)) }
+  end
+
+  local first = 1
+  for group = 1, groups do
+    local count = A[GROUPS + 2 * group - 1] + 0
+    local last, n = first + count - 1, first
+    while n <= last and records[n] and not ended[A[OPS + n]] do
+      ended[A[OPS + n]] = A[DIGESTS + n]
+      n = n + 1
+    end
+    if n > last then
+      for i = first, last do
+        local op, record, special = A[OPS + i], records[i], specials[i]
+        if special and special[2] ~= 0 then correct_all(record, special[2]) end
+        if byte(record) == TWINNED then end_twin(record, special and special[3] ~= 0 and A[EXTRA + special[3]]) end
+        closed[#closed + 1] = op
+        remember(op, A[DIGESTS + i])
+      end
+      waiting = waiting + count
+      entries[#entries + 1] = group
+      news[group] = 'D'
+    else
+      -- All or none. One that is not open was settled before, the same way or another; of several the sender has to
+      -- ask one by one.
+      for i = first, n - 1 do ended[A[OPS + i]] = nil end
+      local how = count == 1 and how_ended(A[OPS + first])
+      news[group] = count > 1 and '?' or (not how or how == 'v') and 'U' or how == A[DIGESTS + first] and 'D' or 'C'
+    end
+    first = last + 1
+  end
+
+  -- What nobody knows is remembered: a hold that was on its way, and comes after its release, must not be taken.
+  for i = settles + 1, settles + releases do
+    local op, record = A[OPS + i], records[i]
+    local how = (ended[op] or not record) and how_ended(op)
+    if record and not ended[op] then
+      correct_all(record)
+      if byte(record) == TWINNED then
+        local id = cjson.decode(read_record(record).twin)[1]
+        twins[id] = false
+        twin_writes[#twin_writes + 1] = { TWIN .. id, false }
+      end
+      closed[#closed + 1] = op
+      remember(op, 'r')
+      how = 'r'
+    elseif not how then
+      remember(op, 'v')
+    end
+    news[#news + 1] = (not how or how == 'v') and 'U' or how == 'r' and 'D' or 'C'
+  end
+
+  for i = settles + releases + 1, ENDS do
+    local op, record = A[OPS + i], records[i]
+    if record and not ended[op] then
+      opened[op] = sub(record, 1, 1) .. '1' .. sub(record, 3)
+      written[#written + 1], written[#written + 2] = op, opened[op]
+    end
   end
 end
+local moved = -#closed
 
-local function granted(kind)
-  local draws = kind[3]
-  for i = 1, #draws do
-    local draw = draws[i]
-    local key = draw[KEY]
-    if draw[UNTIL] ~= 0 and not values[key] then windows[#windows + 1] = draw end
-    values[key] = after[i]
-  end
-  return written_out(#draws)
-end
+-- 4. Holds.
 
-local function decide(i, place)
-  local op, template, at = holds[i], holds[i + 1], holds[i + 2]
-  local kind, dispatched, request, twin = kinds[template], holds[i + 4], holds[i + 5], holds[i + 6]
-  twin = twin ~= 0 and ARGV[EXTRA + twin]
-  local text, terms = ARGV[2 * template], ARGV[2 * template + 1]
-  local record = open[op]
-  if record then
-    local values_then, contents = match(record, '^%S+ %S+ ([^\n]*)\n(.*)')
-    local same = contents == contents_of(dispatched, request == 0 and '' or request, twin or '', text, terms)
-    return same and 'g' .. values_then or 'c'
-  end
-  local how = ended[op] or lately[place] or earlier[place]
-  if how then return byte(how) == 100 and how or 'e' end
-  if loaded[template + 3] ~= kind[1] then return 's' end
-  local verdict = twin and twin_verdict(twin, at)
-  if verdict then return verdict end
-  if waiting >= backlog then return 'f' end
-  if full then return 'm' end
-  local position, value = misfit(kind[3], at)
-  if position then
-    how = 'd' .. (position - 1) .. ' ' .. digits(value)
-    remember(op, how)
-    return how
-  end
-  local values_now = granted(kind)
-  local contents = contents_of(dispatched, request == 0 and '' or request, twin or '', text, terms)
-  keep_open(op, new_record(dispatched, holds[i + 3], values_now, contents, twin))
-  if twin then
+if holds > 0 then
+  local specials, backlog, now, after, list = by_place(A[12]), A[3] + 0, A[4] + 0, {}, {}
+  local lately = call('HMGET', ENDED, unpack(A, OPS + ENDS + 1, DIGESTS))
+  local earlier = call('HMGET', BEFORE, unpack(A, OPS + ENDS + 1, DIGESTS))
+  local place, told, start = 0, #news, RUNS
+
+  local function twin_verdict(twin, now)
     local id, fingerprint = unpack(cjson.decode(twin))
-    write_twin(id, 'R' .. fingerprint)
+    if twins[id] == nil then twins[id] = call('GET', TWIN .. id) end
+    local text = twins[id]
+    if not text then return nil end
+    if sub(text, 1, 1) == 'R' then return sub(text, 2) == fingerprint and 'r' or 'o' end
+    local till, length, kept, from = match(text, '^D(%-?%d+) (%d+) (.)()')
+    if at_most(integer(till), now) then return nil end
+    if sub(text, from, from + length - 1) ~= fingerprint then return 'o' end
+    if kept == '-' then return 'n' end
+    answers[#answers + 1] = sub(text, from + length)
+    return 'a'
   end
-  return 'g' .. values_now
+
+  for _ = 1, runs do
+    local expires, body, draws = A[start + 2], A[start + 5], DRAW * A[start + 6]
+    local fresh = generations[A[start + 4]] == A[start + 3]
+    for d = 1, draws, DRAW do
+      local a = start + RUN + d
+      list[d], list[d + 1] = A[a] + 0, A[a + 1]
+      list[d + 2], list[d + 3], list[d + 4] = integer(A[a + 2]), integer(A[a + 3]), integer(A[a + 4])
+    end
+    for _ = 1, A[start + 1] + 0 do
+      place = place + 1
+      local op, special = A[OPS + ENDS + place], specials[place]
+      local record = opened[op] or not ended[op] and records[ENDS + place]
+      local how = ended[op] or lately[place] or earlier[place]
+      local twin, dispatched, contents = '', '1', '\n1\n'
+      if special then
+        twin, dispatched = special[4] == 0 and '' or A[EXTRA + special[4]], special[2] == 1 and '1' or '0'
+        contents = twin .. '\n' .. dispatched .. (special[3] == 0 and '' or special[3]) .. '\n'
+      end
+      local verdict
+      if record then
+        local answer, kept = match(record, '^%S+ %S+ ([^\n]*)\n(.*)')
+        verdict = kept == contents .. body and answer or 'c'
+      elseif how then
+        verdict = byte(how) == DENIED and how or 'e'
+      elseif not fresh then
+        verdict = 's'
+      else
+        verdict = twin ~= '' and twin_verdict(twin, now) or waiting >= backlog and 'f'
+      end
+      if not verdict then
+        verdict = 'g'
+        for d = 1, draws, DRAW do
+          local value = values[list[d + 1]] or 0
+          local left = take(list, d, value, now)
+          if not left then
+            verdict = format('d%d ', (d - 1) / DRAW) .. digits(value)
+            remember(op, verdict)
+            break
+          end
+          after[d] = left
+          verdict = verdict .. (d > 1 and ',' or '') .. digits(left)
+        end
+        if byte(verdict) ~= DENIED then
+          for d = 1, draws, DRAW do
+            local key, till = list[d + 1], A[start + RUN + d + 5]
+            if till ~= '0' and not values[key] then windows[#windows + 1] = { till, key } end
+            values[key] = after[d]
+          end
+          record = (twin == '' and '-' or 't') .. dispatched .. ' ' .. expires .. ' ' .. verdict .. '\n'
+            .. contents .. body
+          local n = #written
+          opened[op], written[n + 1], written[n + 2] = record, op, record
+          moved = moved + 1
+          if twin ~= '' then
+            local id, fingerprint = unpack(cjson.decode(twin))
+            twins[id] = 'R' .. fingerprint
+            twin_writes[#twin_writes + 1] = { TWIN .. id, twins[id] }
+          end
+        end
+      end
+      news[told + place] = verdict
+    end
+    start = start + RUN + draws
+  end
 end
 
-for place = 1, #asking do news[#news + 1] = decide(HOLD * (place - 1) + 1, place) end
+-- 5. Writes. A server that is full refuses the first write of a script, unless it gives something back: a turn with
+-- holds is not taken then, and one of ends alone is.
 
--- 6. Writes.
-
-tell(closed, 'HDEL', OPEN)
-tell(endings, 'HSET', ENDED)
-local written = {}
-for i = 1, #opened_ops do
-  local op = opened_ops[i]
-  if open[op] then written[#written + 1], written[#written + 2] = op, open[op] end
+local sets, n = { SEQUENCE, digits(sequence) }, 2
+for i = 4, known do
+  local key = keys[i]
+  local value = values[key]
+  if value and value ~= loaded[i] then
+    sets[n + 1], sets[n + 2] = key, digits(value)
+    n = n + 2
+  end
 end
-tell(written, 'HSET', OPEN)
-written = {}
-for i = FIRST_BUDGET, #keys do
-  local value = values[keys[i]]
-  if value ~= loaded[i] then written[#written + 1], written[#written + 2] = keys[i], digits(value) end
-end
-if #entries > 0 then written[#written + 1], written[#written + 2] = WAITING, digits(waiting) end
-tell(written, 'MSET')
+if #entries > 0 then sets[n + 1], sets[n + 2] = WAITING, digits(waiting) end
+if holds == 0 then call('HDEL', OPEN, closed[1] or '', unpack(closed, 2)) end
+for i = 1, #sets, PORTION do call('MSET', unpack(sets, i, math.min(i + PORTION - 1, #sets))) end
+if holds > 0 and #closed > 0 then call('HDEL', OPEN, unpack(closed)) end
+if #written > 0 then call('HSET', OPEN, unpack(written)) end
+if #endings > 0 then call('HSET', ENDED, unpack(endings)) end
 for _, group in ipairs(entries) do
-  call('XADD', tag .. 'out', '*', 'n', groups[group], 'e', ARGV[EVENTS + group])
+  call('XADD', tag .. 'out', '*', 'n', A[GROUPS + 2 * group - 1], 'e', A[GROUPS + 2 * group])
 end
-for _, draw in ipairs(windows) do
-  call('ZADD', tag .. 'windows', digits(draw[UNTIL]), draw[KEY])
-end
+for _, window in ipairs(windows) do call('ZADD', tag .. 'windows', window[1], window[2]) end
 for _, write in ipairs(twin_writes) do
-  local key, text, lives = write[1], write[2], write[3]
+  local key, text, lives = unpack(write)
   if not text then call('DEL', key)
   elseif lives then call('SET', key, text, 'PX', digits(lives))
   else call('SET', key, text) end
 end
 
-local reply = 'K' .. digits(sequence) .. ' ' .. digits(waiting) .. ' ' .. call('HLEN', OPEN) .. '\n' .. concat(news, '\n')
+local reply = format('K' .. PLAIN .. ' ' .. PLAIN .. ' %d\n', sequence, waiting, moved) .. table.concat(news, '\n')
 if #answers == 0 then return reply end
 return { reply, unpack(answers) }
