@@ -55,7 +55,7 @@ class Proxy:
             scope["method"], target(scope), scope["headers"], client(scope), call.request_id
         )
         longest = route.body_bytes or self._engine.policy.serve.body_bytes
-        forwarding = Forwarding(way, scope, receive, send, longest, route.drain_us / 10**6)
+        forwarding = Forwarding(way, scope, receive, send, longest, longest, route.drain_us / 10**6)
         try:
             await forwarding.run(head)
         finally:

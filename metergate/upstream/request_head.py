@@ -90,6 +90,8 @@ class HeadWriter:
         dropped = DROPPED | own.keys() | {name.lower().encode("latin-1") for name in secret}
         self._dropped = dropped if upstream.cookies else dropped | {b"cookie"}
         self._verdicts: dict[bytes, int] = {}
+        self._starts: dict[tuple[str, bytes], bytes] = {}
+        """The first lines that were asked for a moment ago."""
         self._told: dict[tuple[Client, bytes], bytes] = {}
         """What was told of clients that asked a moment ago."""
 
@@ -102,9 +104,7 @@ class HeadWriter:
         request_id: str = "",
     ) -> Head:
         """The target is the path that policy saw, and the query."""
-        if not _TARGET.match(target):
-            raise BadRequestError("The path or the query holds characters that must be escaped.")
-        parts = [method.encode("ascii"), b" ", self._prefix, target, self._host]
+        parts = [self._starts.get((method, target)) or self._start(method, target)]
         lines = 2
         verdicts = self._verdicts
         aside: list[tuple[int, bytes, bytes]] = []
@@ -130,6 +130,17 @@ class HeadWriter:
         if request_id:
             head += b"metergate-request-id: %b\r\n" % request_id.encode("ascii")
         return Head(head + self._added, said.length, said.chunked, said.expects)
+
+    def _start(self, method: str, target: bytes) -> bytes:
+        """The first line, and the host."""
+        if not _TARGET.match(target):
+            raise BadRequestError("The path or the query holds characters that must be escaped.")
+        start = b"%b %b%b%b" % (method.encode("ascii"), self._prefix, target, self._host)
+        if len(target) <= NAME_REMEMBERED:
+            if len(self._starts) >= REMEMBERED:
+                self._starts.clear()
+            self._starts[method, target] = start
+        return start
 
     def _judge(self, name: bytes) -> int:
         if b"_" in name:
