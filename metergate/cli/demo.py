@@ -93,7 +93,7 @@ async def play(*, script: bool, port: int, admin_port: int, redis: bool) -> bool
             url = gateway.url
         token = admin_token(settings, settings.data)
         office = admin_app(rules, settings=settings)
-        admin_side = serving.server(office, serving.bound("127.0.0.1", admin_port))
+        admin_side = serving.server(office, serving.bound("127.0.0.1", admin_port, "--admin-port"))
         async with serving.running([*servers, admin_side]) as ended:
             admin = Side(admin_side.url, token)
             made = await _open_account(admin)

@@ -30,7 +30,7 @@ def serve(
     with ExitStack() as taken:
         data = taken.enter_context(serving.bound(host, port))
         admin = [
-            taken.enter_context(serving.bound(admin_host, admin_port and admin_port + number))
+            taken.enter_context(serving.bound(admin_host, admin_port and admin_port + number, "--admin-port"))
             for number in range(workers)
         ]
         number = multiply(workers) if workers > 1 else 0

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from metergate.asgi.types import ASGIApp
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that waits for callers; port 0 takes a free one."""
+def bound(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A socket that waits for callers; port 0 takes a free one. `option` is how users choose another."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise click.ClickException(
-            f"{host}:{port} cannot be used ({error.strerror}); choose another port."
+            f"{host}:{port} cannot be used: {why}; choose another port with {option}."
         ) from error
 
 

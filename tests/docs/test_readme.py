@@ -7,6 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ from tests.house.rules import ROOT
 
 APP, HANDLER, WITHOUT_HTTP = of("python", "README.md")
 [POLICY] = of("yaml", "README.md")
-SET_UP, SERVE, CALL = of("sh", "README.md")
+SET_UP, SERVE, CALL, PROXY = of("sh", "README.md")
 [REFUSAL] = of("json", "README.md")
 
 
@@ -85,7 +87,7 @@ def test_the_first_five_minutes(tmp_path: Path, environ: dict[str, str]) -> None
     for header in ("metergate-request-id", "metergate-cost: 0.01", "metergate-balance: 0.01"):
         assert header in said
     assert re.search(r"requests +2 +2 +0.02 USD", said)
-    assert said.endswith("Every balance follows from the entries.\n")
+    assert "\nEvery balance follows from the entries.\n" in said
     assert json.loads(health) == {"state": "fine"}
     assert again.count("HTTP/1.1 200") == 3
 
@@ -93,6 +95,28 @@ def test_the_first_five_minutes(tmp_path: Path, environ: dict[str, str]) -> None
     shown = json.loads(REFUSAL.text)
     assert {**told, "request_id": shown["request_id"]} == shown
     assert list(told) == list(shown)
+
+
+def test_one_command_in_front_of_an_ai_api(tmp_path: Path, environ: dict[str, str]) -> None:
+    """The policy is written, is fine, and is served; without a key nobody gets to the upstream."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    *prepare, serve = PROXY.text.replace("sk-…", "sk-test").strip().splitlines()
+    typed("\n".join(prepare), tmp_path, environ)
+    command = ["bash", "-c", f"{serve.replace('OPENAI', 'exec env OPENAI', 1)} --port {port} --admin-port 0"]
+    server = subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        assert "The proxy is at" in server.stderr.readline()
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", b"{}")
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(request, timeout=20)
+        assert raised.value.code == 401
+        assert json.load(raised.value)["reason"] == "key_missing"
+        raised.value.close()
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
 
 
 @pytest.mark.parametrize("block", [HANDLER, WITHOUT_HTTP], ids=lambda block: block.place)
