@@ -5,11 +5,13 @@ be told is written down in the same transaction, and a worker tells what nobody 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from metergate.errors import StoreUnavailable
 from metergate.ledger import epochs, untold
 from metergate.ledger.database import Tx
+from metergate.ledger.errors import LedgerUnavailable
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import DONE, Change, Clock, CounterStore, SharedStore
 
@@ -86,7 +88,8 @@ class Teller:
             await self._sync(committed.changes)
         except StoreUnavailable as error:
             raise NotTold(NOT_TOLD) from error
-        await self.ledger.write(lambda tx: untold.forget(tx, [committed.note]))
+        with suppress(LedgerUnavailable):  # then it is told once more, which changes nothing
+            await self.ledger.write(lambda tx: untold.forget(tx, [committed.note]))
 
     async def tell_again(self, before_us: int, limit: int) -> int:
         """Tell what was written down before an instant, and by now has been told by nobody."""

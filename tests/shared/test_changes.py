@@ -12,6 +12,7 @@ from metergate.ledger.database import Tx
 from metergate.ledger.telling import NOT_TOLD, Committed
 from metergate.ports import Adjust, AskBudget, Change, PutAccount, PutKey
 from metergate.worker.flusher import answered
+from tests.faults.test_postgres_away import away
 from tests.shared.app import POLICY
 from tests.shared.house import Place, Process, desk, until, valkey_says
 from tests.shared.test_outages import frozen
@@ -126,6 +127,18 @@ async def test_a_grant_whose_author_died_is_told_once(
         await until(hasty.nothing_is_untold)
         assert await hasty.spendable("given") == 3 * USD
         assert await office.balance("given") == "3.00"
+
+
+async def test_a_change_that_both_have_is_no_error_when_that_cannot_be_noted(
+    three: list[Process], place: Place, hasty: Hasty
+) -> None:
+    """The ledger goes away between the two: the change is told once more later, which changes nothing."""
+    async with desk(place) as office:
+        await office.customer("noted", "1")
+    granted = await hasty.grants("noted", "noted")
+    with away(place.ledger):
+        await hasty.tell(granted)
+        assert await hasty.spendable("noted") == 2 * USD
 
 
 async def test_what_comes_late_does_not_undo_what_came_after_it(
