@@ -16,10 +16,9 @@ from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError
 from metergate.gate.call import Call, Visit
+from metergate.gate.deciding import judge
 from metergate.gate.gate import Replay, RequestGate
-from metergate.gate.members import NOBODY, Member
-from metergate.gate.outside import outside
-from metergate.gate.routes import NOWHERE
+from metergate.gate.members import Member
 
 PAYMENT_REQUIRED = 4402
 POLICY_VIOLATION = 1008
@@ -39,50 +38,33 @@ async def serve(
     raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
     found = gate.routes.find("GET", raw_path)
     request_id = gate.request_id()
-    refusal = await outside(gate, found, seen.keys, request_id)
-    if refusal is not None:
-        await _turn_away(scope, receive, send, gate, refusal, request_id, anthropic=seen.anthropic)
-        return
-    route = found.route
-    if route is None or route.public:
-        await _Talk(Visit(gate, NOBODY, route or NOWHERE, found.path, request_id), receive, send).run(
-            app, scope
-        )
-        return
-    looked = gate.members.find_key(seen.keys, gate.clock())
-    member = await looked if isinstance(looked, Awaitable) else looked
-    if isinstance(member, Refusal):
-        gate.watch.turned_away(None, route, found.path, request_id, member.reason, shadow=gate.shadows(route))
-        if gate.shadows(route):
-            await _Talk(Visit(gate, NOBODY, route, found.path, request_id), receive, send).run(app, scope)
-            return
-        await _turn_away(scope, receive, send, gate, member, request_id, anthropic=seen.anthropic)
-        return
-    if route.free or not route.meter:
-        refusal = gate.entitled(member, route, found.path, request_id)
-    elif gate.policy.meters[route.meter].count not in COUNTED_IN_SOCKETS:
-        refusal = _uncounted(gate, member, route, found.path, request_id)
+
+    async def hold(member: Member, route: Route) -> Call | Refusal:
+        return await _hold(gate, member, route, found.path, request_id)
+
+    decided = await judge(gate, found, seen.keys, request_id, hold)
+    if isinstance(decided, Refusal):
+        await _turn_away(scope, receive, send, gate, decided, request_id, anthropic=seen.anthropic)
+    elif isinstance(decided, Visit):
+        await _Talk(decided, receive, send).run(app, scope)
     else:
-        asked = gate.admit(member, route, found.path, request_id)
-        admitted = await asked if isinstance(asked, Awaitable) else asked
-        assert not isinstance(admitted, Replay)
-        refusal = dispatched(admitted) if isinstance(admitted, Call) else admitted
-        if isinstance(admitted, Call) and refusal is None:
-            await _Socket(admitted, receive, send).run(app, scope)
-            return
-    if refusal is None:
-        await _Talk(Visit(gate, member, route, found.path, request_id), receive, send).run(app, scope)
-        return
-    await _turn_away(scope, receive, send, gate, refusal, request_id, anthropic=seen.anthropic)
+        await _Socket(decided, receive, send).run(app, scope)
 
 
-def _uncounted(gate: RequestGate, member: Member, route: Route, path: str, request_id: str) -> Refusal | None:
-    """Why a socket is not served where the meter reads answers, which a socket has none of."""
-    shadow = gate.shadows(route)
-    detail = f"This path offers no WebSocket: the meter {route.meter} cannot count one."
-    refusal = Refusal("route_not_in_policy", detail, meter=route.meter)
-    gate.watch.turned_away(member, route, path, request_id, refusal.reason, shadow=shadow)
-    return None if shadow else refusal
+async def _hold(
+    gate: RequestGate, member: Member, route: Route, path: str, request_id: str
+) -> Call | Refusal:
+    meter = gate.policy.meters[route.meter]
+    if meter.count not in COUNTED_IN_SOCKETS:
+        detail = f"This path offers no WebSocket: the meter {route.meter} cannot count one."
+        refusal = Refusal("route_not_in_policy", detail, meter=route.meter)
+        shadow = gate.shadows(route)
+        gate.watch.turned_away(member, route, path, request_id, refusal.reason, shadow=shadow)
+        return refusal
+    asked = gate.admit(member, route, path, request_id)
+    admitted = await asked if isinstance(asked, Awaitable) else asked
+    assert not isinstance(admitted, Replay)
+    return admitted if isinstance(admitted, Refusal) else dispatched(admitted) or admitted
 
 
 async def _turn_away(

@@ -1,6 +1,6 @@
-"""Decisions about calls that somebody else serves: the same steps as for a request of one's own."""
+"""Decisions whose steps are the same wherever the call is served: for fronts that ask, and for WebSockets."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from metergate.core.idempotency import KEEP_US, Twin, fingerprint, twin_id
@@ -10,7 +10,7 @@ from metergate.gate.call import Call, Visit
 from metergate.gate.gate import Replay, RequestGate
 from metergate.gate.members import NOBODY, Member
 from metergate.gate.outside import outside
-from metergate.gate.routes import NOWHERE
+from metergate.gate.routes import NOWHERE, Found
 
 OF_KINDS = (
     "Units of several kinds are counted where the answers pass by; let the proxy serve this route, or give "
@@ -29,17 +29,31 @@ class Question(NamedTuple):
     idempotency_key: str = ""
 
 
+Holds = Callable[[Member, Route], Awaitable[Call | Refusal]]
+"""Sets aside what a call of a member on a metered route may cost."""
+
+
 async def decide(gate: RequestGate, asked: Question, request_id: str) -> Call | Visit | Refusal:
     """A call with a hold that stands by itself, a visit where nothing is held, or why not."""
-    raw_path = asked.target.partition(b"?")[0]
-    found = gate.routes.find(asked.method, raw_path)
-    refusal = await outside(gate, found, asked.keys, request_id)
+    found = gate.routes.find(asked.method, asked.target.partition(b"?")[0])
+
+    async def hold(member: Member, route: Route) -> Call | Refusal:
+        return await _hold(gate, member, route, found.path, asked, request_id)
+
+    return await judge(gate, found, asked.keys, request_id, hold)
+
+
+async def judge(
+    gate: RequestGate, found: Found, keys: Sequence[str], request_id: str, hold: Holds
+) -> Call | Visit | Refusal:
+    """Step by step: the rule, who calls, and what the rule wants."""
+    refusal = await outside(gate, found, keys, request_id)
     if refusal is not None:
         return refusal
     route = found.route or NOWHERE
     if route is NOWHERE or route.public:
         return Visit(gate, NOBODY, route, found.path, request_id)
-    looked = gate.members.find_key(asked.keys, gate.clock())
+    looked = gate.members.find_key(keys, gate.clock())
     member = await looked if isinstance(looked, Awaitable) else looked
     if isinstance(member, Refusal):
         shadow = gate.shadows(route)
@@ -48,7 +62,7 @@ async def decide(gate: RequestGate, asked: Question, request_id: str) -> Call | 
     if route.free or not route.meter:
         refusal = gate.entitled(member, route, found.path, request_id)
         return refusal or Visit(gate, member, route, found.path, request_id)
-    held = await _hold(gate, member, route, found.path, asked, request_id)
+    held = await hold(member, route)
     if isinstance(held, Refusal) and gate.shadows(route):
         return Visit(gate, member, route, found.path, request_id)
     return held

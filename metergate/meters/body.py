@@ -31,7 +31,7 @@ def fields(body: bytes, names: tuple[str, ...]) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, Unreadable):
             raise
-        raise Unreadable("Send one JSON object in UTF-8.") from None
+        raise _unreadable(body) from None
     return {name: getattr(said, name) for name in names}
 
 
@@ -40,10 +40,14 @@ def whole(body: bytes) -> Mapping[str, Any]:
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=distinct)
     except (ValueError, RecursionError):
-        raise Unreadable("Send one JSON object in UTF-8.") from None
+        raise _unreadable(body) from None
     if not isinstance(value, dict):
         raise Unreadable("Send one JSON object, and not a list of them.")
     return value
+
+
+def _unreadable(body: bytes) -> Unreadable:
+    return Unreadable("Send one JSON object in UTF-8." if body else "Send one JSON object; there is no body.")
 
 
 def member(value: Mapping[str, Any], name: str) -> Any:

@@ -198,6 +198,23 @@ async def test_units_that_are_counted_cost_what_is_held(tmp_path: Path) -> None:
         assert shell.balance() == 90 * CENT
 
 
+async def test_a_price_that_hangs_on_the_body_wants_the_body(tmp_path: Path) -> None:
+    """A front that sends it along has the call charged with what it may use; another one hears why not."""
+    source = policy(
+        meters={"tokens": {"count": "llm"}},
+        prices={"tokens": {"price": "1", "per": 1000}},
+        routes=[{"match": "* /**", "meter": "tokens", "hold": {"input_cap": 0}}],
+    )
+    async with fronted(tmp_path, source) as (front, shell):
+        headers = {"x-api-key": front.key}
+        body = b'{"model": "m", "max_tokens": 50}'
+        assert (await front.forward(headers, "POST", "/v1/chat/completions", body)).status == 200
+        answer = await front.forward(headers, "POST", "/v1/chat/completions")
+        told = problem(answer, "bad_request")
+        assert told["detail"] == "Send one JSON object; there is no body."
+        assert await shell.settled() == 95 * CENT
+
+
 async def test_one_charge_for_an_idempotency_key(tmp_path: Path) -> None:
     """What was done is not done again: its answer was the upstream's and is not kept here."""
     async with fronted(tmp_path, ROUTES) as (front, shell):
