@@ -36,6 +36,10 @@ bench: .venv/.ready-to-develop  ## ratios: the bare app against the same app met
 faults: .venv/.ready-to-develop  ## kill everything at random for five minutes, and prove every call; ARGS="--seconds 3600 --seed 7 --store shared"
 	@$(BIN)/python -W ignore -m tests.faults $(ARGS)
 
+fuzz: .venv/.ready-to-develop  ## what reads bytes of others, a minute for each reader; FUZZ_SECONDS and FUZZ_SEED change that
+	@export FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)}; \
+		echo "FUZZ_SEED=$$FUZZ_SEED FUZZ_SECONDS=$$FUZZ_SECONDS"; $(BIN)/python -m pytest -q tests/fuzz $(ARGS)
+
 clean:  ## remove what make and the tools made
 	@rm -rf .venv build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 

@@ -20,8 +20,8 @@ REMEMBERED = 4096
 ONE = (1).to_bytes(4, "big")
 """How a single event begins."""
 
-Unreadable = msgspec.DecodeError
-"""Bytes that are none of ours."""
+Unreadable = (msgspec.DecodeError, UnicodeDecodeError)
+"""What is raised for bytes that are none of ours; texts that are no UTF-8 have an exception of their own."""
 MISFIT = "The columns of a batch do not fit together."
 
 _Columns = tuple[
@@ -136,7 +136,7 @@ def decode_events(joined: bytes) -> list[UsageEvent]:
         own = [known[place] for place in places]
         return list(map(_event, zip(ops, request_ids, instants, paths, own, twins, answers, strict=True)))
     except (IndexError, ValueError) as error:
-        raise Unreadable(MISFIT) from error
+        raise msgspec.DecodeError(MISFIT) from error
 
 
 def gather(joined: bytes, batch: Batch) -> None:
@@ -151,12 +151,12 @@ def gather(joined: bytes, batch: Batch) -> None:
             batch.add_event(*event)
         return
     if not len(places) == len(ops) == len(request_ids) == len(instants) == len(paths):
-        raise Unreadable(MISFIT)
+        raise msgspec.DecodeError(MISFIT)
     known = [decode_outcome(outcome) for outcome in outcomes]
     try:
         own = known * len(ops) if len(known) == 1 and not any(places) else [known[place] for place in places]
     except IndexError as error:
-        raise Unreadable(MISFIT) from error
+        raise msgspec.DecodeError(MISFIT) from error
     batch.add(ops, request_ids, instants, paths, own)
 
 
@@ -177,4 +177,4 @@ def decode_holds(joined: bytes) -> list[tuple[str, str, Terms, TwinFields | None
     try:
         return list(zip(ops, request_ids, [known[place] for place in places], twins, strict=True))
     except (IndexError, ValueError) as error:
-        raise Unreadable(MISFIT) from error
+        raise msgspec.DecodeError(MISFIT) from error

@@ -52,7 +52,10 @@ class Address(NamedTuple):
 
 def parse(url: str) -> Address:
     """Read an address; ConfigurationError says what is wrong with it, and never shows a password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(f"{HELP}.") from None
     base, _, kind = parts.scheme.partition("+")
     if base not in ("redis", "rediss", "valkey", "valkeys") or kind not in (ALONE, UNIX, SENTINEL, CLUSTER):
         raise ConfigurationError(f"{HELP}.")

@@ -12,6 +12,9 @@ from typing import Protocol, cast
 import hiredis
 
 Parts = tuple[bytes | str | int, ...]
+NO_ANSWER = "it sends what is no answer to what it was asked"
+MISFITS = (AssertionError, AttributeError, LookupError, StopIteration, TypeError, ValueError)
+"""What a reply of another form than expected leads to: whoever waits for it must hear of that."""
 
 
 class Receiver(Protocol):
@@ -64,9 +67,15 @@ class Connection(asyncio.Protocol):
                 if not waiting and isinstance(reply, hiredis.ReplyError):
                     self.close(str(reply))  # the reason why it hangs up
                     return
-                waiting.popleft()[1].answered(reply)
-        except (hiredis.ProtocolError, IndexError):
-            self.close("it sends what is no answer of a Redis server")
+                receiver = waiting.popleft()[1]
+                try:
+                    receiver.answered(reply)
+                except MISFITS:
+                    receiver.failed(NO_ANSWER)
+                    self.close(NO_ANSWER)
+                    return
+        except (hiredis.ProtocolError, *MISFITS):
+            self.close(NO_ANSWER)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.close(str(error) if error else "it closed the connection")

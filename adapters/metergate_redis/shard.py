@@ -190,7 +190,8 @@ class Shard:
         return text
 
     def _not_taken(self, turn: Turn, error: str) -> None:
-        if error.startswith("NOSCRIPT") and self.link.connection is not None:
+        if error.startswith("NOSCRIPT") and self.link.connection is not None and not turn.again:
+            turn.again = True
             self._load(self.link.connection, SCRIPTS["turn"])
             self._deliver(turn)
         elif error.startswith("OOM") and turn.only_ends(StoreUnavailable(NO_MEMORY)):
@@ -248,7 +249,11 @@ class Shard:
         return value(reply)
 
     def _load(self, connection: Connection, script: Script) -> None:
-        connection.send((b"SCRIPT", b"LOAD", script.source), Asked(self._loop))
+        asked = Asked(self._loop)
+        asked.future.add_done_callback(
+            asyncio.Future.exception
+        )  # whoever needs the script hears that it fails
+        connection.send((b"SCRIPT", b"LOAD", script.source), asked)
 
     # -- refusals ------------------------------------------------------------------------------------------
 

@@ -93,6 +93,8 @@ class Turn:
         self._extra: list[bytes] = []
         """Twins and answers, named by their place."""
         self.epoch = ""
+        self.again = False
+        """Whether it was sent a second time, because the server did not know the script."""
         self.soon = False
         """Whether it is sent in this turn of the loop,"""
         self.due = False

@@ -236,6 +236,7 @@ def _shown(url: sa.URL) -> str:
 
 def _parsed(text: str) -> sa.URL:
     try:
+        text.encode()
         url = sa.make_url(text)
     except (SQLAlchemyError, ValueError):
         url = sa.URL.create("none")

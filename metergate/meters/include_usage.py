@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from metergate.meters.body import whole
+from metergate.meters.body import Unreadable, whole
 from metergate.meters.events import Events, data, is_one, split
 from metergate.meters.reported import NAME, USAGE
 
@@ -47,7 +47,10 @@ def _replaced(body: bytes, options: Mapping[str, Any]) -> bytes | None:
     places = [found.end() for found in _OPTIONS.finditer(body)]
     if len(places) != 1:
         return None
-    head, rest = body[: places[0]], body[places[0] :].decode()
+    try:
+        head, rest = body[: places[0]], body[places[0] :].decode()
+    except UnicodeDecodeError:
+        raise Unreadable("Send one JSON object in UTF-8.") from None
     _, length = json.JSONDecoder().raw_decode(rest)
     return head + json.dumps({**options, FLAG: True}).encode() + rest[length:].encode()
 

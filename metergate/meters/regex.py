@@ -58,7 +58,7 @@ def compiled(pattern: str) -> re.Pattern[bytes]:
     """The pattern; ValueError when it is none, or has more than one group."""
     try:
         found = re.compile(pattern.encode())
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"Write a regular expression; this one has a mistake: {error}.") from None
     if found.groups > GROUPS_MAX:
         raise ValueError("Write a regular expression with one group, around the number.")

@@ -39,7 +39,7 @@ class Left:
         for position, record in records:
             try:
                 self._read(position, *record)
-            except (Unreadable, UnicodeDecodeError, ValueError):
+            except (*Unreadable, ValueError):
                 self.unreadable.append(record.payload)
         self._end()
 

@@ -34,7 +34,11 @@ class Origin(NamedTuple):
 
 def parse(url: str) -> Origin:
     """The origin of an address such as https://api.example.com/base."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        url.encode()
+    except ValueError:
+        raise ConfigurationError("Write the upstream's url as scheme, host and path alone.") from None
     if parts.scheme not in PORTS or not parts.hostname:
         raise ConfigurationError("Begin the upstream's url with https:// or http:// and name a host.")
     if parts.username is not None or parts.query or parts.fragment or "#" in url or "?" in url:
