@@ -10,7 +10,7 @@ SOURCES := $(wildcard metergate adapters/metergate_* tests examples benchmarks)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench faults clean
+.PHONY: help demo test check format bench faults fuzz clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
