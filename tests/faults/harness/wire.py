@@ -30,6 +30,7 @@ class Wire:
         self.here = here
         self.refusing = False
         self.delay_s = 0.0
+        self.serving: set[asyncio.Task[None]] = set()
         self._server = server
         self._traps: list[Trap] = []
         self._lines: set[asyncio.StreamWriter] = set()
@@ -44,6 +45,15 @@ class Wire:
         """End every connection that there is."""
         for writer in self._lines:
             writer.transport.abort()
+
+    async def serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self.serving.add(serving)
+        try:
+            await self._serve(client, back)
+        finally:
+            self.serving.discard(serving)
 
     async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         if self.refusing:
@@ -102,10 +112,12 @@ async def _down(server: asyncio.StreamReader, back: asyncio.StreamWriter, meant:
 @asynccontextmanager
 async def wire(here: Path, server: Path) -> AsyncIterator[Wire]:
     laid = Wire(here, server)
-    listening = await asyncio.start_unix_server(laid._serve, here, limit=1 << 20)
+    listening = await asyncio.start_unix_server(laid.serve, here, limit=1 << 20)
     try:
         yield laid
     finally:
         listening.close()
         laid.cut()
         await listening.wait_closed()
+        if laid.serving:
+            await asyncio.wait(laid.serving)
