@@ -23,10 +23,11 @@ from metergate.errors import ConfigurationError, StoreUnavailable
 from metergate.gate.call import Call
 from metergate.gate.gate import RequestGate
 from metergate.gate.watching import Watch
-from metergate.ledger import epochs, keys, peppers
+from metergate.ledger import epochs, keys, peppers, surroundings
 from metergate.ledger.database import Ledger
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, CounterStore, Hold, Settle, SharedStore
+from metergate.store.disk import of_folder
 from metergate.store.embedded import EmbeddedStore
 from metergate.store.folder import DataFolder
 from metergate.store.journal import Journal
@@ -110,6 +111,21 @@ class Foundation(ABC):
     def _open_ledger(self, url: str) -> LedgerThread:
         return LedgerThread(Ledger.open(url, durable=self._policy.fsync != "no"))
 
+    def _look_around(self) -> None:
+        """Refuse what loses money, and in the profile `strict` what could; warn of the rest."""
+        found = surroundings.dangers(self.ledger.ledger)
+        place = self._journal_place()
+        found += of_folder(place) if place is not None else []
+        strict = self._policy.profile == "strict"
+        for danger in found:
+            if danger.always or (strict and danger.strict):
+                raise ConfigurationError(f"{danger.sentence[:1].upper()}{danger.sentence[1:]}.")
+        _mind([danger.sentence for danger in found if not danger.told_by_doctor])
+
+    @abstractmethod
+    def _journal_place(self) -> Path | None:
+        """Where this process keeps its journal, if it keeps one."""
+
     def _know_peppers(self) -> None:
         with self.ledger.ledger.read() as tx:
             has_keys = keys.any_known(tx)
@@ -141,15 +157,17 @@ class Embedded(Foundation):
         """Own the folder, take over what a dead process left, and begin the worker's rounds."""
         self.folder.own()
         try:
+            self.ledger = self._open_ledger(ledger_url(self._policy, self.settings, self.folder))
             await self._open()
         except BaseException:
+            if hasattr(self, "ledger"):
+                await self.ledger.close()
             self.folder.disown()
             raise
         if self.settings.worker:
             self.worker.start()
 
     async def _open(self) -> None:
-        self.ledger = self._open_ledger(ledger_url(self._policy, self.settings, self.folder))
         await self.ledger.run(self._ready)
         self.recovered = await recover(self.folder.journal, self.ledger, self.clock)
         journal = self._journal()
@@ -167,10 +185,14 @@ class Embedded(Foundation):
             ledger.migrate()
         else:
             ledger.check()
+        self._look_around()
         self._know_peppers()
         ledger.claim()
         with ledger.write() as tx:
             epochs.begin(tx, "")  # what a shared store holds is no longer what the ledger says
+
+    def _journal_place(self) -> Path | None:
+        return None if self._scratch is not None else self.folder.path
 
     def _journal(self) -> Journal | None:
         if self._scratch is not None:
@@ -224,6 +246,7 @@ class Shared(Foundation):
     def _ready(self) -> str:
         ledger = self.ledger.ledger
         ledger.check()
+        self._look_around()
         self._know_peppers()
         ledger.claim(shared=True)
         with ledger.read() as tx:
@@ -231,19 +254,29 @@ class Shared(Foundation):
 
     async def _reach(self, space: str) -> None:
         policy = self._policy
-        bare: SharedStore = self._adapter.open_store(policy.store, space=space, backlog=policy.backlog)
+        more = {"strict": True} if policy.profile == "strict" else {}
+        bare: SharedStore = self._adapter.open_store(
+            policy.store, space=space, backlog=policy.backlog, **more
+        )
         shared = self._with_journal(bare, space)
         self.store = self.shared = shared
         sharing = Sharing(shared, self._running, self._ends_lost, self.settings.worker, self.journalled)
         self.worker = Worker(shared, self.ledger, self.clock, self._live, self.journalled, sharing)
         try:
             await shared.connect()
+            _mind(shared.health().warnings)
             await self.worker.be_let_in(START_S)
         except StoreUnavailable as error:
             log.warning("Metered calls are answered with 503 until the store can be used: %s", error)
         except BaseException:
             await shared.close()
             raise
+
+    def _journal_place(self) -> Path | None:
+        place = journals_folder(self.settings, self.folder)
+        if place is None and self._policy.profile == "strict":
+            raise ConfigurationError("Unset METERGATE_JOURNAL: the profile strict needs a journal.")
+        return place
 
     def _with_journal(self, bare: SharedStore, space: str) -> SharedStore:
         folder = journals_folder(self.settings, self.folder)
@@ -272,6 +305,11 @@ class Shared(Foundation):
     def _ends_lost(self) -> Sequence[Settle]:
         lost, self._lost = self._lost, []
         return [*lost, *(end for gate in self.gates for end in gate.endings.lost())]
+
+
+def _mind(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        log.warning("Mind: %s.", sentence)
 
 
 def folder_of(settings: Settings, scratch: Path | None = None) -> DataFolder:

@@ -138,6 +138,19 @@ Told = Caller | int | None
 """A caller for a key or an account, a number for a budget, None for what is not known."""
 
 
+class Danger(NamedTuple):
+    """A setting of what metergate stands on that endangers money."""
+
+    sentence: str
+    """Without its full stop; what to do stands at its end."""
+    strict: bool = False
+    """Whether the profile `strict` refuses it."""
+    always: bool = False
+    """Whether every profile does."""
+    told_by_doctor: bool = False
+    """Whether `metergate doctor` alone tells of it, because nothing is lost by it."""
+
+
 class StoreHealth(NamedTuple):
     name: str
     ok: bool
@@ -146,6 +159,8 @@ class StoreHealth(NamedTuple):
     detail: str = ""
     shared: bool = False
     """Whether several processes may use it at once."""
+    warnings: tuple[str, ...] = ()
+    """What its settings endanger, a sentence each."""
 
 
 class CounterStore(Protocol):
@@ -200,7 +215,8 @@ class Standing(NamedTuple):
 class SharedStore(CounterStore, Protocol):
     """A counter store that several processes use at once, and that outlives each of them.
 
-    For `store: foo://…` it is what `metergate_foo.open_store(url, space=…, backlog=…)` answers, without I/O.
+    For `store: foo://…` it is what `metergate_foo.open_store(url, space=…, backlog=…)` answers, without I/O;
+    in the profile `strict` it is asked with `strict=True` too, and refuses what may lose what it took.
     Everything in it is one ledger's: `space` is part of the names of its keys, so that the same server may
     serve several ledgers.
 

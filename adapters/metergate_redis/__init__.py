@@ -5,9 +5,12 @@ from metergate_redis.address import parse
 from metergate_redis.store import RedisStore
 
 
-def open_store(url: str, *, space: str, backlog: int) -> SharedStore:
-    """The store at an address, for one ledger; ConfigurationError says what is wrong with the address."""
-    return RedisStore(parse(url), space=space, backlog=backlog)
+def open_store(url: str, *, space: str, backlog: int, strict: bool = False) -> SharedStore:
+    """The store at an address, for one ledger; ConfigurationError says what is wrong with the address.
+
+    `strict` refuses a server that may lose what it has acknowledged.
+    """
+    return RedisStore(parse(url), space=space, backlog=backlog, strict=strict)
 
 
 __all__ = ["RedisStore", "open_store"]

@@ -120,7 +120,7 @@ class Link:
         self.why = "The counter store has not been reached yet."
         self.run = ""
         """The server's run id, as far as it is known."""
-        self.warning = ""
+        self.warnings: tuple[str, ...] = ()
         self._address = address
         self._find = find
         self._welcome = welcome

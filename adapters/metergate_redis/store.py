@@ -22,7 +22,7 @@ from metergate.ports import (
 from metergate_redis.address import CLUSTER, Address
 from metergate_redis.calls import Calls, expire, renew
 from metergate_redis.connection import Connection
-from metergate_redis.inspection import inspect
+from metergate_redis.inspection import clock_us, inspect
 from metergate_redis.knowledge import Knowledge
 from metergate_redis.link import Link
 from metergate_redis.outbox import Outbox
@@ -35,8 +35,11 @@ LOOK_S = 1.0
 
 
 class RedisStore:
-    def __init__(self, address: Address, *, space: str = "", backlog: int = 1_000_000) -> None:
+    def __init__(
+        self, address: Address, *, space: str = "", backlog: int = 1_000_000, strict: bool = False
+    ) -> None:
         self._address = address
+        self._strict = strict
         tags = [f"{{{address.prefix}:{space}:{n}}}" for n in range(address.shards)]
         if address.kind == CLUSTER:
             self._links = [Link(address, finder(address, tag), self._welcome) for tag in tags]
@@ -73,8 +76,8 @@ class RedisStore:
 
     async def _welcome(self, link: Link, connection: Connection) -> None:
         """Look at the server, and at the shards that it has, before anything else is asked of it."""
-        server = await inspect(connection, self._address)
-        link.run, link.warning = server.run, server.warning
+        server = await inspect(connection, self._address, strict=self._strict)
+        link.run, link.warnings = server.run, server.warnings
         for shard in self._shards.all:
             if shard.link is link:
                 await shard.attach(connection)
@@ -91,8 +94,16 @@ class RedisStore:
         shards = self._shards.all
         why = next((shard.why for shard in shards if shard.why), "")
         backlog, held = sum(shard.waiting for shard in shards), sum(shard.open for shard in shards)
-        detail = why or next((link.warning for link in self._links if link.warning), "")
-        return StoreHealth("redis", not why, backlog, held, detail, shared=True)
+        warnings = tuple(dict.fromkeys(each for link in self._links for each in link.warnings))
+        detail = why or next(iter(warnings), "")
+        return StoreHealth("redis", not why, backlog, held, detail, shared=True, warnings=warnings)
+
+    async def time_us(self) -> int:
+        """What time it is at the server."""
+        connection = self._links[0].connection
+        if connection is None:
+            raise StoreUnavailable(self._links[0].why)
+        return await clock_us(connection)
 
     # -- epochs --------------------------------------------------------------------------------------------
 

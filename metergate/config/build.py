@@ -63,7 +63,8 @@ def policy(file: PolicyFile, source: Source) -> core.Policy:
         enabled=None if file.enabled is None else tuple(file.enabled),
         backlog=file.backlog,
         late_reports_us=file.late_reports,
-        fsync=file.fsync,
+        fsync="always" if file.profile == "strict" else file.fsync,
+        profile=file.profile,
     )
 
 

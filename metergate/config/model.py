@@ -303,10 +303,20 @@ class PolicyFile(Part):
     late_reports: Duration = 35 * 86_400_000_000
     """How long ago the usage may have been that customers report themselves."""
     fsync: Literal["always", "everysec", "no"] = "everysec"
-    """When the embedded store makes sure of the disk: what a power failure may cost."""
+    """When journals make sure of the disk: what a power failure may cost."""
+    profile: Literal["standard", "strict"] = "standard"
+    """strict: nothing that was acknowledged may be lost by any single failure, the power's too. It makes
+    `fsync: always`, and refuses to start where a setting of Redis, PostgreSQL or the disk says otherwise.
+    standard: such settings are warned about."""
     company: Company = Company()
     """Who issues the invoices."""
     invoices: Invoices = Invoices()
     """How invoices are numbered and sent."""
     compat: Flag = False
     """Also serve the paths of older systems."""
+
+    @model_validator(mode="after")
+    def _synced(self) -> "PolicyFile":
+        if self.profile == "strict" and "fsync" in self.model_fields_set and self.fsync != "always":
+            raise ValueError("profile: strict is fsync: always; remove fsync, or the profile")
+        return self

@@ -291,6 +291,8 @@ class Policy:
     late_reports_us: int = 35 * 24 * 60 * MINUTE_US
     """How long ago the usage may have been that customers report themselves."""
     fsync: Literal["always", "everysec", "no"] = "everysec"
+    profile: Literal["standard", "strict"] = "standard"
+    """What is refused at the start: only what loses money for certain, or all that a failure could lose."""
 
     @property
     def payment_url(self) -> str:

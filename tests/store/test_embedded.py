@@ -25,6 +25,7 @@ from metergate.ports import (
     PutBudget,
     PutTwin,
     Settle,
+    StoreHealth,
 )
 from metergate.store import embedded
 from metergate.store.embedded import EmbeddedStore
@@ -244,7 +245,7 @@ def test_a_store_without_a_journal_writes_nothing(tmp_path: Path) -> None:
     store.sync_to_disk()
     flush(store)
     store.close()
-    assert store.health() == ("memory", True, 0, 0, "", False)
+    assert store.health() == StoreHealth("memory", True, 0, 0)
 
 
 def test_closing_keeps_what_was_not_flushed(tmp_path: Path) -> None:

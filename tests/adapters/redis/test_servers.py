@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from metergate.errors import ConfigurationError, StoreUnavailable
 from metergate.ports import GRANTED
 from metergate_redis import RedisStore
 from metergate_redis.address import parse
+from metergate_redis.inspection import OTHERS, UNBOUNDED, UNCONFIRMED
 from metergate_redis.servers import slot_of
 from tests.adapters.redis.stores import a_hold, balance, held, know, stores
 from tests.valkey import KEEPING, Server, cluster, command, free_port, redis_binary, running, valkey_binary
@@ -28,9 +30,9 @@ def part_of_a_cluster() -> tuple[str, ...]:
     return *KEEPING, "--cluster-enabled", "yes", "--cluster-port", str(free_port())
 
 
-async def refused(url: str) -> Exception:
+async def refused(url: str, *, strict: bool = False) -> Exception:
     """What is said where the store may not be used."""
-    store = RedisStore(parse(url))
+    store = RedisStore(parse(url), strict=strict)
     try:
         await store.connect()
     except (ConfigurationError, StoreUnavailable) as error:
@@ -53,6 +55,52 @@ async def test_a_server_that_keeps_nothing_is_used_and_its_health_says_so() -> N
             health = (await make()).health()
     assert health.ok
     assert "appendonly yes" in health.detail
+
+
+STRICT = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory", "64mb")
+WARNED = {
+    "no append-only file": (("--save", ""), "writes no append-only file", True),
+    "synced by the system": ((*STRICT, "--appendfsync", "no"), "appendfsync everysec, or always", True),
+    "synced a second later": ((*STRICT, "--appendfsync", "everysec"), "", True),
+    "no bound": ((*STRICT, "--maxmemory", "0"), "set maxmemory below", False),
+    "silent": ((*STRICT, "--rename-command", "CONFIG", ""), "CONFIG is not allowed", False),
+    "fine": (STRICT, "", False),
+}
+
+
+@pytest.mark.parametrize("name", WARNED)
+async def test_settings_that_may_lose_something_are_told_and_refused_where_it_is_strict(name: str) -> None:
+    options, sentence, refuses = WARNED[name]
+    with running(valkey_binary(), options) as server:
+        async with stores(server.url) as make:
+            warnings = (await make()).health().warnings
+        assert any(sentence in each for each in warnings) if sentence else warnings in ((), (UNBOUNDED,))
+        if refuses:
+            error = await refused(server.url, strict=True)
+            assert isinstance(error, ConfigurationError)
+            assert "With profile: strict" in str(error)
+        else:
+            store = RedisStore(parse(server.url), strict=True)
+            await store.connect()
+            assert abs(await store.time_us() - time.time_ns() // 1000) < 10**6
+            await store.close()
+
+
+def _wait_for_a_replica(server: Server) -> None:
+    deadline = time.monotonic() + 10
+    while "connected_slaves:1" not in str(command(server, "INFO", "replication")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+async def test_replicas_that_nobody_waits_for_and_keys_of_others_are_told(server: Server) -> None:
+    command(server, "SET", "somebody:else", "1")
+    with running(valkey_binary(), (*KEEPING, "--replicaof", f"127.0.0.1 {server.port}")):
+        await asyncio.to_thread(_wait_for_a_replica, server)
+        async with stores(server.url) as make:
+            warnings = (await make()).health().warnings
+    assert UNCONFIRMED in warnings
+    assert OTHERS in warnings
 
 
 async def test_a_replica_is_no_place_for_counters(server: Server) -> None:
