@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from metergate import alarms
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.config import secret_files
 from metergate.config.plugins import adapter_of_store, load_adapter
@@ -26,7 +27,7 @@ from metergate.gate.watching import Watch
 from metergate.ledger import epochs, keys, peppers, surroundings
 from metergate.ledger.database import Ledger
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Clock, CounterStore, Hold, Settle, SharedStore
+from metergate.ports import Clock, CounterStore, Danger, Hold, Settle, SharedStore
 from metergate.store.disk import of_folder
 from metergate.store.embedded import EmbeddedStore
 from metergate.store.folder import DataFolder
@@ -34,6 +35,7 @@ from metergate.store.journal import Journal
 from metergate.store.journalled import Journalled
 from metergate.store.journals import Journals
 from metergate.worker.entrance import Sharing
+from metergate.worker.lookout import mind
 from metergate.worker.loop import Worker
 from metergate.worker.recovery import Recovered, load, recover
 from metergate.worker.reviving import Reviving
@@ -116,11 +118,7 @@ class Foundation(ABC):
         found = surroundings.dangers(self.ledger.ledger)
         place = self._journal_place()
         found += of_folder(place) if place is not None else []
-        strict = self._policy.profile == "strict"
-        for danger in found:
-            if danger.always or (strict and danger.strict):
-                raise ConfigurationError(f"{danger.sentence[:1].upper()}{danger.sentence[1:]}.")
-        _mind([danger.sentence for danger in found if not danger.told_by_doctor])
+        mind(found, strict=self._policy.profile == "strict")
 
     @abstractmethod
     def _journal_place(self) -> Path | None:
@@ -176,7 +174,9 @@ class Embedded(Foundation):
         await Reviving(self.store, self.ledger, self.clock).hold_again(self.recovered.standing)
         if journal is not None:
             journal.forget_old()
-        self.worker = Worker(self.store, self.ledger, self.clock, self._live, self.store)
+        self.worker = Worker(
+            self.store, self.ledger, self.clock, self._live, self.store, backlog=self._policy.backlog
+        )
 
     def _ready(self) -> None:
         """The SQLite ledger of a data folder is brought up to date by itself, a database of yours is not."""
@@ -261,13 +261,16 @@ class Shared(Foundation):
         shared = self._with_journal(bare, space)
         self.store = self.shared = shared
         sharing = Sharing(shared, self._running, self._ends_lost, self.settings.worker, self.journalled)
-        self.worker = Worker(shared, self.ledger, self.clock, self._live, self.journalled, sharing)
+        self.worker = Worker(
+            shared, self.ledger, self.clock, self._live, self.journalled, sharing, policy.backlog
+        )
         try:
             await shared.connect()
-            _mind(shared.health().warnings)
+            mind(map(Danger, shared.health().warnings))
             await self.worker.be_let_in(START_S)
         except StoreUnavailable as error:
-            log.warning("Metered calls are answered with 503 until the store can be used: %s", error)
+            sentence = f"Metered calls are answered with 503 until the store can be used: {error}"
+            alarms.tell(log, alarms.STORE_AWAY, sentence)
         except BaseException:
             await shared.close()
             raise
@@ -305,11 +308,6 @@ class Shared(Foundation):
     def _ends_lost(self) -> Sequence[Settle]:
         lost, self._lost = self._lost, []
         return [*lost, *(end for gate in self.gates for end in gate.endings.lost())]
-
-
-def _mind(sentences: Iterable[str]) -> None:
-    for sentence in sentences:
-        log.warning("Mind: %s.", sentence)
 
 
 def folder_of(settings: Settings, scratch: Path | None = None) -> DataFolder:

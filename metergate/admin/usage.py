@@ -9,9 +9,10 @@ from metergate.admin.errors import NotFound
 from metergate.core.money import as_json, shown
 from metergate.core.report import Receipt, Report
 from metergate.errors import InvalidInput, MetergateError
-from metergate.ledger import usage
+from metergate.ledger import accounts, apart, usage
 from metergate.ledger.database import Tx
 from metergate.ledger.usage import Total, UsageRow
+from metergate.ports import Change, PutAccount
 
 BATCH_MAX = 1000
 AHEAD_US = 5 * 60 * 10**6
@@ -44,6 +45,19 @@ class Usage:
 
         rows = await self._desk.fresh(work)
         return page(map(shapes.usage, rows), most, [row.seq for row in rows])
+
+    async def retry(self) -> Json:
+        """Post what was set aside and can be posted by now, each event once."""
+
+        def work(tx: Tx) -> tuple[Json, list[Change]]:
+            posted = apart.post_again(tx, self._desk.clock())
+            told = {"posted": posted.new, "left": posted.apart}
+            if posted.new:
+                self._desk.note(tx, "usage.retry", "usage", told)
+            moved = sorted({upgrade.account for upgrade in posted.upgrades})
+            return told, [PutAccount(accounts.known(tx, name).facts) for name in moved]
+
+        return await self._desk.change(work)
 
     async def show(self, id: object, account: object = None) -> Json:
         """Everything that one request was charged for: its first row, and the others under `also`."""

@@ -67,6 +67,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "usage.list": _verb("usage", Usage.page),
         "usage.show": _verb("usage", Usage.show),
         "usage.totals": _verb("usage", Usage.totals),
+        "usage.retry": _verb("usage", Usage.retry),
         "usage.record": _verb("usage", Usage.record),
         "usage.record_batch": _verb("usage", Usage.record_batch),
         "ledger.list": _verb("books", Books.ledger),

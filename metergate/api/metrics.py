@@ -6,6 +6,8 @@ They are plain integers that are counted where things happen; nothing here names
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from metergate.alarms import ALARMS
+
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 COUNTERS: Final = {
     "admitted": ("metergate_admitted_total", "Calls and reports of usage that were admitted."),
@@ -16,6 +18,7 @@ COUNTERS: Final = {
         "Usage that cannot be posted; the audit table keeps it.",
     ),
     "ledger_errors": ("metergate_ledger_errors_total", "How often the ledger was out of reach."),
+    "clock_jumps": ("metergate_clock_jumps_total", "How often the clock of this machine jumped."),
 }
 BY_REASON: Final = {
     "refused": ("metergate_refused_total", "Requests that were refused."),
@@ -24,9 +27,14 @@ BY_REASON: Final = {
 GAUGES: Final = {
     "open_holds": ("metergate_holds_open", "Holds that have not ended."),
     "backlog": ("metergate_backlog_events", "Usage events that wait for the ledger."),
+    "stuck": ("metergate_worker_stuck", "1 while the worker cannot do its work."),
+    "filling": ("metergate_store_filling", "1 while the shared store is away or filled from the ledger."),
 }
 LAG: Final = "metergate_flush_lag_seconds"
+CHAIN_LAG: Final = "metergate_chain_lag_seconds"
 WAIT: Final = "metergate_admission_seconds"
+PAGES: Final = {alarm.metric: alarm.page for alarm in reversed(ALARMS)}
+"""What to do, for those that an operator is woken for."""
 FIRST, LAST = 5, 23
 """The histogram's buckets: 2 ** 5 to 2 ** 23 microseconds, which is 32 us to 8.4 s."""
 US: Final = 10**6
@@ -43,7 +51,10 @@ def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:
         reasons = numbers.get(key, {}).items()
         yield from _family(name, "counter", help, [(f'{{reason="{reason}"}}', n) for reason, n in reasons])
     for key, (name, help) in GAUGES.items():
-        yield from _family(name, "gauge", help, [("", numbers[key])])
+        yield from _family(name, "gauge", help, [("", numbers.get(key, 0))])
+    if "chain_lag_us" in numbers:
+        help = "How long rows of the ledger have waited for the chain, beyond the usual seconds."
+        yield from _family(CHAIN_LAG, "gauge", help, [("", numbers["chain_lag_us"] / US)])
     if "lag_us" in numbers:
         help = "How long ago everything that waited was last in the ledger; 0 while nothing waits."
         yield from _family(LAG, "gauge", help, [("", numbers["lag_us"] / US)])
@@ -54,6 +65,8 @@ def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _family(name: str, kind: str, help: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
+    if name in PAGES:
+        help += f" See docs/runbook.md#{PAGES[name]}."
     yield f"# HELP {name} {help}"
     yield f"# TYPE {name} {kind}"
     for rest, value in samples:

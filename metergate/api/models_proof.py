@@ -34,3 +34,8 @@ class Head(Given):
 
 class Derived(Given):
     derived: bool
+
+
+class Retried(Given):
+    posted: int
+    left: Annotated[int, Field(description="Events that still cannot be posted")]

@@ -111,6 +111,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=201,
         idempotent=True,
     ),
+    Endpoint("POST", "/usage/retry", "usage.retry", models_proof.Retried, "Post what was set aside"),
     Endpoint(
         "GET",
         "/ledger",

@@ -182,6 +182,9 @@ LINES: Mapping[str, Line] = MappingProxyType(
         "usage request": Line(
             "usage.show", "What one request was charged for.", (arg("request", "id"), ACCOUNT)
         ),
+        "usage retry": Line(
+            "usage.retry", "Post what was set aside and can be posted by now; each event once."
+        ),
         "usage record": Line(
             "usage.record",
             "Count usage of account A that happened elsewhere.",

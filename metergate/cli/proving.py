@@ -59,9 +59,9 @@ COMMANDS = {
     "backup": frame.command(
         "backup",
         backup,
-        "Write the whole ledger into one file while it is used; a folder gets a file of its own.",
+        "Write the whole ledger into the file TARGET while it is used; a folder gets a file of its own.",
         [
-            click.Argument(["target"], metavar="FILE|FOLDER"),
+            click.Argument(["target"], metavar="TARGET"),
             click.Option(["--with-pepper"], is_flag=True, help="Put the pepper of stored keys into it too."),
             frame.policy_option(),
         ],

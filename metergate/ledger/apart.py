@@ -5,20 +5,23 @@ audit table, whole, and the rest is posted as ever.
 """
 
 import base64
+import json
 from collections.abc import Sequence
 from typing import Final
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError
 
 from metergate.core.hold import UsageEvent
-from metergate.ledger import audit
+from metergate.ledger import audit, tables, usage
 from metergate.ledger.database import Tx
 from metergate.ledger.posting import Posted, post
-from metergate.wire import encode_event, join_events
+from metergate.wire import Unreadable, decode_events, encode_event, join_events
 
 UNPOSTABLE: Final = (ArithmeticError, LookupError, ValueError, DataError, IntegrityError)
 """What an event does to its batch. An outage is none of them, and nothing is set aside for it."""
 SET_ASIDE: Final = "usage.set_aside"
+UNREADABLE: Final = "usage.unreadable"
 
 
 def post_apart(tx: Tx, events: Sequence[UsageEvent], now_us: int) -> Posted:
@@ -36,6 +39,25 @@ def post_apart(tx: Tx, events: Sequence[UsageEvent], now_us: int) -> Posted:
     upgrades = [*first.upgrades, *second.upgrades]
     new, repeated = first.new + second.new, first.repeated + second.repeated
     return Posted(new, repeated, upgrades, first.apart + second.apart)
+
+
+def post_again(tx: Tx, now_us: int) -> Posted:
+    """Try everything anew that was ever set aside; what the ledger has by now is left alone."""
+    query = sa.select(tables.audit.c.details).where(
+        tables.audit.c.org == tx.org, tables.audit.c.action.in_((SET_ASIDE, UNREADABLE))
+    )
+    events: list[UsageEvent] = []
+    unreadable = 0
+    for row in tx.execute(query.order_by(tables.audit.c.seq)):
+        try:
+            events += decode_events(base64.b64decode(json.loads(row.details)["events"]))
+        except Unreadable:
+            unreadable += 1
+    known = usage.known(tx, [event.op for event in events])
+    waiting = [event for event in events if event.op not in known]
+    posted = post_apart(tx, waiting, now_us)
+    left = len(waiting) - posted.new
+    return posted._replace(apart=left + unreadable)
 
 
 def _set_aside(tx: Tx, event: UsageEvent, error: Exception, now_us: int) -> int:

@@ -176,16 +176,20 @@ GRANTS: Final = (
 )
 
 _HALVES: Final = "{0} >> 32 AS {1}_high, {0} & 4294967295 AS {1}_low"
-_WHOLE: Final = "(sum({0}_high) * 4294967296 + sum({0}_low))"
+# The sum of the upper halves may be beyond what fits, when that of the lower ones brings it back.
+_LOW_SUM: Final = "CAST(sum(derived_low) AS BIGINT)"
+_HIGH: Final = f"(CAST(sum(derived_high) AS BIGINT) + ({_LOW_SUM} >> 32))"
+_LOW: Final = f"({_LOW_SUM} & 4294967295)"
+_WHOLE: Final = f"(({_HIGH} << 32) | {_LOW})"
 
 
 def _kept_and_derived(kept: str, derived: str, names: str, value: str) -> str:
     """The names whose kept value is another than the derived; neither has to fit into memory."""
-    whole = _WHOLE.format("derived")
-    return f"""SELECT {names}, sum({value}), {whole} FROM (
+    said = f"CAST(sum({value}) AS BIGINT)"
+    return f"""SELECT {names}, {said}, {_WHOLE} FROM (
         SELECT {names}, {value}, 0 AS derived_high, 0 AS derived_low FROM {kept} WHERE org = :org
         UNION ALL SELECT {names}, 0, {_HALVES.format("amount", "derived")} FROM {derived}
-        ) both_ways GROUP BY {names} HAVING sum({value}) <> {whole}"""
+        ) both_ways GROUP BY {names} HAVING {said} >> 32 <> {_HIGH} OR {said} & 4294967295 <> {_LOW}"""
 
 
 _OF_ENTRIES: Final = "entries WHERE org = :org AND book IN {0}"
@@ -241,15 +245,14 @@ _BUDGETS_POSTGRES: Final = """
 
 def windows(*, sqlite: bool) -> Check:
     """The totals of windows follow from the usage rows; a full counter stays full."""
-    least = "min" if sqlite else "least"
-    comes_to = f"{least}({MAX}, {_WHOLE.format('derived')})"
+    comes_to = f"CASE WHEN {_HIGH} > 2147483647 THEN {MAX} ELSE {_WHOLE} END"
     return Check(
         "The total of window {0} is kept as {1}, and comes to {2}.",
-        f"""SELECT name, sum(value), {comes_to} FROM (
+        f"""SELECT name, CAST(sum(value) AS BIGINT), {comes_to} FROM (
         SELECT name, value, 0 AS derived_high, 0 AS derived_low FROM window_totals WHERE org = :org
         UNION ALL SELECT name, 0, {_HALVES.format("amount", "derived")}
         FROM ({_BUDGETS_SQLITE if sqlite else _BUDGETS_POSTGRES}) counted
-        ) both_ways GROUP BY name HAVING sum(value) <> {comes_to}""",
+        ) both_ways GROUP BY name HAVING CAST(sum(value) AS BIGINT) <> {comes_to}""",
         "total",
         2,
         1,

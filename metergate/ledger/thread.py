@@ -4,15 +4,19 @@ One writer per SQLite file is enforced by this shape, and the event loop never w
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
+from metergate import alarms
 from metergate.ledger.database import Ledger, Tx
 from metergate.ledger.errors import LedgerBusy, LedgerUnavailable
 
 T = TypeVar("T")
+
+log = logging.getLogger("metergate.ledger")
 
 TRIES = 4
 """How often what met another writer begins again at once."""
@@ -26,6 +30,12 @@ class LedgerThread:
         self.set_aside = 0
         """Entries and events that nobody could post, and that the audit table keeps."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metergate-ledger")
+
+    def keep_apart(self, count: int) -> None:
+        """Count what nobody could post, and say so."""
+        if count:
+            self.set_aside += count
+            alarms.tell(log, alarms.SET_ASIDE, f"{count} entries or events were set aside and not posted.")
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Do the work in one transaction that commits when it returns."""

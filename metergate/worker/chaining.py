@@ -50,6 +50,10 @@ class Chaining:
         self._next_us = 0
         await self.run_once()
 
+    def lag_us(self) -> int:
+        """How much longer than usual rows have waited for a link."""
+        return max(0, self._clock() - self.caught_up_us - 2 * EVERY_US)
+
     def _look_again(self, tx: Tx) -> Look:
         assert self._look is not None
         return self._look._replace(writers=chain.still_writing(tx, self._look.writers))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from metergate.core.batch import Batch
 from metergate.core.hold import UsageEvent
 from metergate.ledger import accounts, audit, posting
-from metergate.ledger.apart import UNPOSTABLE, post_apart
+from metergate.ledger.apart import UNPOSTABLE, UNREADABLE, post_apart
 from metergate.ledger.database import Tx
 from metergate.ledger.epochs import OtherEpoch
 from metergate.ledger.posting import Posted
@@ -75,7 +75,7 @@ class Flusher:
         await answered(self._store.acknowledge([entry.id for entry in entries]))
         events = sum([count_events(entry.events) for entry in entries])
         self.posted += committed.result.new
-        self.teller.ledger.set_aside += committed.result.apart
+        self.teller.ledger.keep_apart(committed.result.apart)
         self._limit = min(max(EVENTS * len(entries) // max(events, 1), FEWEST), MOST)
         await self.teller.tell(committed)
 
@@ -137,5 +137,5 @@ def _changed(tx: Tx, posted: Posted) -> list[Change]:
 def _set_aside(tx: Tx, entry: Entry, now_us: int) -> int:
     """An event that nobody can read must not block the others, nor be lost."""
     details = {"entry": entry.id, "events": base64.b64encode(entry.events).decode()}
-    audit.note(tx, now_us, "worker", "usage.unreadable", entry.id, details)
+    audit.note(tx, now_us, "worker", UNREADABLE, entry.id, details)
     return 1

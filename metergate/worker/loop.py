@@ -6,8 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+from metergate import alarms
 from metergate.errors import ConfigurationError, StoreUnavailable
 from metergate.ledger import epochs
+from metergate.ledger.errors import LedgerUnavailable
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, CounterStore
 from metergate.worker.chaining import Chaining
@@ -15,6 +17,7 @@ from metergate.worker.entrance import Entrance, Sharing, ends_of
 from metergate.worker.expiry import Expiry
 from metergate.worker.flusher import Flusher, answered
 from metergate.worker.keeping import Keeping
+from metergate.worker.lookout import Lookout
 from metergate.worker.reaper import Reaper
 
 log = logging.getLogger("metergate.worker")
@@ -56,12 +59,14 @@ class Worker:
         live: Callable[[], Iterable[LiveCall]],
         housekeeping: Housekeeping | None = None,
         sharing: Sharing | None = None,
+        backlog: int = 1_000_000,
     ) -> None:
         shared = sharing.store if sharing else None
         self.flusher = Flusher(store, ledger, clock, shared)
         self.reaper = Reaper(store, clock)
         self.expiry = Expiry(self.flusher.teller, self.flusher, clock)
         self.chaining = Chaining(ledger, clock)
+        self.lookout = Lookout(store, self.chaining, clock, backlog)
         self.entrance = Entrance(sharing, ledger, clock) if sharing else None
         journal = sharing.journal if sharing else None
         self._keeping = Keeping(journal, ledger, clock) if journal else None
@@ -116,6 +121,7 @@ class Worker:
         due = abs(self._clock() - self._second_us) >= SECOND_US  # a clock may go back
         if due:
             self._second_us = self._clock()
+            self.lookout.look()
             await self._try(self._renew_own, problems)
             await self._try(self._keep_house, problems)
             await self._try(self._keep_journal, problems)
@@ -229,8 +235,16 @@ class Worker:
     def numbers(self) -> dict[str, int]:
         """What metrics say of it. The lag is known only where this process posts."""
         ledger, flusher = self._ledger, self.flusher
-        found = {"posted": flusher.posted, "set_aside": ledger.set_aside, "ledger_errors": ledger.errors}
+        found = {
+            "posted": flusher.posted,
+            "set_aside": ledger.set_aside,
+            "ledger_errors": ledger.errors,
+            "clock_jumps": self.lookout.clock_jumps,
+            "stuck": int(bool(self.outage)),
+            "filling": int(self._shut_out),
+        }
         if self._errands and self._task is not None:
+            found["chain_lag_us"] = self.chaining.lag_us()
             behind = self._store.health().backlog > 0
             found["lag_us"] = max(0, self._clock() - flusher.caught_up_us) if behind else 0
         return found
@@ -238,7 +252,14 @@ class Worker:
     def _tell(self, problems: list[Exception]) -> None:
         """One line when an outage begins, one when it is over."""
         if problems and not self.outage:
-            log.warning("The worker cannot do its work and tries again: %s", problems[0])
+            sentence = f"The worker cannot do its work and tries again: {problems[0]}"
+            alarms.tell(log, _about(problems[0]), sentence)
         if self.outage and not problems:
             log.warning("The worker does its work again.")
         self.outage = str(problems[0]) if problems else ""
+
+
+def _about(problem: Exception) -> alarms.Alarm:
+    if isinstance(problem, LedgerUnavailable):
+        return alarms.LEDGER_AWAY
+    return alarms.DISK_FULL if isinstance(problem.__cause__, OSError) else alarms.STORE_AWAY

@@ -9,6 +9,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 
+from metergate import alarms
 from metergate.ledger import epochs, untold
 from metergate.ledger.apart import UNPOSTABLE
 from metergate.ledger.database import Tx
@@ -67,7 +68,11 @@ class Rebuild:
     async def _fill(self, epoch: str, *, first: bool) -> None:
         store = self._store
         if not first:
-            log.warning("The counter store is empty or has lost something; it is filled from the ledger.")
+            alarms.tell(
+                log,
+                alarms.STORE_LOST,
+                "The counter store is empty or has lost something; it is filled from the ledger.",
+            )
         await store.begin(epoch)
         while entries := await store.left_over(epoch, BATCH):
             await self._post(entries)
@@ -87,7 +92,7 @@ class Rebuild:
             posted, _ = await self._ledger.write(lambda tx: post_entries(tx, entries, self._clock))
         except UNPOSTABLE:
             posted, _ = await self._ledger.write(lambda tx: post_entries_apart(tx, entries, self._clock))
-        self._ledger.set_aside += posted.apart
+        self._ledger.keep_apart(posted.apart)
 
 
 def _everything_in(tx: Tx, epoch: str, now_us: int) -> Sequence[Change]:

@@ -51,7 +51,7 @@ async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Recovered
         await _post(ledger, left.events[start : start + BATCH], clock)
     if left.unreadable:
         await ledger.write(partial(_set_aside, records=left.unreadable, now_us=clock()))
-        ledger.set_aside += len(left.unreadable)
+        ledger.keep_apart(len(left.unreadable))
     # What the ledger has may have ended where the journal had no room to say so.
     ops = [hold.op for hold in left.standing]
     ended = await ledger.read(lambda tx: usage.known(tx, ops)) if ops else set()
@@ -63,7 +63,7 @@ async def _post(ledger: LedgerThread, events: Sequence[UsageEvent], clock: Clock
         await ledger.write(partial(posting.post, events=events))
     except UNPOSTABLE:
         posted = await ledger.write(partial(post_apart, events=events, now_us=clock()))
-        ledger.set_aside += posted.apart
+        ledger.keep_apart(posted.apart)
 
 
 def _set_aside(tx: Tx, records: Sequence[bytes], now_us: int) -> None:

@@ -76,6 +76,7 @@ async def seen(bench: Bench) -> dict[str, JsonObject]:
     await call("GET", "/usage/totals")
     await call("GET", "/usage/{id}", id=row["request_id"])
     await call("GET", "/ledger")
+    await call("POST", "/usage/retry")
     await call("GET", "/ledger/head")
     await call("POST", "/ledger/derive")
     await call("GET", "/verify")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from metergate import alarms
 from metergate.api import authz, metrics
 from metergate.api.operations import ENDPOINTS
 from metergate.asgi import forward_auth
@@ -76,6 +77,7 @@ def test_every_metric_is_listed() -> None:
         "backlog": 0,
         "open_holds": 0,
         "lag_us": 0,
+        "chain_lag_us": 0,
         "waits": {"below": [0] * 40, "total_us": 0},
     }
     shown = re.findall(r"^# TYPE (\w+)", metrics.text(empty), re.MULTILINE)
@@ -132,3 +134,27 @@ def test_the_architecture_shows_every_room_on_its_floor() -> None:
     }
     there = {path.stem for path in (ROOT / "metergate").iterdir() if not path.name.startswith(("_", "py."))}
     assert shown == {room: floor for room, floor in FLOORS.items() if room in there}
+
+
+def test_every_alarm_has_its_page_and_its_metric() -> None:
+    """The log and the metrics lead to a section of the runbook, and each alarm is raised somewhere."""
+    headings = re.findall(r"^## (.+)$", page("runbook.md"), re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    of_alarms = {alarm.page for alarm in alarms.ALARMS}
+    assert of_alarms < anchors
+    assert anchors - of_alarms == {"verify-found-a-difference", "keys-and-certificates", "backup-and-restore"}
+    listed = set(re.findall(r"^\| `(metergate_\w+)`", page("http.md"), re.MULTILINE))
+    assert {alarm.metric for alarm in alarms.ALARMS} <= listed
+    for alarm in alarms.ALARMS:
+        section = (
+            page("runbook.md").partition(f"## {_heading(headings, alarm.page)}\n")[2].partition("\n## ")[0]
+        )
+        assert f"`{alarm.metric}`" in section
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "metergate").rglob("*.py"))
+    names = [name for name, value in vars(alarms).items() if isinstance(value, alarms.Alarm)]
+    assert len(names) == len(alarms.ALARMS)
+    assert [name for name in names if f"alarms.{name}" not in source] == []
+
+
+def _heading(headings: list[str], anchor: str) -> str:
+    return next(heading for heading in headings if heading.lower().replace(" ", "-") == anchor)

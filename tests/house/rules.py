@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS: Mapping[str, int] = {
     "core": 0,
-    "errors": 1, "meters": 1, "ports": 1, "wire": 1,
+    "alarms": 1, "errors": 1, "meters": 1, "ports": 1, "wire": 1,
     "ledger": 2, "provider_port": 2, "store": 2, "upstream": 2,
     "admin": 3, "billing": 3, "gate": 3, "server": 3, "testing": 3, "worker": 3,
     "api": 4, "asgi": 4, "config": 4,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from metergate.core.hold import UsageEvent
 from metergate.core.money import MAX, UNITS_MAX
 from metergate.ledger import Ledger, Tx, audit, grants, usage
-from metergate.ledger.apart import SET_ASIDE, UNPOSTABLE, post_apart
+from metergate.ledger.apart import SET_ASIDE, UNPOSTABLE, post_again, post_apart
 from metergate.ledger.balances import balance, drop_snapshots, rebuild, windows
 from metergate.ledger.posting import Posted, post
 from metergate.wire import decode_events
@@ -154,3 +154,17 @@ def test_whatever_is_used_is_posted_or_set_aside_and_the_proof_holds(
         rebuild(tx)
     assert differences(ledger) == []
     ledger.close()
+
+
+def test_what_was_set_aside_is_posted_once_its_cause_is_mended(ledger: Ledger) -> None:
+    evil = [call("evil", cost=HUGE, units=UNITS_MAX) for _ in range(2)]
+    with ledger.write() as tx:
+        open_account(tx, "evil", credit=USD)
+        assert post_apart(tx, evil, START).apart == 1
+        assert post_again(tx, START) == Posted(0, 0, [], 1)
+        grants.give(tx, "evil", HUGE, id="paid", at_us=START)
+        assert post_again(tx, START) == Posted(1, 0, [], 0)
+        assert post_again(tx, START) == Posted(0, 0, [], 0)
+        assert usage.totals(tx, "evil")[0].calls == 2
+        assert len(set_aside(tx)) == 1
+    assert differences(ledger) == []
