@@ -49,7 +49,7 @@ def pages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage().rpartition("#")[2] for record in caplog.records]
 
 
-def test_a_growing_backlog_is_told_once_until_it_has_shrunk(
+async def test_a_growing_backlog_is_told_once_until_it_has_shrunk(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     for backlog in (79, 80, 90, 70, 85, 59, 81):
@@ -59,16 +59,16 @@ def test_a_growing_backlog_is_told_once_until_it_has_shrunk(
     assert "80 of 100 usage events wait" in caplog.text
 
 
-def test_a_clock_that_jumps_is_told_and_counted(
+async def test_a_clock_that_jumps_is_told_and_counted(
     watched: Watched, house: House, steady: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for aside_s in (0, 1, -1, 3600, 0, -5, 0):
+    for aside_s in (0, 1, -1, 300, 0, -5, 0):
         house.clock.advance(seconds=10 + aside_s)
         steady.advance(seconds=10)
         watched.lookout.look()
     assert pages(caplog) == ["the-clock-jumped."] * 2
     assert watched.lookout.clock_jumps == 2
-    assert "jumped by 3600.0 seconds" in caplog.text
+    assert "jumped by 300.0 seconds" in caplog.text
 
 
 async def test_a_chain_that_falls_behind_is_told(
