@@ -156,7 +156,6 @@ class Cycle(msgspec.Struct, eq=False):
             raise RuntimeError(f"The app sent {kind} where it has no place.")
 
     def _start(self, message: Message) -> None:
-        self.started = True
         status = message["status"]
         parts, lines, dated = [STATUS_LINES[status]], 1, False
         for name, value in message.get("headers", ()):
@@ -177,6 +176,7 @@ class Cycle(msgspec.Struct, eq=False):
         self.bodyless = status in BODYLESS or self.scope["method"] == "HEAD"
         self.head = head + self._framing() + (b"\r\n" if dated else self.line.date())
         self.trailers = self.chunked and bool(message.get("trailers"))
+        self.started = True
         self.line.flush_soon(self)
 
     def _framing(self) -> bytes:
@@ -196,6 +196,8 @@ class Cycle(msgspec.Struct, eq=False):
             self.line.transport.write(head)
 
     def _write_body(self, body: bytes, *, more: bool) -> None:
+        if self.due is not None and not self.bodyless:
+            self._count(self.due - len(body), more=more)
         data, self.head = self.head, b""
         if self.chunked:
             if body:
@@ -204,17 +206,14 @@ class Cycle(msgspec.Struct, eq=False):
                 data += b"0\r\n" if self.trailers else b"0\r\n\r\n"
         elif not self.bodyless:
             data = data + body if data else body
-            self._count(len(body), more=more)
         if data:
             self.line.transport.write(data)
         if not more and not self.trailers:
             self._finish()
 
-    def _count(self, size: int, *, more: bool) -> None:
-        if self.due is None:
-            return
-        self.due -= size
-        if self.due < 0 or (self.due and not more):
+    def _count(self, due: int, *, more: bool) -> None:
+        self.due = due
+        if due < 0 or (due and not more):
             raise RuntimeError("The app sent a body of another length than its head says.")
 
     def _write_trailers(self, message: Message) -> None:
