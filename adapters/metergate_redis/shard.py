@@ -22,10 +22,10 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 RIDE_S = 0.001
-"""How long ends wait for a hold to ride with; one script call less for each call that is made."""
+"""How long ends wait for a hold to ride with, and calls for others to go with, at most."""
 RIDERS = 32
 FLYING = 2
-"""With so many turns on their way the next is gathered until one lands: a script call costs several calls."""
+"""With so many turns on their way the next is gathered for a moment: a script call costs several calls."""
 NO_EPOCH = "The counters are being filled from the ledger; try again in a moment."
 OTHER_EPOCH = "The counters have been emptied, or are being filled from the ledger; try again in a moment."
 GONE_BACK = "The counters have lost their last changes, and are about to be filled from the ledger."
@@ -148,16 +148,19 @@ class Shard:
         return turn
 
     def _send_this(self, turn: Turn) -> None:
-        if turn is self._turn:
+        if turn is not self._turn:
+            return
+        if self._flying < FLYING or turn.due:
+            self._send()
+        else:
             turn.due = True
-            if self._flying < FLYING:
-                self._send()
+            self._loop.call_later(RIDE_S, self._send_this, turn)
 
     def landed(self) -> None:
         """One turn less is on its way; the one that waited for it goes."""
         self._flying -= 1
         if self._turn is not None and self._turn.due:
-            self._send_this(self._turn)
+            self._send()
 
     def _send(self) -> None:
         turn, self._turn = self._turn, None

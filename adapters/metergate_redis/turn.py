@@ -98,7 +98,7 @@ class Turn:
         self.soon = False
         """Whether it is sent in this turn of the loop,"""
         self.due = False
-        """or as soon as one that is on its way has landed."""
+        """or as soon as one that is on its way has landed, or a moment has passed."""
         self._releases: list[str] = []
         self.dispatches: list[str] = []
         self._settling: list[tuple[Settling, int, Sequence[Settle]]] = []

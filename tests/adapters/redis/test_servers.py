@@ -4,19 +4,19 @@ import asyncio
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from metergate.errors import ConfigurationError, StoreUnavailable
-from metergate.ports import GRANTED
+from metergate.ports import DONE, GRANTED
 from metergate_redis import RedisStore
 from metergate_redis.address import parse
 from metergate_redis.inspection import OTHERS, UNBOUNDED, UNCONFIRMED
 from metergate_redis.servers import slot_of
-from tests.adapters.redis.stores import a_hold, balance, held, know, stores
+from tests.adapters.redis.stores import a_hold, again, balance, held, know, settled, stores
 from tests.valkey import KEEPING, Server, cluster, command, free_port, redis_binary, running, valkey_binary
 
 
@@ -215,15 +215,50 @@ async def test_a_slot_that_moves_to_another_master_is_found_there() -> None:
             assert (await held(store, await a_hold(store, "a")))[0].values == (4,)
 
 
+async def test_while_a_slot_moves_calls_are_refused_and_nothing_is_mistaken_for_a_loss() -> None:
+    """Also when half of its keys are with the other master; afterwards everything is as it was."""
+    with cluster(valkey_binary()) as masters:
+        async with stores(f"redis+cluster://127.0.0.1:{masters[0].port}?shards=1&timeout=500ms") as make:
+            store = await make()
+            await know(store, balance=9)
+            first, *later = [await a_hold(store, f"op-{n}") for n in range(5)]
+            assert (await held(store, first))[0].status == GRANTED
+            (seen,) = store.sequence
+            for step in moving(masters, slot_of("{mg::0}")):
+                step()
+                with pytest.raises(StoreUnavailable):
+                    await held(store, later[0])
+                with pytest.raises(StoreUnavailable):
+                    await settled(store, first.op)
+            assert await again(lambda: settled(store, first.op)) == [DONE]
+            assert store.epoch == "first"
+            assert store.sequence == (seen + 1,)
+            assert [each.status for each in await held(store, *later)] == [GRANTED] * 4
+            assert await balance(store) == 4
+
+
+def moving(masters: list[Server], slot: int) -> Iterator[Callable[[], object]]:
+    """The steps after which neither of two masters has the whole slot."""
+    owner = masters[slot * len(masters) // 16384]
+    heir = masters[(masters.index(owner) + 1) % len(masters)]
+    names = {each.port: command(each, "CLUSTER", "MYID").split(b"\r\n")[1].decode() for each in (owner, heir)}
+
+    def begin() -> None:
+        command(heir, "CLUSTER", "SETSLOT", str(slot), "IMPORTING", names[owner.port])
+        command(owner, "CLUSTER", "SETSLOT", str(slot), "MIGRATING", names[heir.port])
+
+    def move(count: int) -> None:
+        keys = command(owner, "CLUSTER", "GETKEYSINSLOT", str(slot), str(count)).split(b"\r\n")[2::2]
+        moved = ("MIGRATE", "127.0.0.1", str(heir.port), "", "0", "5000", "KEYS")
+        assert command(owner, *moved, *[key.decode() for key in keys]) == b"+OK\r\n"
+
+    yield begin
+    yield lambda: move(3)
+    yield lambda: move(1000)
+    for each in (heir, owner):
+        command(each, "CLUSTER", "SETSLOT", str(slot), "NODE", names[heir.port])
+
+
 def move_slot(masters: list[Server], slot: int) -> None:
-    """As `CLUSTER` manuals say: importing, migrating, the keys, and then the ownership."""
-    names = [command(each, "CLUSTER", "MYID").split(b"\r\n")[1].decode() for each in masters]
-    owner = slot * len(masters) // 16384
-    heir = (owner + 1) % len(masters)
-    command(masters[heir], "CLUSTER", "SETSLOT", str(slot), "IMPORTING", names[owner])
-    command(masters[owner], "CLUSTER", "SETSLOT", str(slot), "MIGRATING", names[heir])
-    keys = command(masters[owner], "CLUSTER", "GETKEYSINSLOT", str(slot), "1000").split(b"\r\n")[2::2]
-    moved = ("MIGRATE", "127.0.0.1", str(masters[heir].port), "", "0", "5000", "KEYS")
-    assert command(masters[owner], *moved, *[key.decode() for key in keys]) == b"+OK\r\n"
-    for each in (masters[heir], masters[owner]):
-        command(each, "CLUSTER", "SETSLOT", str(slot), "NODE", names[heir])
+    for step in moving(masters, slot):
+        step()
