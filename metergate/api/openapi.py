@@ -36,6 +36,12 @@ PROBLEMS: Final = {
     "409": "In conflict with what is there",
     "503": "Not possible now; try again",
 }
+OF_BODIES: Final = {
+    "413": "More than 1 MB",
+    "415": "Not JSON, or not said to be",
+}
+GUESSES: Final = {"429": "Too many wrong tokens from this address; wait as Retry-After says"}
+MISDIRECTED: Final = {"421": "Ask under an address, or a name of METERGATE_ADMIN_HOSTS"}
 REFUSALS: Final = {
     "401": "No valid key",
     "402": "Credits are used up",
@@ -69,7 +75,7 @@ def operators(sections: Sections) -> Side:
     token = {"token": {"type": "http", "scheme": "bearer"}}
     others = {FORWARD: _forward(), "/metrics": _numbers("metrics")}
     others |= {path: _open(path.strip("/"), summary) for path, summary in PROBES.items()}
-    return Side("metergate admin API", sections, token, PROBLEMS, others)
+    return Side("metergate admin API", sections, token, {**PROBLEMS, **GUESSES}, others)
 
 
 def customers(prefix: str, own: Sequence[Endpoint]) -> Side:
@@ -138,7 +144,8 @@ def _operation(endpoint: Endpoint, problems: Mapping[str, str]) -> dict[str, Any
     content = _content(_schema(*gives))
     responses = {str(endpoint.status): {"description": endpoint.summary, "content": content}}
     problem = _content(_schema(models.Problem), "application/problem+json")
-    for status, description in sorted(problems.items()):
+    known = {**problems, **OF_BODIES} if endpoint.takes is not None else problems
+    for status, description in sorted(known.items()):
         responses[status] = {"description": description, "content": problem}
     if endpoint.verb == "authz.hold":
         responses["4XX"] = {"description": "What the caller is to be told instead", "content": problem}
@@ -205,6 +212,7 @@ def _open(id: str, summary: str) -> dict[str, Any]:
         "responses": {
             "200": {"description": "Yes", "content": state},
             "503": {"description": "No", "content": state},
+            **_misdirected(),
         },
     }
 
@@ -216,5 +224,13 @@ def _numbers(id: str) -> dict[str, Any]:
         "summary": "Numbers for Prometheus",
         "tags": ["probes"],
         "security": [],
-        "responses": {"200": {"description": "Counters, gauges and a histogram", "content": text}},
+        "responses": {
+            "200": {"description": "Counters, gauges and a histogram", "content": text},
+            **_misdirected(),
+        },
     }
+
+
+def _misdirected() -> dict[str, Any]:
+    problem = _content(_schema(models.Problem), "application/problem+json")
+    return {status: {"description": each, "content": problem} for status, each in MISDIRECTED.items()}
