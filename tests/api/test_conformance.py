@@ -1,4 +1,4 @@
-"""Both APIs do what their descriptions say, for inputs that nobody thought of: schemathesis asks a service."""
+"""Both APIs do what their descriptions say, for inputs nobody thought of: schemathesis asks a service."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.proxy.house import Gateway, gateway
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
 LEFT_OUT = "positive_data_acceptance,ignored_auth"
-"""What a description allows may not fit the policy, such as a meter that it does not have; and the other check
+"""What a description allows may not fit the policy, such as a meter that it does not have; and the second one
 guesses tokens until nobody is listened to, see tests/security."""
 ANY_METHOD = "/authz/v1/forward"
 """It stands for the request that is asked about, with whatever method that has."""
