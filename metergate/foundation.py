@@ -260,7 +260,9 @@ class Shared(Foundation):
         )
         shared = self._with_journal(bare, space)
         self.store = self.shared = shared
-        sharing = Sharing(shared, self._running, self._ends_lost, self.settings.worker, self.journalled)
+        sharing = Sharing(
+            shared, self._running, self._ends_lost, self.settings.worker, self.journalled, self.journals
+        )
         self.worker = Worker(
             shared, self.ledger, self.clock, self._live, self.journalled, sharing, policy.backlog
         )

@@ -38,7 +38,7 @@ LATE_US: Final = 3600 * SECOND_US
 Headers = Iterable[tuple[bytes, bytes]]
 Dress = Callable[[Call], Headers]
 """What the answer to an admitted call tells of it in headers."""
-Revive = Callable[[Sequence[Settle]], Awaitable[None]]
+Revive = Callable[[Sequence[Settle]], Awaitable[object]]
 """Charges calls that the store has lost."""
 
 ENDPOINTS: Final = (

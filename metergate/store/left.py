@@ -1,6 +1,6 @@
 """What a journal tells of the calls of a process: what was held, what was served, and how it ended."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from metergate.core.hold import Terms, TwinFields, UsageEvent, stands_until_us, unknown_outcome
@@ -87,12 +87,10 @@ class Left:
         for op in self.running:
             self.unsent.pop(op, None)
 
-    def done(self) -> list[UsageEvent]:
-        """How calls ended, as far as the ledger is not known to have it."""
-        return [event for at, events in self._ends if at >= self._posted for event in events]
-
-    def done_by_position(self) -> list[tuple[int, list[UsageEvent]]]:
-        return [(at, events) for at, events in self._ends if at >= self._posted]
+    def done(self, *, since_posted: bool = True, without: Collection[int] = ()) -> list[UsageEvent]:
+        """How calls ended, as far as the ledger is not known to have it; `without` names records."""
+        since = self._posted if since_posted else 0
+        return [event for at, events in self._ends if at >= since and at not in without for event in events]
 
     def standing(self, now_us: int) -> list[Hold]:
         """Holds of calls that somebody else serves, and whose time is not over."""

@@ -4,17 +4,21 @@ The ledger says which epoch is true. While the store has another one, calls are 
 with a worker fills the store then, and every process enters the new epoch by itself.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from metergate.errors import StoreUnavailable
 from metergate.ledger import epochs
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, Entry, Hold, Settle, SharedStore
+from metergate.store.journal import read_placed
 from metergate.store.journalled import Journalled
-from metergate.wire import decode_events, encode_event
+from metergate.store.journals import Journals
+from metergate.store.left import Left
+from metergate.wire import decode_events
 from metergate.worker.rebuild import Rebuild, sound
-from metergate.worker.reviving import Reviving
+from metergate.worker.reviving import Reviving, as_settle
 
 FILLING = "The counter store is being filled from the ledger; that begins as soon as a worker runs."
 
@@ -31,6 +35,8 @@ class Sharing(NamedTuple):
     """Whether this process also does what any process may do for all."""
     journal: Journalled | None = None
     """The same store, where this process keeps a journal."""
+    journals: Journals | None = None
+    """Those of this machine."""
 
 
 class Entrance:
@@ -40,8 +46,10 @@ class Entrance:
         self._store = sharing.store
         self._running = sharing.running
         self._ledger = ledger
+        self._clock = clock
+        self._journal = sharing.journal
         self._reviving = Reviving(sharing.store, ledger, clock)
-        self._rebuild = Rebuild(sharing.store, ledger, clock) if sharing.errands else None
+        self._rebuild = Rebuild(sharing.store, ledger, clock, sharing.journals) if sharing.errands else None
         self._last = ""
         """The epoch that was entered last."""
         self._brought = True
@@ -79,6 +87,8 @@ class Entrance:
     async def _bring(self) -> None:
         if not self._brought:
             await self._reviving.hold_again(self._running())
+            if self._journal is not None and self._journal.path is not None:
+                await self._bring_what_is_written(self._journal.path, self._journal.on_the_way)
             self._brought = True
         if self.strays:
             strays, self.strays = self.strays, []
@@ -88,8 +98,13 @@ class Entrance:
                 self.strays += strays
                 raise
 
+    async def _bring_what_is_written(self, journal: Path, on_the_way: Collection[int]) -> None:
+        """Ends that this process has told, and that may have been lost before the ledger had them."""
+        left = await self._ledger.run(lambda: Left(read_placed(journal)))
+        await self._reviving.settle_again(list(map(as_settle, left.done(without=on_the_way))))
+        await self._reviving.stand_again(left.standing(self._clock()))
+
 
 def ends_of(entries: Iterable[Entry]) -> list[Settle]:
     """What the entries of an outbox that is gone tell of."""
-    events = [event for entry in entries for event in decode_events(entry.events)]
-    return [Settle(event.op, event.amounts, encode_event(event), event.answer) for event in events]
+    return [as_settle(event) for entry in entries for event in decode_events(entry.events)]

@@ -18,6 +18,7 @@ from metergate.worker.expiry import Expiry
 from metergate.worker.flusher import Flusher, answered
 from metergate.worker.keeping import Keeping
 from metergate.worker.lookout import Lookout
+from metergate.worker.orphans import Orphans
 from metergate.worker.reaper import Reaper
 
 log = logging.getLogger("metergate.worker")
@@ -70,6 +71,8 @@ class Worker:
         self.entrance = Entrance(sharing, ledger, clock) if sharing else None
         journal = sharing.journal if sharing else None
         self._keeping = Keeping(journal, ledger, clock) if journal else None
+        journals = sharing.journals if sharing else None
+        self._orphans = Orphans(journals, sharing.store, ledger, clock) if sharing and journals else None
         self._sharing = sharing
         self._errands = sharing is None or sharing.errands
         self.outage = ""
@@ -105,6 +108,8 @@ class Worker:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        if self._orphans is not None:
+            self._orphans.leave()
         with contextlib.suppress(StoreUnavailable):
             await self._stay()
             if self._errands:
@@ -125,6 +130,7 @@ class Worker:
             await self._try(self._renew_own, problems)
             await self._try(self._keep_house, problems)
             await self._try(self._keep_journal, problems)
+            await self._try(self._take_over, problems)
         moved = await self._run_errands(problems, due=due) if self._errands else 0
         self._tell(problems)
         return moved
@@ -210,6 +216,12 @@ class Worker:
         """Forget what the ledger has; not while something waits to be brought into the epoch."""
         if self._keeping is not None and self.entrance is not None and self.entrance.brought:
             await self._keeping.run_once()
+        return 0
+
+    async def _take_over(self) -> int:
+        """End the calls of processes of this machine that have died."""
+        if self._orphans is not None and self.entrance is not None and self.entrance.brought:
+            await self._orphans.run_once()
         return 0
 
     async def _renew(self, now_us: int, *, everybody: bool) -> None:

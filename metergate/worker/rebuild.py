@@ -1,13 +1,15 @@
 """A shared store is filled anew from the ledger: at the first start, and when what it held is lost.
 
 One process does it, whichever comes first. The store is closed; what its outbox still holds goes into the
-ledger; then, in one transaction, a new epoch begins and everything is read that the store has to know. So no
-usage that was counted is given back, no grant is given twice, and a revoked key stays revoked.
+ledger, and what the journals of this machine know; then, in one transaction, a new epoch begins and
+everything is read that the store has to know. So no usage that was counted is given back, no grant is given
+twice, and a revoked key stays revoked.
 """
 
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from metergate import alarms
 from metergate.ledger import epochs, untold
@@ -16,8 +18,11 @@ from metergate.ledger.database import Tx
 from metergate.ledger.epochs import Epoch
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Change, Clock, Entry, PutAccount, SharedStore, Standing
+from metergate.store.journal import read_placed
+from metergate.store.journals import Journals, taken
+from metergate.store.left import Left
 from metergate.worker.flusher import post_entries, post_entries_apart
-from metergate.worker.recovery import everything
+from metergate.worker.recovery import everything, post_all
 
 log = logging.getLogger("metergate.worker")
 
@@ -46,7 +51,10 @@ def _not_behind(sequence: Sequence[int], before: Sequence[int]) -> bool:
 
 
 class Rebuild:
-    def __init__(self, store: SharedStore, ledger: LedgerThread, clock: Clock) -> None:
+    def __init__(
+        self, store: SharedStore, ledger: LedgerThread, clock: Clock, journals: Journals | None = None
+    ) -> None:
+        self._journals = journals
         self._store = store
         self._ledger = ledger
         self._clock = clock
@@ -77,6 +85,8 @@ class Rebuild:
         while entries := await store.left_over(epoch, BATCH):
             await self._post(entries)
             await store.discard(epoch, [entry.id for entry in entries])
+        for journal in self._journals.all() if self._journals else ():
+            await self._read(journal)
         now_us = self._clock()
         changes = await self._ledger.write(lambda tx: _everything_in(tx, epoch, now_us))
         for start in range(0, len(changes), PORTION):
@@ -86,6 +96,20 @@ class Rebuild:
         log.log(
             logging.INFO if first else logging.WARNING, "The counter store is filled: %d accounts.", accounts
         )
+
+    async def _read(self, journal: Path) -> None:
+        """What the store may have lost: the ends that the processes of this machine have written down.
+
+        Of those that died also the calls without an end; a living one holds its own again.
+        """
+        claim = taken(journal)
+        try:
+            left = await self._ledger.run(lambda: Left(read_placed(journal)))
+            events = left.done() + (left.unknown(self._clock()) if claim else [])
+            await post_all(self._ledger, events, self._clock)
+        finally:
+            if claim is not None:
+                claim.leave()
 
     async def _post(self, entries: Sequence[Entry]) -> None:
         try:

@@ -47,15 +47,19 @@ def left_behind(records: Iterable[Record], now_us: int) -> Recovered:
 async def recover(folder: Path, ledger: LedgerThread, clock: Clock) -> Recovered:
     """Bring into the ledger what a journal folder holds. Doing it twice changes nothing."""
     left = await ledger.run(lambda: left_behind(journal.read(folder), clock()))
-    for start in range(0, len(left.events), BATCH):
-        await _post(ledger, left.events[start : start + BATCH], clock)
+    await post_all(ledger, left.events, clock)
     if left.unreadable:
-        await ledger.write(partial(_set_aside, records=left.unreadable, now_us=clock()))
+        await ledger.write(partial(set_aside, records=left.unreadable, now_us=clock()))
         ledger.keep_apart(len(left.unreadable))
     # What the ledger has may have ended where the journal had no room to say so.
     ops = [hold.op for hold in left.standing]
     ended = await ledger.read(lambda tx: usage.known(tx, ops)) if ops else set()
     return left._replace(standing=[hold for hold in left.standing if hold.op not in ended])
+
+
+async def post_all(ledger: LedgerThread, events: Sequence[UsageEvent], clock: Clock) -> None:
+    for start in range(0, len(events), BATCH):
+        await _post(ledger, events[start : start + BATCH], clock)
 
 
 async def _post(ledger: LedgerThread, events: Sequence[UsageEvent], clock: Clock) -> None:
@@ -66,7 +70,7 @@ async def _post(ledger: LedgerThread, events: Sequence[UsageEvent], clock: Clock
         ledger.keep_apart(posted.apart)
 
 
-def _set_aside(tx: Tx, records: Sequence[bytes], now_us: int) -> None:
+def set_aside(tx: Tx, records: Sequence[bytes], now_us: int) -> None:
     """A record that nobody can read must not stop the start, nor be lost."""
     for record in records:
         kept = {"record": base64.b64encode(record).decode()}

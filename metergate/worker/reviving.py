@@ -26,12 +26,12 @@ from metergate.ports import (
     PutTwin,
     Settle,
 )
-from metergate.wire import decode_event, encode_terms
+from metergate.wire import decode_event, encode_event, encode_terms
 from metergate.worker.flusher import answered
 
 LASTS_US = 60 * 10**6
 PORTION = 500
-"""Holds that are asked for at once."""
+"""Holds and ends that are told at once."""
 
 
 class Reviving:
@@ -45,14 +45,32 @@ class Reviving:
         holds = [each._replace(draws=tuple(map(unbounded, each.draws))) for each in running]
         await self._hold(holds)
 
-    async def settle_again(self, ended: Sequence[Settle]) -> None:
-        """Charge calls that were served, each once. StoreUnavailable where it has to be tried again."""
-        known = await self._ledger.read(lambda tx: usage.known(tx, [each.op for each in ended]))
+    async def settle_again(self, ended: Sequence[Settle]) -> set[str]:
+        """Charge calls that were served, each once; those that the ledger lacked.
+
+        StoreUnavailable where it has to be tried again.
+        """
+        known = await self._known([each.op for each in ended])
         lost = [each for each in ended if each.op not in known]
+        for start in range(0, len(lost), PORTION):
+            await self._settle(lost[start : start + PORTION])
+        return {each.op for each in lost}
+
+    async def stand_again(self, standing: Sequence[Hold]) -> None:
+        """Hold again what fronts have held, unless the ledger has its end."""
+        ended = await self._known([hold.op for hold in standing])
+        await self.hold_again([hold for hold in standing if hold.op not in ended])
+
+    async def _known(self, ops: Sequence[str]) -> set[str]:
+        return await self._ledger.read(lambda tx: usage.known(tx, ops)) if ops else set()
+
+    async def _settle(self, lost: Sequence[Settle]) -> None:
         answers = await answered(self._store.settle(lost, self._clock()))
         unheld = [each for each, answer in zip(lost, answers, strict=True) if answer == UNKNOWN]
-        if not unheld:
-            return
+        if unheld:
+            await self._settle_unheld(unheld)
+
+    async def _settle_unheld(self, unheld: Sequence[Settle]) -> None:
         events = [decode_event(each.event) for each in unheld]
         now_us = self._clock()
         held = await self._hold([_hold(event, now_us + LASTS_US) for event in events])
@@ -82,6 +100,11 @@ class Reviving:
         if len(known) < len(holds) or any(each.status in (STALE, FULL) for each in held):
             raise StoreUnavailable("What runs here could not be set aside again yet.")
         return held
+
+
+def as_settle(event: UsageEvent) -> Settle:
+    """The end that an event tells of."""
+    return Settle(event.op, event.amounts, encode_event(event), event.answer)
 
 
 def _hold(event: UsageEvent, expires_at_us: int) -> Hold:

@@ -51,6 +51,10 @@ async def bare(scope: Scope, receive: Receive, send: Send) -> None:
     query = scope["query_string"].decode()
     if query.startswith("wait="):
         await asyncio.sleep(float(query[5:]))
+    if query == "fail":
+        await send({"type": "http.response.start", "status": 500, "headers": [JSON]})
+        await send({"type": "http.response.body", "body": b"{}"})
+        return
     told = {"pid": os.getpid(), "rows": int(query[5:]) if query.startswith("rows=") else 0}
     body = json.dumps(told).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [JSON]})

@@ -88,11 +88,11 @@ class Place:
 class Process:
     """One uvicorn that serves the app."""
 
-    def __init__(self, place: Place, *more: str, **environ: str) -> None:
+    def __init__(self, place: Place, *more: str, app: str = "tests.shared.app:app", **environ: str) -> None:
         self.place = place
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        words = ("uvicorn", "tests.shared.app:app", "--port", str(self.port), "--log-level", "warning")
+        words = ("uvicorn", app, "--port", str(self.port), "--log-level", "warning")
         self.process = place.start(*words, *more, **environ)
 
     def wait_until_it_answers(self) -> None:

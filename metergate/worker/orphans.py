@@ -1,0 +1,121 @@
+"""Journals of processes that died: whoever comes first ends the calls that they tell of.
+
+A call that was never dispatched is released; one that was, and has no end, is settled by
+`on_unknown_outcome`; an end that the ledger lacks is told again under its own id. Whoever is killed in the
+middle of this leaves it to the next, who begins again: every id makes its step once.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from metergate.ledger.thread import LedgerThread
+from metergate.ports import Clock, Settle, SharedStore
+from metergate.store.journal import read_placed
+from metergate.store.journals import Claim, Journals
+from metergate.store.left import Left
+from metergate.worker.flusher import answered
+from metergate.worker.recovery import set_aside
+from metergate.worker.reviving import Reviving, as_settle
+
+log = logging.getLogger("metergate.worker")
+
+PORTION = 500
+
+
+@dataclass
+class Orphan:
+    """A journal that is this process's to end."""
+
+    claim: Claim
+    left: Left
+    ends: list[Settle]
+    unknown: int
+    """How many of the ends are of calls whose end nobody saw."""
+    epoch: str = ""
+    mark: str = ""
+    """Where the outbox ended when this process first looked: what is known up to there is in the ledger."""
+    told: set[str] = field(default_factory=set)
+    """Calls that the ledger lacked."""
+
+    def sentence(self) -> tuple[int, str]:
+        """The finding for a log, and how loud to say it."""
+        found = self.finding()
+        level = logging.WARNING if found["released"] or self.unknown or self.told else logging.INFO
+        said = (
+            "A process is gone and its journal was taken over: {released} calls released, {settled} settled,"
+        )
+        return level, said.format(**found) + f" {self.unknown} whose end nobody saw."
+
+    def finding(self) -> dict[str, object]:
+        """What was done, for people and programs."""
+        return {
+            "journal": str(self.claim.path),
+            "released": len(self.left.unsent) + len(self.left.released),
+            "unknown": self.unknown,
+            "settled": len(self.ends) - self.unknown,
+            "charged_now": len(self.told),
+            "unreadable": len(self.left.unreadable),
+        }
+
+
+class Orphans:
+    def __init__(self, journals: Journals, store: SharedStore, ledger: LedgerThread, clock: Clock) -> None:
+        self._journals = journals
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._reviving = Reviving(store, ledger, clock)
+        self._adopted: list[Orphan] = []
+
+    async def run_once(self) -> int:
+        """Look for orphans and bring them to their end; how many are done."""
+        for claim in self._journals.orphans():
+            self._adopted.append(await self.adopt(claim))
+        done = [orphan for orphan in self._adopted if await self.end(orphan)]
+        for orphan in done:
+            self._adopted.remove(orphan)
+            log.log(*orphan.sentence())
+        return len(done)
+
+    def leave(self) -> None:
+        """Let others have what is not done."""
+        for orphan in self._adopted:
+            orphan.claim.leave()
+        self._adopted.clear()
+
+    async def adopt(self, claim: Claim, *, everything: bool = False) -> Orphan:
+        """Read a journal; `everything` also what the ledger was known to have."""
+        left = await self._ledger.run(lambda: Left(read_placed(claim.path)))
+        unknown = left.unknown(self._clock())
+        events = left.done(since_posted=not everything) + unknown
+        return Orphan(claim, left, list(map(as_settle, events)), len(unknown))
+
+    async def end(self, orphan: Orphan) -> bool:
+        """Do what an orphan is left to do; False where the ledger first has to get what is on its way."""
+        await self._release(orphan.left.to_release())
+        if orphan.ends and not await self._is_settled(orphan):
+            return False
+        orphan.told |= await self._reviving.settle_again(orphan.ends)
+        await self._reviving.stand_again(orphan.left.standing(self._clock()))
+        unreadable = orphan.left.unreadable
+        if unreadable:
+            await self._ledger.write(partial(set_aside, records=unreadable, now_us=self._clock()))
+            self._ledger.keep_apart(len(unreadable))
+        orphan.claim.remove()
+        return True
+
+    async def _release(self, ops: Sequence[str]) -> None:
+        for start in range(0, len(ops), PORTION):
+            await answered(self._store.release(ops[start : start + PORTION], self._clock()))
+
+    async def _is_settled(self, orphan: Orphan) -> bool:
+        """Whether all that the store has heard of the dead process's calls is in the ledger.
+
+        Until then a call that the ledger lacks could be one that only waits in the outbox, and of which the
+        store itself remembers nothing any more.
+        """
+        if orphan.epoch != self._store.epoch:
+            orphan.epoch, orphan.mark = self._store.epoch, await self._store.mark()
+        return not orphan.mark or await self._store.posted(orphan.mark)
