@@ -8,7 +8,9 @@ A record is needed while its call has not ended, while the store has not answere
 ledger has its event. What is needed long is written again further on, so that the segments behind it can go.
 """
 
+import asyncio
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from pathlib import Path
 
 from metergate.core.hold import stands_until_us
@@ -97,34 +99,44 @@ class Journalled:
             for hold in batch:
                 self._open.pop(hold.op, None)
             raise
-        return self._held(_later(answers), batch, position)
+        asked = _future(answers)
+        asked.add_done_callback(partial(self._held, batch, position))  # before whoever waits hears of it
+        return asked
 
     def _intend(self, batch: Sequence[Hold]) -> int:
         if self._unwritten:
             raise StoreUnavailable(self._no_room("it had no room for what has ended"))
         ops, _, _, _, _, terms, request_ids, twins, _ = zip(*batch, strict=True)
         fields = [twin.fields if twin else None for twin in twins] if any(twins) else twins
-        position = self._write(records.INTENDED, join_holds(ops, request_ids, terms, fields))
+        joined = join_holds(ops, request_ids, terms, fields)
+        try:
+            # Whatever follows has room: what was granted can be written whatever becomes of the disk.
+            journal = self._journal or self._begun()
+            journal.prepare()
+            position = journal.append(records.INTENDED, joined)
+        except OSError as error:
+            raise StoreUnavailable(self._no_room(error.strerror)) from error
         self._open.update(dict.fromkeys(ops, position))
         return position
 
-    async def _held(
-        self, answers: Awaitable[Sequence[Held]], batch: Sequence[Hold], position: int
-    ) -> Sequence[Held]:
-        held = await answers
-        became = bytes(map(_became, batch, held))
+    def _held(self, batch: Sequence[Hold], position: int, asked: "asyncio.Future[Sequence[Held]]") -> None:
         first, opened = batch[0].op, self._open
+        if asked.cancelled():  # nobody waits any more, and the store gives back what it held
+            for hold in batch:
+                opened.pop(hold.op, None)
+        if asked.cancelled() or asked.exception() is not None:
+            return
+        became = bytes(map(_became, batch, asked.result()))
         if became.count(GOES_ON) == len(batch):
-            self._write(records.GRANTED, first.encode())
+            self._try_write(records.GRANTED, first.encode())
             opened.update(dict.fromkeys([hold.op for hold in batch], ~position))
         elif became.count(HELD) < len(batch):
-            self._write(records.GRANTED, b"%b\n%b" % (first.encode(), became))
+            self._try_write(records.GRANTED, b"%b\n%b" % (first.encode(), became))
             for hold, how in zip(batch, became, strict=True):
                 if how == REFUSED:
                     opened.pop(hold.op, None)
                 elif how == GOES_ON:
                     opened[hold.op] = ~position
-        return held
 
     def dispatch(self, op: str) -> None:
         position = self._open.get(op, -1)
@@ -139,7 +151,9 @@ class Journalled:
         first = batch[0].op
         if first not in self._ending:  # else it is told again
             self._ending[first] = self._write_ends(batch)
-        return self._settled(_later(self._store.settle(batch, now_us)), batch, first)
+        asked = _future(self._store.settle(batch, now_us))
+        asked.add_done_callback(partial(self._settled, batch, first))
+        return asked
 
     def _write_ends(self, batch: Sequence[Settle]) -> int:
         position = self._position
@@ -159,10 +173,10 @@ class Journalled:
             opened.pop(settle.op, None)
         return places[0]
 
-    async def _settled(
-        self, asked: Awaitable[Sequence[str]], batch: Sequence[Settle], first: str
-    ) -> Sequence[str]:
-        answers = await asked
+    def _settled(self, batch: Sequence[Settle], first: str, asked: "asyncio.Future[Sequence[str]]") -> None:
+        if asked.cancelled() or asked.exception() is not None:
+            return
+        answers = asked.result()
         position = self._ending.pop(first, self._position)
         if self._unwritten or self._astray or UNKNOWN in answers:
             for settle, answer in zip(batch, answers, strict=True):
@@ -170,7 +184,6 @@ class Journalled:
                 self._astray.pop(settle.op, None)
                 if answer == UNKNOWN:
                     self._astray[settle.op] = position
-        return answers
 
     async def release(self, ops: Sequence[str], now_us: int) -> Sequence[str]:
         new = [op for op in ops if op not in self._releasing]
@@ -307,6 +320,10 @@ def _alone(op: str, joined: bytes) -> bytes:
     """One call out of a record of several."""
     _, request_id, terms, twin = next(each for each in decode_holds(joined) if each[0] == op)
     return join_holds([op], [request_id], [encode_terms(terms)], [twin])
+
+
+def _future(answers: Answers[T]) -> "asyncio.Future[Sequence[T]]":
+    return answers if isinstance(answers, asyncio.Future) else asyncio.ensure_future(_later(answers))
 
 
 def _later(answers: Answers[T]) -> Awaitable[Sequence[T]]:

@@ -4,9 +4,10 @@
 when the store has answered the end of a call.
 """
 
+import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.gate.endings import Endings
@@ -32,8 +33,8 @@ def append(self: Journal, kind: int, payload: bytes) -> int:
     return position
 
 
-async def delivered(self: Endings, batch: Sequence[Settle], answers: Awaitable[Sequence[str]]) -> None:
-    await _delivered(self, batch, answers)
+def delivered(self: Endings, batch: Sequence[Settle], answered: asyncio.Future[Sequence[str]]) -> None:
+    _delivered(self, batch, answered)
     die("told")
 
 

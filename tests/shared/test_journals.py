@@ -53,7 +53,7 @@ STEPS = [
     ("before the app is called", f"after-{GRANTED}", "", 0, 1, "unknown"),
     ("before the end is written", f"before-{SETTLED}", "", 1, 1, "unknown"),
     ("before the end is told", f"after-{SETTLED}", "", 1, 1, "measured"),
-    ("when the end was told", "told", "", 1, 1, "measured"),
+    ("alone when the end was told", "told", "", 1, 1, "measured"),
     ("before a release is written", f"before-{RELEASED}", "?fail", 1, 1, "unknown"),
     ("before a release is told", f"after-{RELEASED}", "?fail", 1, 0, ""),
 ]
