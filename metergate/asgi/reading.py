@@ -10,11 +10,12 @@ from metergate import meters
 from metergate.asgi import idempotent
 from metergate.asgi.hiding import Hidden
 from metergate.asgi.token_holds import Growing
-from metergate.asgi.types import Headers, Message, Receive, Scope
+from metergate.asgi.types import Headers, Message, Receive, Scope, Send
 from metergate.core.asked import NOTHING
 from metergate.core.idempotency import BODY_MAX
 from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
+from metergate.gate.bodies import Bodies
 from metergate.gate.call import Call
 from metergate.gate.members import Member
 from metergate.meters import READ_MAX, Reading, Unreadable
@@ -38,40 +39,69 @@ async def serve(exchange: "Exchange", member: Member, route: Route) -> None:
     if isinstance(key, Refusal):
         return await _turn_away(exchange, member, route, key)
     most = min(route.body_bytes or READ_MAX, BODY_MAX if twins else READ_MAX)
-    body = await _body(exchange, most)
-    if body is None:
-        return None
-    if isinstance(body, Refusal):
-        return await _turn_away(exchange, member, route, body)
-    found = _read(exchange, route, body)
-    if isinstance(found, Refusal):
-        return await _turn_away(exchange, member, route, found)
-    twin = idempotent.twin_of(exchange, member, route, key, body) if twins else None
-    asked = gate.admit(member, route, path, exchange.request_id, twin, found.asked)
-    admitted = await asked if isinstance(asked, Awaitable) else asked
-    if isinstance(admitted, Call):
-        await _run(exchange, admitted, found, idempotent.Keeper() if twins else None)
-    else:
-        await exchange.conclude(admitted)
+    kept = Kept(gate.bodies, member.caller.account.id)
+    try:
+        body = await _body(exchange, most, kept)
+        if body is None:
+            return None
+        if isinstance(body, Refusal):
+            return await _turn_away(exchange, member, route, body)
+        found = _read(exchange, route, body)
+        if isinstance(found, Refusal):
+            return await _turn_away(exchange, member, route, found)
+        twin = idempotent.twin_of(exchange, member, route, key, body) if twins else None
+        asked = gate.admit(member, route, path, exchange.request_id, twin, found.asked)
+        admitted = await asked if isinstance(asked, Awaitable) else asked
+        if isinstance(admitted, Call):
+            run = _run(exchange, admitted, found, idempotent.Keeper() if twins else None)
+        else:
+            run = exchange.conclude(admitted)
+        del body, found  # a stream may last for long, and only the app still needs them
+        await run
+    finally:
+        kept.let_go()
     return None
 
 
-async def _body(exchange: "Exchange", most: int) -> bytes | Refusal | None:
+class Kept:
+    """How much of one request's body is in memory, until the app has it."""
+
+    __slots__ = ("_account", "_bodies", "_size")
+
+    def __init__(self, bodies: Bodies, account: str) -> None:
+        self._bodies = bodies
+        self._account = account
+        self._size = 0
+
+    def take(self, size: int) -> Refusal | None:
+        refusal = self._bodies.take(self._account, size)
+        if refusal is None:
+            self._size += size
+        return refusal
+
+    def let_go(self) -> None:
+        self._bodies.give(self._account, self._size)
+        self._size = 0
+
+
+async def _body(exchange: "Exchange", most: int, kept: Kept) -> bytes | Refusal | None:
     """The body, which the app can read again; None when the client left before its end."""
     if _announced(exchange.scope) > most:
         return _too_large(most)
     parts: list[bytes] = []
     size, more = 0, True
-    while more and size <= most:
+    refusal: Refusal | None = None
+    while more and refusal is None:
         message = await exchange.receive()
         if message["type"] != "http.request":
             return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         more = message.get("more_body", False)
+        refusal = _too_large(most) if size > most else kept.take(len(parts[-1]))
     body = b"".join(parts)
-    exchange.receive = Rereading(exchange.receive, body, more=more)
-    return body if size <= most else _too_large(most)
+    exchange.receive = Rereading(exchange.receive, body, kept, more=more)
+    return refusal or body
 
 
 def _too_large(most: int) -> Refusal:
@@ -111,18 +141,33 @@ async def _turn_away(exchange: "Exchange", member: Member, route: Route, refusal
         await exchange.refuse(refusal)
 
 
-async def _run(exchange: "Exchange", call: Call, reading: Reading, keeper: idempotent.Keeper | None) -> None:
-    scope, receive, send = exchange.scope, exchange.receive, exchange.send
-    if reading.counter is not None:
+def _run(
+    exchange: "Exchange", call: Call, reading: Reading, keeper: idempotent.Keeper | None
+) -> Awaitable[None]:
+    """The app serves the call, with the body as it was made ready."""
+    scope, receive, send, counter = exchange.scope, exchange.receive, exchange.send, reading.counter
+    if counter is not None:
         scope = {**scope, "headers": _headers(scope["headers"], len(reading.body))}
-        receive = Rereading(receive, reading.body, instead=True)
+        receive = Instead(receive, reading.body)
     if reading.hides_usage:
         send = Hidden(send)
-    if not (call.route.hold_tokens.grow and isinstance(reading.counter, Llm)):
-        return await exchange.run(scope, receive, send, call, keeper, reading.counter)
-    growing = Growing(call, reading.counter, send, anthropic=exchange.seen.anthropic)
+    if not (call.route.hold_tokens.grow and isinstance(counter, Llm)):
+        return exchange.run(scope, receive, send, call, keeper, counter)
+    return _run_growing(exchange, call, scope, receive, send, keeper, counter)
+
+
+async def _run_growing(
+    exchange: "Exchange",
+    call: Call,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    keeper: idempotent.Keeper | None,
+    counter: Llm,
+) -> None:
+    growing = Growing(call, counter, send, anthropic=exchange.seen.anthropic)
     try:
-        return await exchange.run(scope, receive, growing, call, keeper, reading.counter)
+        await exchange.run(scope, receive, growing, call, keeper, counter)
     except Exception:
         if not growing.stopped:  # an app may say in its own way that it cannot send any more
             raise
@@ -137,17 +182,30 @@ def _headers(headers: Headers, length: int) -> Headers:
 class Rereading:
     """A `receive` that gives a body that was read already, then whatever comes after it."""
 
-    def __init__(self, receive: Receive, body: bytes, *, more: bool = False, instead: bool = False) -> None:
+    def __init__(self, receive: Receive, body: bytes, kept: Kept, *, more: bool) -> None:
         self._receive = receive
         self._body: bytes | None = body
+        self._kept = kept
         self._more = more
-        self._instead = instead
-        """Whether the body stands in the place of the next one."""
 
     async def __call__(self) -> Message:
         if self._body is None:
             return await self._receive()
-        if self._instead:
-            await self._receive()
         body, self._body = self._body, None
+        self._kept.let_go()
         return {"type": "http.request", "body": body, "more_body": self._more}
+
+
+class Instead:
+    """A `receive` that gives another body in the place of the whole one that comes next."""
+
+    def __init__(self, receive: Receive, body: bytes) -> None:
+        self._receive = receive
+        self._body: bytes | None = body
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if self._body is None:
+            return message
+        body, self._body = self._body, None
+        return {**message, "body": body}

@@ -22,6 +22,7 @@ from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
 from metergate.gate.arrivals import Arrivals
+from metergate.gate.bodies import Bodies
 from metergate.gate.call import Call, Reserve, Visit
 from metergate.gate.endings import Endings
 from metergate.gate.members import NOBODY, RETRY_US, UNAVAILABLE, Member, Members
@@ -92,6 +93,7 @@ class RequestGate:
         self.arrivals = Arrivals(self)
         self.endings = Endings(store, clock, self.loop, self.live)
         self.stretches = Stretches(store, self.endings)
+        self.bodies = Bodies()
 
     def request_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):08x}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from metergate.gate.bodies import Bodies
 from metergate.meters.reading import in_steps
 from metergate.testing.asgi import Answer, Message, Receive, Scope, Send
 from metergate.testing.fake_ai import FakeAI
@@ -501,7 +502,7 @@ async def test_what_a_grown_stream_does_not_report_is_not_less_than_was_seen(tmp
 @pytest.mark.parametrize(
     ("sent", "sentence"),
     [
-        (b"", "Send one JSON object in UTF-8."),
+        (b"", "Send one JSON object; there is no body."),
         (b"model=fake", "Send one JSON object in UTF-8."),
         (b'{"model": "fake", "model": "dear"}', "Write model once, and just so."),
         (b'{"model": "a b"}', 'Name the model, such as "model": "gpt-4o".'),
@@ -540,6 +541,34 @@ async def test_a_body_beyond_the_bound_is_refused_before_it_is_read(tmp_path: Pa
                 request.send(b" " * 2**20)
             assert await request.status() == 413
         assert not fake.journal
+
+
+async def test_bodies_that_wait_for_their_decision_are_bounded(tmp_path: Path) -> None:
+    """For each account and for all; and nobody keeps one for the length of a stream."""
+    fake = FakeAI()
+    async with metered(fake, tmp_path, rules()) as shell:
+        gate = shell.engine.serving
+        assert gate is not None
+        gate.bodies = bodies = Bodies(most=350, most_of_all=400)
+        other = await shell.customer("other", "1.00")
+        sent = body(question(stream=True))
+        async with shell.request("POST", CHAT, None) as waiting:
+            waiting.send(b" " * 200)
+            assert problem(await shell.fetch("POST", CHAT, b" " * 160), "too_many_open")["status"] == 429
+            busy = problem(await shell.fetch("POST", CHAT, b" " * 220, other), "upstream_busy")
+            assert (busy["status"], dict(bodies.kept)) == (503, {"acct": 200})
+            async with shell.request("POST", CHAT, sent, other, x_fake="slow=0.01") as served:
+                assert await served.chunk()
+                assert dict(bodies.kept) == {"acct": 200}
+                await served.read()
+            waiting.send(sent, more=False)
+            assert await waiting.status() == 200
+            await waiting.read()
+        async with shell.request("POST", CHAT, None) as left:
+            left.send(b" " * 200)
+            left.disconnect()
+        assert (await shell.fetch("POST", CHAT, sent)).status == 200
+        assert dict(bodies.kept) == {}
 
 
 async def test_a_route_has_a_bound_of_its_own(tmp_path: Path) -> None:
