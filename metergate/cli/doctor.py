@@ -1,36 +1,28 @@
 """What is in order on this machine and what is not, a sentence each. It changes nothing."""
 
-import asyncio
 import os
 import sqlite3
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from metergate import config, foundation
+from metergate.cli import examination
 from metergate.cli.files import versions
-from metergate.config import plugins, secret_files
+from metergate.cli.findings import Finding, of_dangers
+from metergate.config import plugins
 from metergate.config import settings as environment
 from metergate.config.settings import Settings
 from metergate.core.policy import Policy
 from metergate.errors import MetergateError
-from metergate.ledger import keys
-from metergate.ledger.database import Ledger
-from metergate.ledger.migrations import HEAD
-from metergate.ports import SharedStore
-from metergate.store.folder import DataFolder
+from metergate.store import disk
 
 SQLITE_MIN = (3, 37)
 """The first with STRICT tables."""
+SECRET_MIN = 16
+"""Fewer characters can be guessed; what metergate makes itself has 64."""
 SECRETS = ("pepper", "admin-token", "ledger.sqlite", "ledger.sqlite.lock")
-
-
-class Finding(NamedTuple):
-    ok: bool
-    sentence: str
 
 
 def findings(named: str) -> list[Finding]:
@@ -41,12 +33,45 @@ def findings(named: str) -> list[Finding]:
     except MetergateError as error:
         return [*found, Finding(False, str(error))]
     found.append(Finding(True, "The METERGATE_ settings can be read."))
+    found += _secrets(settings)
     policy = _policy(named or settings.policy, found)
-    found += _folder(foundation.folder_of(settings).path)
+    folder = foundation.folder_of(settings)
+    found += _folder(folder.path)
     if policy is not None:
-        found += _ledger(policy, settings)
-        found += _store(settings.store or policy.store, policy)
+        found += _disk(folder.path, policy)
+        found += examination.of_ledger(policy, settings)
+        found += examination.of_store(settings.store or policy.store, policy)
+    found += examination.of_service(folder)
     return found
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    """Those that were given are long enough; the others are made by metergate."""
+    given = {
+        "METERGATE_PEPPER": settings.peppers,
+        "METERGATE_ADMIN_TOKEN": (settings.admin_token,),
+        "METERGATE_AUTHZ_TOKEN": (settings.authz_token,),
+    }
+    for name, values in given.items():
+        weak = [value for value in values if value and (len(value) < SECRET_MIN or len(set(value)) < 8)]
+        if weak:
+            yield Finding(
+                False, f"{name} can be guessed: give it 64 random characters (openssl rand -hex 32)."
+            )
+        elif any(values):
+            yield Finding(True, f"{name} is given, and long enough.")
+
+
+def _disk(path: Path, policy: Policy) -> Iterator[Finding]:
+    place = path if path.exists() else _nearest(path)
+    if plugins.adapter_of_store(policy.store) == "" and policy.store != "memory":
+        yield from of_dangers(disk.of_folder(place), strict=policy.profile == "strict")
+    free = disk.free_bytes(place)
+    told = f"{free // 1024**2} MB are free where the data folder is"
+    yield Finding(
+        free >= disk.LEAST_BYTES,
+        f"{told}." if free >= disk.LEAST_BYTES else f"{told}: make room, or journals cannot be written.",
+    )
 
 
 def _versions() -> Iterator[Finding]:
@@ -68,8 +93,9 @@ def _policy(name: str, found: list[Finding]) -> Policy | None:
     found += [Finding(problem.warning, str(problem)) for problem in problems]
     if not all(problem.warning for problem in problems):
         return None
-    found.append(Finding(True, f"The policy {name} can be used."))
-    return config.load(name)
+    policy = config.load(name)
+    found.append(Finding(True, f"The policy {name} can be used; its profile is {policy.profile}."))
+    return policy
 
 
 def _folder(path: Path) -> Iterator[Finding]:
@@ -98,59 +124,3 @@ def _private(path: Path, wanted: int) -> Finding:
 def _nearest(path: Path) -> Path:
     """The folder that would hold it."""
     return next(parent for parent in path.parents if parent.exists())
-
-
-def _ledger(policy: Policy, settings: Settings) -> Iterator[Finding]:
-    folder = foundation.folder_of(settings)
-    try:
-        url = foundation.ledger_url(policy, settings, folder)
-        with closing(Ledger.open(url)) as ledger:
-            yield from _revision(ledger, settings, folder, made_by_itself=url == folder.ledger_url)
-    except MetergateError as error:
-        yield Finding(False, str(error))
-
-
-def _revision(
-    ledger: Ledger, settings: Settings, folder: DataFolder, *, made_by_itself: bool
-) -> Iterator[Finding]:
-    found = ledger.revision()
-    if found == HEAD:
-        yield Finding(True, f"The ledger {ledger.name} is at revision {found}.")
-        yield from _peppers(ledger, settings, folder.path)
-    elif not found and made_by_itself:
-        yield Finding(True, f"The ledger {ledger.name} is made at the first start.")
-    else:
-        at = f"at revision {found}" if found else "empty"
-        yield Finding(False, f"The ledger {ledger.name} is {at}, not at {HEAD}: run metergate migrate.")
-
-
-def _store(address: str, policy: Policy) -> Iterator[Finding]:
-    """A store that processes share answers, and is set up for money."""
-    try:
-        name = plugins.adapter_of_store(address)
-        if name:
-            adapter = plugins.load_adapter(name, policy.enabled)
-            yield asyncio.run(_asked(lambda: adapter.open_store(address, space="doctor", backlog=1)))
-    except MetergateError as error:
-        yield Finding(False, str(error))
-
-
-async def _asked(make: Callable[[], SharedStore]) -> Finding:
-    store = make()
-    try:
-        await store.connect()
-        await store.standing()
-        store.enter("doctor")  # what it says then of itself is about its server, and not about an epoch
-        told = store.health()
-    finally:
-        await store.close()
-    return Finding(True, f"The store ({told.name}) answers. {told.detail}".strip())
-
-
-def _peppers(ledger: Ledger, settings: Settings, folder: Path) -> Iterator[Finding]:
-    """Of keys that were made already, the pepper has to be there."""
-    with ledger.read() as tx:
-        if not keys.any_known(tx):
-            return
-    secret_files.peppers(settings, folder, has_keys=True)
-    yield Finding(True, "The pepper of the stored keys is there.")

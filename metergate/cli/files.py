@@ -123,7 +123,7 @@ def doctor(policy: str, as_json: bool) -> None:
         show.as_json({"ok": all(each.ok for each in found), "findings": [each._asdict() for each in found]})
     else:
         for each in found:
-            click.echo(f"{'ok' if each.ok else 'no':<4}{each.sentence}")
+            click.echo(f"{each.mark:<6}{each.sentence}")
     if not all(each.ok for each in found):
         sys.exit(1)
 

@@ -41,8 +41,21 @@ def post_apart(tx: Tx, events: Sequence[UsageEvent], now_us: int) -> Posted:
     return Posted(new, repeated, upgrades, first.apart + second.apart)
 
 
+def waiting(tx: Tx) -> int:
+    """How many events were set aside and are not in the ledger."""
+    events, unreadable = _kept(tx)
+    return len(events) + unreadable
+
+
 def post_again(tx: Tx, now_us: int) -> Posted:
     """Try everything anew that was ever set aside; what the ledger has by now is left alone."""
+    events, unreadable = _kept(tx)
+    posted = post_apart(tx, events, now_us)
+    return posted._replace(apart=len(events) - posted.new + unreadable)
+
+
+def _kept(tx: Tx) -> tuple[list[UsageEvent], int]:
+    """What the audit table keeps and the ledger does not have, and how much of it nobody can read."""
     query = sa.select(tables.audit.c.details).where(
         tables.audit.c.org == tx.org, tables.audit.c.action.in_((SET_ASIDE, UNREADABLE))
     )
@@ -54,10 +67,7 @@ def post_again(tx: Tx, now_us: int) -> Posted:
         except Unreadable:
             unreadable += 1
     known = usage.known(tx, [event.op for event in events])
-    waiting = [event for event in events if event.op not in known]
-    posted = post_apart(tx, waiting, now_us)
-    left = len(waiting) - posted.new
-    return posted._replace(apart=left + unreadable)
+    return [event for event in events if event.op not in known], unreadable
 
 
 def _set_aside(tx: Tx, event: UsageEvent, error: Exception, now_us: int) -> int:

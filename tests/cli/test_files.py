@@ -2,11 +2,13 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from metergate.config import locate
+from metergate.ledger import Ledger
 from tests.cli.conftest import Shell
 
 
@@ -94,12 +96,44 @@ def test_doctor_asks_a_store_that_processes_share(shell: Shell, valkey_url: str,
     own = dict(shell.environ)
     shell.environ = own | {"METERGATE_STORE": valkey_url, "METERGATE_LEDGER": postgres_url}
     shell.ok("migrate")
-    assert "ok  The store (redis) answers." in shell.ok("doctor")
+    assert "ok    The store (redis) answers." in shell.ok("doctor")
     shell.environ = own | {"METERGATE_STORE": f"{valkey_url}-nowhere"}
     sick = shell.run("doctor")
     assert sick.exit_code == 1
     assert "-nowhere cannot be reached" in sick.stdout
     assert "needs a ledger that they can share" in sick.stdout
+
+
+def test_doctor_looks_at_clocks_secrets_disks_and_what_waits(
+    shell: Shell, valkey_url: str, postgres_url: str
+) -> None:
+    shell.environ = dict(shell.environ) | {"METERGATE_STORE": valkey_url, "METERGATE_LEDGER": postgres_url}
+    shell.ok("migrate")
+    told = shell.ok("doctor")
+    assert "The clock here and that of the store are 0." in told
+    assert "The clock here and that of the ledger's database are 0." in told
+    assert "MB are free where the data folder is." in told
+    assert "The chain over the ledger has 0 links" in told
+    assert "No service runs in" in told
+    sick = shell.run("doctor", METERGATE_PEPPER="short", METERGATE_ADMIN_TOKEN="a" * 40)
+    assert sick.exit_code == 1
+    assert "METERGATE_PEPPER can be guessed" in sick.stdout
+    assert "METERGATE_ADMIN_TOKEN can be guessed" in sick.stdout
+    assert "short" not in sick.stdout
+
+
+def test_doctor_says_by_profile_what_the_start_would_say(shell: Shell, postgres_url: str) -> None:
+    shell.environ = dict(shell.environ) | {"METERGATE_LEDGER": postgres_url}
+    shell.ok("migrate")
+    with closing(Ledger.open(postgres_url)) as ledger, ledger.write() as tx:
+        name = tx.sql("SELECT current_database()").scalar_one()
+        tx.sql(f"ALTER DATABASE {name} SET synchronous_commit TO off")
+    assert "mind  PostgreSQL runs with synchronous_commit off" in shell.ok("doctor")
+    policy = shell.folder / "policy.yaml"
+    policy.write_text(policy.read_text() + "profile: strict\n")
+    sick = shell.run("doctor")
+    assert sick.exit_code == 1
+    assert "no    PostgreSQL runs with synchronous_commit off" in sick.stdout
 
 
 def test_migrate_makes_the_tables_once(shell: Shell) -> None:
