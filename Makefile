@@ -10,7 +10,7 @@ SOURCES := $(wildcard metergate adapters/metergate_* tests examples benchmarks)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench faults fuzz clean
+.PHONY: help demo test check format bench faults fuzz audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,14 @@ faults: .venv/.ready-to-develop  ## kill everything at random for five minutes, 
 fuzz: .venv/.ready-to-develop  ## what reads bytes of others, a minute for each reader; FUZZ_SECONDS and FUZZ_SEED change that
 	@export FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)}; \
 		echo "FUZZ_SEED=$$FUZZ_SEED FUZZ_SECONDS=$$FUZZ_SECONDS"; $(BIN)/python -m pytest -q tests/fuzz $(ARGS)
+
+audit: .venv/.ready-to-develop .venv/audit/bin/pip-audit  ## known vulnerabilities of what is installed; asks a service, so it is no part of the CI
+	@.ci/audit .venv/audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+		--skip-editable --format json --progress-spinner off --timeout 10
+
+.venv/audit/bin/pip-audit:
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/python -m pip install --quiet pip-audit
 
 clean:  ## remove what make and the tools made
 	@rm -rf .venv build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
