@@ -31,7 +31,7 @@ BAD: Mapping[str, tuple[str, str]] = {
     "websockets": ("<9.1", "CVE-2021-33880: passwords compared byte by byte"),
     "werkzeug": ("<3.0.6", "CVE-2024-49767: forms without a bound"),
 }
-"""Versions that nobody should have. `make audit` asks a service for more; what it finds and matters stands here."""
+"""Versions that nobody should have. `make audit` asks a service for more; what it finds comes to stand here."""
 
 FOR_OURSELVES = frozenset({"demo", "dev"})
 
@@ -40,11 +40,9 @@ def ours() -> list[Requirement]:
     """What users of metergate get."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras: Mapping[str, list[str]] = project["optional-dependencies"]
-    listed = [
-        *project["dependencies"],
-        *(each for name in extras.keys() - FOR_OURSELVES for each in extras[name]),
-    ]
-    return [found for each in listed if (found := Requirement(each)).name != "metergate"]
+    offered = [each for name in sorted(extras.keys() - FOR_OURSELVES) for each in extras[name]]
+    found = map(Requirement, [*project["dependencies"], *offered])
+    return [each for each in found if each.name != "metergate"]
 
 
 def unbounded(requirements: Iterable[Requirement]) -> list[str]:
