@@ -31,7 +31,7 @@ BAD: Mapping[str, tuple[str, str]] = {
     "websockets": ("<9.1", "CVE-2021-33880: passwords compared byte by byte"),
     "werkzeug": ("<3.0.6", "CVE-2024-49767: forms without a bound"),
 }
-"""Versions that nobody should have. `make audit` asks a service for more; what it finds comes to stand here."""
+"""Versions that nobody should have. `make audit` asks a service for more; its findings come to stand here."""
 
 FOR_OURSELVES = frozenset({"demo", "dev"})
 
