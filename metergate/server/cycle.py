@@ -15,7 +15,8 @@ App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 BUFFERED_MAX = 65_536
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date", b"trailer"})
-BODYLESS = frozenset({204, 304})
+NO_CONTENT = 204
+BODYLESS = frozenset({NO_CONTENT, 304})
 
 
 def status_line(status: int) -> bytes:
@@ -166,6 +167,8 @@ class Cycle(msgspec.Struct, eq=False):
                 if low in (b"connection", b"transfer-encoding"):
                     continue  # written anew
                 if low == b"content-length":
+                    if status == NO_CONTENT:
+                        continue  # whoever believes it would wait for what never comes
                     self.due = int(value)
                 dated = dated or low == b"date"
             parts += (low, b": ", value, b"\r\n")

@@ -127,9 +127,7 @@ class Protocol(HeadReader):
         except self._door.http.upgrade as upgrade:
             rest = data[upgrade.args[0] :]
             if self._upgraded:
-                self._state.connections.discard(cast(Any, self))
-                head = request_head(self._url, self._headers) + rest
-                to_websocket(self.transport, self._config, self._state, self._app_state, head, self._leave)
+                self._open_socket(rest)
             elif rest:
                 self._feed(rest)  # no change of protocol that we know of: an ordinary request
         except self._door.http.error as error:
@@ -141,6 +139,15 @@ class Protocol(HeadReader):
         else:
             if self._fed > self._door.head_bytes:
                 self._refuse(Refusal("headers_too_large"))
+
+    def _open_socket(self, rest: bytes) -> None:
+        if rest:
+            self._upgraded = False
+            self._refuse(Refusal("bad_request", "Wait for the answer to the handshake before you send more."))
+            return
+        self._state.connections.discard(cast(Any, self))
+        head = request_head(self._url, self._headers)
+        to_websocket(self.transport, self._config, self._state, self._app_state, head, self._leave)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(cast(Any, self))
@@ -184,7 +191,7 @@ class Protocol(HeadReader):
         self._finish_head(version, upgrades=upgrades)
         method = parser.get_method()
         knows = self._upgrade == b"websocket" and self._config.ws_protocol_class is not None
-        if upgrades and knows and method == b"GET" and self._cycle is None:
+        if upgrades and knows and method == b"GET" and version == "1.1" and self._cycle is None:
             self._upgraded = True
         else:
             self._arrive(version, method.decode("ascii"))

@@ -12,10 +12,19 @@ if TYPE_CHECKING:
 
 @cache
 def _counted(kind: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
-    """The protocol, saying when its connection is over."""
+    """The protocol, saying when its connection is over. It hears nothing that comes too early."""
 
     class Counted(kind):  # type: ignore[valid-type,misc]  # whichever class uvicorn chose
         leave: Callable[[], None]
+
+        def begin(self, head: bytes) -> None:
+            super().data_received(head)
+
+        def data_received(self, data: bytes) -> None:
+            if getattr(self, "handshake_complete", True):
+                super().data_received(data)
+            else:  # frames before the answer to the handshake; uvicorn would fail over them
+                self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.leave()
@@ -32,13 +41,13 @@ def to_websocket(
     head: bytes,
     leave: Callable[[], None],
 ) -> None:
-    """Let the other protocol read the head, and whatever came behind it."""
+    """Let the other protocol read the head."""
     kind = cast(Any, _counted(cast(Any, config.ws_protocol_class)))
     protocol = kind(config=config, server_state=state, app_state=app_state)
     protocol.leave = leave
     protocol.connection_made(transport)
     transport.set_protocol(protocol)
-    protocol.data_received(head)
+    protocol.begin(head)
 
 
 def request_head(url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

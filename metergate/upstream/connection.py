@@ -278,11 +278,13 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         response = cast(Response, self.response)
         self._status = status = self._parser.get_status_code()
+        if not 100 <= status <= 599:
+            raise Unreadable("no status that HTTP knows")
         if status < 200:
             self._interim(response, status)
             return
-        if status > 599 or len(self._headers) > HEADERS_MAX:
-            raise Unreadable("no status that HTTP knows" if status > 599 else "too many headers")
+        if len(self._headers) > HEADERS_MAX:
+            raise Unreadable("too many headers")
         if self._named:
             self._headers = [pair for pair in self._headers if pair[0] not in self._named]
         self._unseen = 0

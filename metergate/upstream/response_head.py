@@ -36,7 +36,7 @@ class AnswerReader:
         if name == b"location":
             verdict = PLACE
         else:
-            verdict = DROP if name in self._dropped or name.startswith(OWN) else PASS
+            verdict = DROP if name in self._dropped or name.replace(b"_", b"-").startswith(OWN) else PASS
         if len(name) <= NAME_REMEMBERED and len(self._verdicts) < REMEMBERED:
             self._verdicts[name] = verdict
         return verdict

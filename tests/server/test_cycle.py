@@ -120,9 +120,10 @@ async def test_the_framing_of_an_answer_is_the_servers() -> None:
 
 @pytest.mark.parametrize("status", [204, 304])
 async def test_what_has_no_body_gets_none(status: int) -> None:
-    app = app_of(start(status=status), chunk(b"nobody should see this", more=False))
+    app = app_of(start(length=22, status=status), chunk(b"nobody should see this", more=False))
     async with served(app) as server:
         answer = await server.say(GET + LAST)
+    assert (b"content-length" in answer) is (status == 304)
     assert statuses(answer) == [status, status]
     assert b"nobody" not in answer
     assert b"transfer-encoding" not in answer

@@ -32,6 +32,7 @@ AMBIGUOUS = {
     "a NUL in a header": HEAD + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n",
     "HTTP/0.9": b"just a body",
     "a status below 100": b"HTTP/1.1 99 What\r\n\r\n",
+    "a status of three digits below 100": b"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n",
     "a status beyond 599": b"HTTP/1.1 600 What\r\nContent-Length: 0\r\n\r\n",
     "a change of protocol": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     "a bare change of protocol": b"HTTP/1.1 101 Switching\r\n\r\n",
