@@ -6,9 +6,10 @@ from functools import lru_cache
 from metergate.core.money import UNITS_MAX
 from metergate.meters.counter import Counter, Headers, believed
 from metergate.meters.encodings import Unpacking, windows
+from metergate.meters.patterns import READS, reads
 
-TAIL = 64 * 1024
-"""How far from the end the number may stand."""
+TAIL = READS[0]
+"""How far from the end the number may stand at most."""
 GROUPS_MAX = 1
 
 
@@ -20,6 +21,7 @@ class Regex(Counter):
 
     def __init__(self, pattern: str, most: int = UNITS_MAX) -> None:
         self._pattern = compiled(pattern)
+        self._reads = reads(pattern)
         self._most = most
         self._kept: list[bytes] = []
         self._size = 0
@@ -42,8 +44,9 @@ class Regex(Counter):
                 self._cut = True
 
     def finish(self) -> int | None:
-        cut = self._cut or self._size > TAIL
-        matches = [match for match in self._pattern.finditer(self._tail()) if match.start() or not cut]
+        cut = self._cut or self._size > self._reads
+        tail = self._tail()[-self._reads :]
+        matches = [match for match in self._pattern.finditer(tail) if match.start() or not cut]
         if not matches or not self._readable:
             return None
         found = matches[-1][self._pattern.groups] or b""
@@ -60,6 +63,7 @@ def compiled(pattern: str) -> re.Pattern[bytes]:
         found = re.compile(pattern.encode())
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"Write a regular expression; this one has a mistake: {error}.") from None
+    reads(pattern)
     if found.groups > GROUPS_MAX:
         raise ValueError("Write a regular expression with one group, around the number.")
     return found
