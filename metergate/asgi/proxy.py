@@ -12,14 +12,24 @@ from metergate.asgi.socket_forwarding import NotOffered, SocketForwarding
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.asgi.ways import Way, Ways
 from metergate.core.policy import Policy, Route
-from metergate.errors import ConfigurationError
+from metergate.core.refusal import Refusal
+from metergate.errors import ConfigurationError, MetergateError
 from metergate.gate.call import Call, Visit
+from metergate.gate.routes import NOWHERE
 from metergate.upstream import BadRequestError, Client, Handshake, Pulse, UpstreamError
 
 log = logging.getLogger("metergate")
 
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """What `X-Forwarded-Proto` calls them."""
+
+
+class NotNamed(MetergateError):
+    """A stranger's preflight; the operator's credential is for paths that the policy names."""
+
+    def __init__(self) -> None:
+        refusal = Refusal("route_not_in_policy")
+        super().__init__(refusal.sentence, reason=refusal.reason, refusal=refusal)
 
 
 class Engine(Protocol):
@@ -50,11 +60,14 @@ class Proxy:
             await self._open(scope, receive, send, call)
             return
         route = call.route
+        policy = self._engine.policy
+        if route is NOWHERE and policy.default == "deny" and not policy.shadow:
+            raise NotNamed  # only preflights come so far
         way = self._way(route)
         head = way.heads.write(
             scope["method"], target(scope), scope["headers"], client(scope), call.request_id
         )
-        longest = route.body_bytes or self._engine.policy.serve.body_bytes
+        longest = route.body_bytes or policy.serve.body_bytes
         forwarding = Forwarding(way, scope, receive, send, longest, longest, route.drain_us / 10**6)
         try:
             await forwarding.run(head)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from metergate import meters
 from metergate.asgi import idempotent
 from metergate.asgi.hiding import Hidden
+from metergate.asgi.request_headers import FRAMING, LENGTH
 from metergate.asgi.token_holds import Growing
 from metergate.asgi.types import Headers, Message, Receive, Scope, Send
 from metergate.core.asked import NOTHING
@@ -24,10 +25,8 @@ from metergate.meters.llm import Llm
 if TYPE_CHECKING:
     from metergate.asgi.exchange import Exchange
 
-LENGTH = b"content-length"
 ENCODING = b"content-encoding"
 ACCEPTED = b"accept-encoding"
-FRAMING = b"transfer-encoding"
 IDENTITY = b"identity"
 
 

@@ -147,9 +147,23 @@ async def test_a_preflight_passes_without_a_key(proxy: Gateway) -> None:
     async with proxy.upstream(log):
         answer = await proxy.say(get("/a", "", *asked, method="OPTIONS"))
         refused = await proxy.say(get("/a/../b", "", *asked, method="OPTIONS"))
+        with_body = await proxy.say(get("/a", "", *asked, "content-length: 3", method="OPTIONS") + b"abc")
     assert (status(answer), header(answer, "access-control-allow-origin")) == (204, "*")
-    assert status(refused) == 400
+    assert (status(refused), status(with_body)) == (400, 401)
     assert len(log.heads) == 1
+
+
+async def test_a_stranger_reaches_only_what_the_policy_names(tmp_path: Path) -> None:
+    """A preflight goes with the operator's credential, as every request does."""
+    routes = [{"match": "POST /named", "meter": "requests"}]
+    asked = ["origin: https://app.example", "access-control-request-method: POST"]
+    with gateway(tmp_path, {**POLICY, "routes": routes}) as proxy:
+        log = Log(b"HTTP/1.1 204 No Content\r\n\r\n")
+        async with proxy.upstream(log):
+            named, other = [
+                await proxy.say(get(path, "", *asked, method="OPTIONS")) for path in ("/named", "/other")
+            ]
+    assert (status(named), status(other), len(log.heads)) == (204, 403, 1)
 
 
 async def test_connections_of_clients_and_of_the_upstream_are_kept(proxy: Gateway) -> None:
