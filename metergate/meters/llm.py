@@ -79,14 +79,18 @@ class Llm(Counter):
         usage = self._usage()
         if usage is None or not usage.whole:
             return self._without_usage()
-        return self._counted(counted(usage.usage))
+        found = self._believed(usage)
+        if found is None:
+            return None
+        self.counts = found
+        return total(found)
 
     def estimate(self) -> int:
         """As much of the prompt as is known, or was thought before; of the output what was seen of it."""
         usage = self._usage()
-        seen = (counted(usage.usage) if usage is not None else None) or ()
+        seen = (self._believed(usage) if usage is not None else None) or ()
         found = without_output(seen) or {"input": self._prompt}
-        found["output"] = max(output(seen), self.output)
+        found["output"] = max(output(seen), min(self.output, self._most))
         self.counts = counts(found)
         return total(self.counts)
 
@@ -99,11 +103,9 @@ class Llm(Counter):
         """About how many tokens of the answer have passed."""
         return -(-self._watched.text // BYTES_PER_TOKEN)
 
-    def _counted(self, found: Counts | None) -> int | None:
-        if found is None or total(found) > self._most:
-            return None
-        self.counts = found
-        return total(found)
+    def _believed(self, usage: reported.Found) -> Counts | None:
+        found = counted(usage.usage)
+        return found if found is None or total(found) <= self._most else None
 
     def _without_usage(self) -> int | None:
         """An error that names no usage has used nothing; of everything else that is not known."""

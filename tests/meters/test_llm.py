@@ -243,6 +243,25 @@ def test_an_estimate_knows_what_was_reported_already() -> None:
     assert counted(events(*GEMINI[:2])) == {"input": 8, "output": 2, "reasoning": 32}
 
 
+@pytest.mark.parametrize("kind", [JSON, SSE])
+@pytest.mark.parametrize("tokens", [-1, TOKENS_MAX, 2**60])
+def test_what_is_not_believed_is_no_estimate_either(tokens: int, kind: bytes) -> None:
+    usage = {"prompt_tokens": tokens, "completion_tokens": 1}
+    told = chunk({"content": "four" * 10}, usage=usage)
+    counter = watching([events(told) if kind == SSE else json.dumps(told).encode()], kind)
+    assert counter.finish() is None
+    assert counter.estimate() == 110
+    assert counter.counts == (("input", 100), ("output", 10))
+
+
+def test_an_estimate_is_bounded_like_a_count() -> None:
+    """However much an upstream says."""
+    counter = Llm(50)
+    counter.start(200, [(b"content-type", SSE)])
+    counter.feed(events(chunk({"content": "word" * 1000})))
+    assert (counter.finish(), counter.estimate()) == (None, 50)
+
+
 def test_nothing_seen_is_the_prompt_alone() -> None:
     counter = watching([], JSON)
     assert counter.finish() is None
