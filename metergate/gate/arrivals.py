@@ -108,7 +108,6 @@ class Arrivals:
         self, asking: Sequence[Asking], since_us: int, asked: "asyncio.Future[Sequence[Held]]"
     ) -> None:
         self._asking.discard(asked)
-        self._gate.stretches.at_once = False
         if asked.cancelled():
             return
         try:

@@ -1,6 +1,7 @@
 """An admitted call, from its hold to its end."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -142,8 +143,11 @@ class Call(msgspec.Struct, eq=False, gc=False):
         prepared = self.prepared
         if units is None and prepared.expected and measured == "measured" and not dimensions:
             self._tell(prepared.as_held, prepared.expected)
+            self._settle_charges()
         else:
             self._settle_as(units, measured, dimensions, counts)
+
+    def _settle_charges(self) -> None:
         for charge in self.charges:
             charge.settle()
 
@@ -152,16 +156,27 @@ class Call(msgspec.Struct, eq=False, gc=False):
         offer = prepared.offer
         counted = offer.units if units is None else units
         if units is None or (prepared.exact and counted == offer.units):
-            cost, amounts = offer.cost, prepared.amounts
-            counts = counts or prepared.counts
+            described = dimensions or prepared.described(counts or prepared.counts)
+            self._post(counted, offer.cost, prepared.amounts, measured, described)
+            self._settle_charges()
         else:
-            try:
-                cost, amounts = decide.settled(offer, counted, self._before(), counts)
-            except MoneyError:  # a count beyond all money is nonsense, as good as none
-                self.ended = False
-                self.end_unmeasured(self.route.on_missing_usage, "missing")
-                return
-        self._post(counted, cost, amounts, measured, dimensions or prepared.described(counts))
+            priced = partial(self._settle_behind, counted, measured, dimensions, counts)
+            self.gate.stretches.place(prepared, priced)
+
+    def _settle_behind(
+        self, units: int, measured: str, dimensions: Dimensions, counts: Counts, settled: int | None
+    ) -> None:
+        """End the call behind what its period has settled; None is behind what it was admitted behind."""
+        prepared = self.prepared
+        try:
+            before = self._admitted_behind() if settled is None else settled
+            cost, amounts = decide.settled(prepared.offer, units, before, counts)
+        except MoneyError:  # a count beyond all money is nonsense, as good as none
+            self.ended = False
+            self.end_unmeasured(self.route.on_missing_usage, "missing")
+        else:
+            self._post(units, cost, amounts, measured, dimensions or prepared.described(counts))
+            self._settle_charges()
 
     def settle_cost(self, units: int, cost: int, measured: str) -> None:
         """End the call with a cost that is known already."""
@@ -170,15 +185,14 @@ class Call(msgspec.Struct, eq=False, gc=False):
         self.ended = True
         amounts = actual_amounts(self.prepared.draws, units, cost)
         self._post(units, cost, amounts, measured, ())
-        for charge in self.charges:
-            charge.settle()
+        self._settle_charges()
 
     def release(self) -> None:
         """End the call as if it had never been: nothing is charged."""
         if self.ended:
             return
         self.ended = True
-        self.gate.stretches.left(self.prepared)
+        self.gate.stretches.left(self.prepared, 0)
         self.gate.release(self.op)
         for charge in self.charges:
             charge.release()
@@ -193,14 +207,10 @@ class Call(msgspec.Struct, eq=False, gc=False):
         else:
             self.settle(measured="held")
 
-    def _before(self) -> int:
-        """What the period had counted before this call."""
-        prepared = self.prepared
-        tally = prepared.offer.tally
-        if tally < 0:
-            return 0
-        settled = self.gate.stretches.settled(prepared)
-        return self.values[tally] - prepared.draws[tally].amount if settled is None else settled
+    def _admitted_behind(self) -> int:
+        """What the period had counted before this call was admitted."""
+        tally = self.prepared.offer.tally
+        return self.values[tally] - self.prepared.draws[tally].amount if tally >= 0 else 0
 
     def _post(
         self,
@@ -217,10 +227,10 @@ class Call(msgspec.Struct, eq=False, gc=False):
         self._tell(prepared.as_held if amounts is prepared.amounts else amounts, outcome)
 
     def _tell(self, amounts: tuple[int, ...] | None, outcome: bytes) -> None:
-        gate = self.gate
+        gate, prepared = self.gate, self.prepared
         gate.endings.settle(self, amounts, outcome)
-        if self.prepared.races:
-            gate.stretches.left(self.prepared)
+        if prepared.races:
+            gate.stretches.left(prepared, (amounts or prepared.amounts)[prepared.offer.tally])
 
 
 class Reserve(Call, gc=False):

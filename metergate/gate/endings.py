@@ -84,6 +84,7 @@ class Endings:
         self.send()
         while self._following:
             await asyncio.wait(set(self._following))
+            self.send()
 
     def _send_ends(self) -> None:
         ends, self._ends = self._ends, []
@@ -100,14 +101,14 @@ class Endings:
             self._loop.call_later(AGAIN_S, self._deliver, batch)
             return
         if not isinstance(answers, Sequence):
-            self._follow(answers, partial(self._delivered, batch))
+            self.follow(answers, partial(self._delivered, batch))
 
     def _delivered(self, batch: Sequence[Settle], answered: asyncio.Future[Sequence[str]]) -> None:
         """An end that could not be told is told again; the id makes it safe."""
         try:
             told = answered.result()
         except StoreUnavailable:
-            self._follow(asyncio.sleep(AGAIN_S), lambda _: self._deliver(batch))
+            self.follow(asyncio.sleep(AGAIN_S), lambda _: self._deliver(batch))
             return
         if UNKNOWN in told:
             self._lost += [each for each, answer in zip(batch, told, strict=True) if answer == UNKNOWN]
@@ -124,14 +125,14 @@ class Endings:
             self._loop.call_later(AGAIN_S, self._give_back, releases)
             return
         if not isinstance(answers, Sequence):
-            self._follow(answers, partial(self._given_back, releases))
+            self.follow(answers, partial(self._given_back, releases))
 
     def _given_back(self, releases: Sequence[str], answered: asyncio.Future[Sequence[str]]) -> None:
         """A release that is not heard is told again: the reaper would charge a call that was dispatched."""
         if isinstance(answered.exception(), StoreUnavailable):
             self._loop.call_later(AGAIN_S, self._give_back, releases)
 
-    def _follow(self, asked: Awaitable[T], then: Callable[[asyncio.Future[T]], None]) -> None:
+    def follow(self, asked: Awaitable[T], then: Callable[[asyncio.Future[T]], None]) -> None:
         """Go on when it is answered. A store that answers with a future needs no task for that."""
         future = asyncio.ensure_future(asked)
         self._following.add(future)

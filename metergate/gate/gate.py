@@ -249,7 +249,6 @@ class RequestGate:
     ) -> Admitted | Awaitable[Admitted]:
         if isinstance(answers, Sequence):
             return self._judge(wish, prepared, op, answers[0], tries)
-        self.stretches.at_once = False
         return self._judge_later(wish, prepared, op, answers, tries)
 
     async def _judge_later(

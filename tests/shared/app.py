@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from metergate import MeterGate
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
@@ -48,14 +49,13 @@ async def bare(scope: Scope, receive: Receive, send: Send) -> None:
     path: str = scope["path"]
     if not path.startswith("/public/"):
         os.write(log, f"{path}\n".encode())
-    query = scope["query_string"].decode()
-    if query.startswith("wait="):
-        await asyncio.sleep(float(query[5:]))
-    if query == "fail":
+    asked = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
+    await asyncio.sleep(float(asked.get("wait", 0)))
+    if "fail" in asked:
         await send({"type": "http.response.start", "status": 500, "headers": [JSON]})
         await send({"type": "http.response.body", "body": b"{}"})
         return
-    told = {"pid": os.getpid(), "rows": int(query[5:]) if query.startswith("rows=") else 0}
+    told = {"pid": os.getpid(), "rows": int(asked.get("rows", 0))}
     body = json.dumps(told).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
     await send({"type": "http.response.body", "body": body})

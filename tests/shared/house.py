@@ -152,9 +152,9 @@ class Desk:
     async def once(self, verb: str, **params: object) -> dict[str, Any]:
         return await self._do(verb, params)
 
-    async def customer(self, account: str, credits: str = "1000") -> str:
+    async def customer(self, account: str, credits: str = "1000", **more: str) -> str:
         """A new account with credits; its key."""
-        await self.ask("accounts.create", id=account)
+        await self.ask("accounts.create", id=account, **more)
         if credits:
             await self.ask("credits.grant", account=account, amount=credits, id=f"first-{account}")
         return str((await self.ask("keys.create", account=account))["key"])
