@@ -7,14 +7,15 @@ from typing import Any, Protocol
 
 import msgspec
 
-from metergate.upstream.names import lower
+from metergate.upstream.names import NAME_REMEMBERED, REMEMBERED
 
 Message = MutableMapping[str, Any]
 App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 BUFFERED_MAX = 65_536
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date", b"trailer"})
+begins: dict[bytes, bytes] = {}
+"""What the line of a header begins with, for those that are written as they come."""
 NO_CONTENT = 204
 BODYLESS = frozenset({NO_CONTENT, 304})
 
@@ -74,6 +75,7 @@ class Cycle(msgspec.Struct, eq=False):
     chunked: bool = False
     bodyless: bool = False
     trailers: bool = False
+    dated: bool = False
     due: int | None = None
     """How many bytes of the answer are due, where its head said how many there are."""
     head: bytes = b""
@@ -158,29 +160,41 @@ class Cycle(msgspec.Struct, eq=False):
 
     def _start(self, message: Message) -> None:
         status = message["status"]
-        parts, lines, dated = [STATUS_LINES[status]], 1, False
+        parts = [STATUS_LINES[status]]
         for name, value in message.get("headers", ()):
-            low = lower[name]
-            if low in FRAMING:
-                if low == b"connection":
-                    self.keep_alive = self.keep_alive and b"close" not in value.lower()
-                if low in (b"connection", b"transfer-encoding"):
-                    continue  # written anew
-                if low == b"content-length":
-                    if status == NO_CONTENT:
-                        continue  # whoever believes it would wait for what never comes
-                    self.due = int(value)
-                dated = dated or low == b"date"
-            parts += (low, b": ", value, b"\r\n")
-            lines += 1
-        head = b"".join(parts)
+            try:
+                begin = begins[name]
+            except KeyError:
+                begin = self._begin(name, value, status)
+            if begin:
+                parts += (begin, value, b"\r\n")
+        head, lines = b"".join(parts), len(parts) // 3 + 1
         if head.count(b"\n") != lines or head.count(b"\r") != lines:
             raise RuntimeError("The app sent a header that holds a line break.")
         self.bodyless = status in BODYLESS or self.scope["method"] == "HEAD"
-        self.head = head + self._framing() + (b"\r\n" if dated else self.line.date())
+        self.head = head + self._framing() + (b"\r\n" if self.dated else self.line.date())
         self.trailers = self.chunked and bool(message.get("trailers"))
         self.started = True
         self.line.flush_soon(self)
+
+    def _begin(self, name: bytes, value: bytes, status: int) -> bytes:
+        """What the line of a header begins with; nothing where it is ours to write."""
+        low = name.lower()
+        begin = low + b": "
+        if low == b"connection":
+            self.keep_alive = self.keep_alive and b"close" not in value.lower()
+            return b""
+        if low == b"transfer-encoding":
+            return b""
+        if low == b"content-length":
+            if status == NO_CONTENT:
+                return b""  # whoever believes it would wait for what never comes
+            self.due = int(value)
+        elif low == b"date":
+            self.dated = True
+        elif len(name) <= NAME_REMEMBERED and len(begins) < REMEMBERED:
+            begins[name] = begin
+        return begin
 
     def _framing(self) -> bytes:
         """How the body ends. A client that was not asked for its own may send it or not: nobody can tell."""

@@ -10,7 +10,7 @@ from metergate.core.refusal import Refusal, body, headers
 from metergate.server.cycle import status_line
 from metergate.server.door import Door
 from metergate.server.flow import Flow
-from metergate.upstream.names import lower
+from metergate.upstream.names import lower, lowered
 
 NOTED = frozenset({b"content-length", b"expect", b"host", b"te", b"transfer-encoding", b"upgrade"})
 
@@ -65,7 +65,10 @@ class HeadReader(Flow):
             raise Refused(Refusal("headers_too_large"))
         if not self._in_head:
             return  # a trailer is no header, whatever it is called
-        name = lower[name]
+        try:
+            name = lowered[name]
+        except KeyError:
+            name = lower(name)
         headers.append((name, value))
         if name in NOTED:
             self._note(name, value)

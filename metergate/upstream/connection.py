@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from metergate.errors import ConfigurationError
 from metergate.upstream.errors import UpstreamError, invalid, too_slow, unreachable
-from metergate.upstream.names import lower
+from metergate.upstream.names import lower, lowered
 from metergate.upstream.response import BUFFERED_MAX, Headers, Response
 
 if TYPE_CHECKING:
@@ -192,6 +192,8 @@ class Connection(asyncio.Protocol):
         except self._http.error as error:
             self._unreadable(response, error)
             return
+        if response.waiter is not None:
+            response.wake()  # once, for all that came
         if response.complete:
             self._finished(response)
         elif self._unseen > HEAD_MAX:
@@ -212,6 +214,7 @@ class Connection(asyncio.Protocol):
         """A whole answer stays one, whatever comes after it; then the connection is good for nothing."""
         if response.complete:
             self.response = response.line = None
+            response.wake()
             self.transport.abort()
         else:
             told = error.__context__ if isinstance(error.__context__, Unreadable) else error
@@ -250,7 +253,10 @@ class Connection(asyncio.Protocol):
         self._named.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = lower[name]
+        try:
+            name = lowered[name]
+        except KeyError:
+            name = lower(name)
         if name in LOOKED_AT:
             self._look_at(name, value)
         else:
@@ -276,7 +282,8 @@ class Connection(asyncio.Protocol):
             cast(Response, self.response).announced = True
 
     def on_headers_complete(self) -> None:
-        response = cast(Response, self.response)
+        response = self.response
+        assert response is not None
         self._status = status = self._parser.get_status_code()
         if not 100 <= status <= 599:
             raise Unreadable("no status that HTTP knows")
@@ -294,7 +301,6 @@ class Connection(asyncio.Protocol):
         if response.bodyless:
             response.complete = True
             self._keep = not self._closes and self._parser.get_http_version() == "1.1"
-        response.wake()
 
     def _interim(self, response: Response, status: int) -> None:
         if status == 101:
@@ -306,23 +312,25 @@ class Connection(asyncio.Protocol):
             continued()
 
     def on_body(self, chunk: bytes) -> None:
-        response = cast(Response, self.response)
+        response = self.response
+        assert response is not None
         if response.complete:
             raise Unreadable("a body where there is none")
         self._unseen = 0
-        response.put(chunk)
+        response.chunks.append(chunk)
+        response.size += len(chunk)
 
     def on_chunk_header(self) -> None:
         """A chunk begins; a trailer has none, so that its bytes add up."""
         self._unseen = 0
 
     def on_message_complete(self) -> None:
-        response = cast(Response, self.response)
+        response = self.response
+        assert response is not None
         if self._status < 200 or response.complete:
             return
         self._keep = self._parser.should_keep_alive()  # no longer true a moment later
         response.complete = True
-        response.wake()
 
     def _ends_with_the_connection(self) -> bool:
         return not self._chunked and not self._sized

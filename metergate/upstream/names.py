@@ -4,15 +4,13 @@ REMEMBERED = 1024
 NAME_REMEMBERED = 64
 """Longer names are looked at every time; a stranger may send any number of any length."""
 
-
-class Names(dict[bytes, bytes]):
-    def __missing__(self, name: bytes) -> bytes:
-        low = name.lower()
-        if len(self) < REMEMBERED and len(name) <= NAME_REMEMBERED:
-            low = self.setdefault(low, low)
-            self[name] = low
-        return low
+lowered: dict[bytes, bytes] = {}
+"""Look here first, and ask `lower` for what is missing: nearly every name was seen before."""
 
 
-lower = Names()
-"""`lower[name]` is the name in lower case."""
+def lower(name: bytes) -> bytes:
+    low = name.lower()
+    if len(lowered) < REMEMBERED and len(name) <= NAME_REMEMBERED:
+        low = lowered.setdefault(low, low)
+        lowered[name] = low
+    return low

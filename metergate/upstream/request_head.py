@@ -109,8 +109,9 @@ class HeadWriter:
         verdicts = self._verdicts
         aside: list[tuple[int, bytes, bytes]] = []
         for name, value in headers:
-            verdict = verdicts.get(name)
-            if verdict is None:
+            try:
+                verdict = verdicts[name]
+            except KeyError:
                 verdict = self._judge(name)
             if verdict == PASS:
                 parts += (name, b": ", value, b"\r\n")

@@ -59,11 +59,6 @@ class Response(msgspec.Struct, eq=False):
 
     # -- by the connection ---------------------------------------------------------------------------------
 
-    def put(self, chunk: bytes) -> None:
-        self.chunks.append(chunk)
-        self.size += len(chunk)
-        self.wake()
-
     def wake(self) -> None:
         waiter = self.waiter
         if waiter is not None:

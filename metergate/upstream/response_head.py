@@ -23,8 +23,9 @@ class AnswerReader:
         verdicts = self._verdicts
         found = []
         for pair in headers:
-            verdict = verdicts.get(pair[0])
-            if verdict is None:
+            try:
+                verdict = verdicts[pair[0]]
+            except KeyError:
                 verdict = self._judge(pair[0])
             if verdict == PASS:
                 found.append(pair)
