@@ -16,7 +16,7 @@ from metergate.core.policy import Route
 from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError
 from metergate.gate.call import Call, Visit
-from metergate.gate.deciding import judge
+from metergate.gate.deciding import by_rule
 from metergate.gate.gate import Replay, RequestGate
 from metergate.gate.members import Member
 
@@ -42,7 +42,7 @@ async def serve(
     async def hold(member: Member, route: Route) -> Call | Refusal:
         return await _hold(gate, member, route, found.path, request_id)
 
-    decided = await judge(gate, found, seen.keys, request_id, hold)
+    decided = await by_rule(gate, found, seen.keys, request_id, hold)
     if isinstance(decided, Refusal):
         await _turn_away(scope, receive, send, gate, decided, request_id, anthropic=seen.anthropic)
     elif isinstance(decided, Visit):

@@ -40,10 +40,10 @@ async def decide(gate: RequestGate, asked: Question, request_id: str) -> Call | 
     async def hold(member: Member, route: Route) -> Call | Refusal:
         return await _hold(gate, member, route, found.path, asked, request_id)
 
-    return await judge(gate, found, asked.keys, request_id, hold)
+    return await by_rule(gate, found, asked.keys, request_id, hold)
 
 
-async def judge(
+async def by_rule(
     gate: RequestGate, found: Found, keys: Sequence[str], request_id: str, hold: Holds
 ) -> Call | Visit | Refusal:
     """Step by step: the rule, who calls, and what the rule wants."""

@@ -33,7 +33,7 @@ MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+~-]{0,199}")
 BYTES_PER_TOKEN = 2
 """For a hold: few texts have more tokens than that."""
 BLOB = 1024
-"""What is as long as that and has no blank is a picture, a sound or a file, where one may stand."""
+"""What is as long as that and looks like base64 is a picture, a sound or a file, where one may stand."""
 BLOBS = frozenset(
     b"url image_url file_url data file_data b64_json image result "
     b"signature thoughtSignature thought_signature encrypted_content".split()
@@ -54,6 +54,9 @@ _NO_OUTPUT = (
     ":countTokens",
 )
 _ORDINARY = frozenset({"auto", "default", "standard", "standard_only", "global"})
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-\\"
+_BEFORE = 128
+"""What it is may be said in so many bytes before it, as `data:image/png;base64,`."""
 _NAME_ENDS = re.compile(rb"\s*:\s*")
 
 
@@ -131,7 +134,7 @@ def _count(value: object) -> int:
 
 def _is_blob(pieces: Sequence[bytes], place: int) -> bool:
     """Whether what stands there between two quotes is no text, by its look and by its name."""
-    if b" " in pieces[place] or not pieces[place].isascii() or place < 2:
+    if place < 2 or pieces[place - 2] not in BLOBS or not _NAME_ENDS.fullmatch(pieces[place - 1]):
         return False
-    name, between = pieces[place - 2 : place]
-    return name in BLOBS and _NAME_ENDS.fullmatch(between) is not None
+    rest = pieces[place][_BEFORE:]
+    return not rest.translate(None, _BASE64) and b"\\u" not in rest

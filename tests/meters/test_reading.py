@@ -97,6 +97,9 @@ def test_the_prompt_is_taken_for_rather_more_than_it_is() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "QUJD" * 250_000}}
     with_picture = held({**said, "more": picture})["input"]
     assert tokens + TOKENS_PER_BLOB < with_picture < 1.25 * (tokens + TOKENS_PER_BLOB + 60)
+    lines = "\\r\\n".join(["QUJD" * 19] * 5000)
+    for name, blob in {"data": lines, "file_data": f"data:application/pdf;base64,{lines}"}.items():
+        assert held({name: blob})["input"] < 1.25 * (TOKENS_PER_BLOB + 60)
     chinese = {"messages": [{"role": "user", "content": "计" * 4000}]}
     for escaped in (True, False):
         body = json.dumps({"model": "m", **chinese}, ensure_ascii=escaped).encode()
@@ -109,6 +112,8 @@ def test_the_prompt_is_taken_for_rather_more_than_it_is() -> None:
         {"messages": [{"role": "user", "content": "x" * 60_000}]},
         {"messages": [{"role": "user", "content": [{"text": "data:image/png;base64,QUJD" * 3000}]}]},
         {"input": ["url", "x" * 60_000]},
+        {"contents": [{"functionResponse": {"response": {"result": "1,2.5,x;" * 8000}}}]},
+        {"contents": [{"inlineData": {"data": "计" * 20_000}}]},
     ],
 )  # fmt: skip
 def test_a_text_is_no_picture_however_it_looks(said: dict[str, object]) -> None:
