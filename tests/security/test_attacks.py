@@ -18,6 +18,7 @@ from metergate import current
 from metergate.core import keys
 from metergate.errors import InvalidInput
 from metergate.testing.asgi import Answer, Receive, Scope, Send, fetch
+from metergate.testing.clock import FakeClock
 from tests.asking import AUTHZ, fronted
 from tests.shell import CENT, Shell, hello, metered, policy, problem
 
@@ -130,6 +131,16 @@ async def test_a_revoked_key_opens_no_socket(tmp_path: Path) -> None:
         async with shell.websocket("/x") as socket:
             refused = await socket.accepted()
             assert refused is not None
+
+
+async def test_a_revoked_key_is_over_within_a_second_where_nothing_is_held(tmp_path: Path) -> None:
+    """What costs nothing may believe for a second what it has just seen."""
+    clock = FakeClock()
+    async with metered(hello, tmp_path, clock=clock) as shell:
+        assert (await shell.fetch("GET", "/free/x")).status == 200
+        await shell.engine.office.keys.revoke(shell.key.split("_")[2])
+        clock.advance(seconds=1)
+        assert problem(await shell.fetch("GET", "/free/x"), "key_revoked")["status"] == 401
 
 
 # -- paths -------------------------------------------------------------------------------------------------
