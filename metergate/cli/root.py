@@ -2,7 +2,7 @@
 
 import click
 
-from metergate.cli import files, live, office, proving, serve
+from metergate.cli import files, live, office, proving, recover, serve
 from metergate.cli.frame import Listing, Root
 
 SUBJECTS = {
@@ -42,6 +42,7 @@ def _assembled() -> Root:
         **files.COMMANDS,
         **live.COMMANDS,
         **proving.COMMANDS,
+        **recover.COMMANDS,
         **serve.COMMANDS,
     }.items():
         subject, _, rest = words.partition(" ")

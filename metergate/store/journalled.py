@@ -37,7 +37,7 @@ class Journalled:
         *,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
-        self._store = store
+        self._store = self.bare = store
         self._journals = journals
         self._fsync: Fsync = fsync
         self._segment_bytes = segment_bytes

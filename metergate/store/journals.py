@@ -74,10 +74,18 @@ class Journals:
                 yield claim
 
 
-def taken(folder: Path) -> Claim | None:
-    """The folder as one's own; None while its process lives, or somebody else is at it."""
+def found_below(folder: Path) -> list[Path]:
+    """Folders with a journal in them, wherever below they were copied to."""
+    return sorted({path.parent for path in folder.glob("**/*.journal")})
+
+
+def taken(folder: Path, *, copied: bool = False) -> Claim | None:
+    """The folder as one's own; None while its process lives, or somebody else is at it.
+
+    One that was `copied` may lack the file that is locked.
+    """
     try:
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if copied else 0), 0o600)
     except FileNotFoundError:
         return None
     try:

@@ -96,6 +96,14 @@ class Left:
         """Holds of calls that somebody else serves, and whose time is not over."""
         return [_hold(op, *begun) for op, begun in self.running.items() if stands_until_us(op) > now_us]
 
+    def served_by_its_process(self, until_us: int) -> list[Hold]:
+        """What the calls that run have set aside, for as long as nobody renews it."""
+        return [
+            _hold(op, *begun)._replace(expires_at_us=until_us)
+            for op, begun in self.running.items()
+            if not stands_until_us(op)
+        ]
+
     def unknown(self, now_us: int) -> list[UsageEvent]:
         """The calls that were dispatched and whose end nobody will ever tell."""
         return [

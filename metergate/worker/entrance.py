@@ -5,6 +5,7 @@ with a worker fills the store then, and every process enters the new epoch by it
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ class Entrance:
         self._clock = clock
         self._journal = sharing.journal
         self._reviving = Reviving(sharing.store, ledger, clock)
+        self._journals = sharing.journals
         self._rebuild = Rebuild(sharing.store, ledger, clock, sharing.journals) if sharing.errands else None
         self._last = ""
         """The epoch that was entered last."""
@@ -67,8 +69,27 @@ class Entrance:
                 raise StoreUnavailable(FILLING)
             if not await self._enter():
                 raise StoreUnavailable(FILLING)
+            await self._hold_for_others(self._rebuild.running)
         await self._bring()
         return 0
+
+    async def rebuild(self) -> bool:
+        """Fill the store whatever it holds; False where another process is at it."""
+        rebuild = Rebuild(self._store, self._ledger, self._clock, self._journals)
+        if not await rebuild.run_once(self._seen, anyway=True):
+            return False
+        if await self._enter():
+            await self._hold_for_others(rebuild.running)
+        return True
+
+    async def _hold_for_others(self, running: Sequence[Hold]) -> None:
+        """Before they hear of the new epoch, so that nobody spends it meanwhile. They do it again themselves.
+
+        The journal of this process must not know of it: it would speak for calls that others end.
+        """
+        bare = self._journal.bare if self._journal is not None else self._store
+        with suppress(StoreUnavailable):
+            await Reviving(bare, self._ledger, self._clock).hold_again(running)
 
     async def _enter(self) -> bool:
         standing = await self._store.standing()

@@ -20,6 +20,7 @@ from metergate.worker.keeping import Keeping
 from metergate.worker.lookout import Lookout
 from metergate.worker.orphans import Orphans
 from metergate.worker.reaper import Reaper
+from metergate.worker.repair import Repair
 
 log = logging.getLogger("metergate.worker")
 
@@ -73,6 +74,11 @@ class Worker:
         self._keeping = Keeping(journal, ledger, clock) if journal else None
         journals = sharing.journals if sharing else None
         self._orphans = Orphans(journals, sharing.store, ledger, clock) if sharing and journals else None
+        self.repair = (
+            Repair(self.entrance, self._orphans, journals)
+            if self.entrance and self._orphans and journals
+            else None
+        )
         self._sharing = sharing
         self._errands = sharing is None or sharing.errands
         self.outage = ""

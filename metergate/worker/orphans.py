@@ -5,6 +5,7 @@ A call that was never dispatched is released; one that was, and has no end, is s
 middle of this leaves it to the next, who begins again: every id makes its step once.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from metergate.worker.reviving import Reviving, as_settle
 log = logging.getLogger("metergate.worker")
 
 PORTION = 500
+NOTED = 100
 
 
 @dataclass
@@ -33,31 +35,27 @@ class Orphan:
     ends: list[Settle]
     unknown: int
     """How many of the ends are of calls whose end nobody saw."""
+    keep: bool = False
+    """Whether the folder stays."""
     epoch: str = ""
     mark: str = ""
     """Where the outbox ended when this process first looked: what is known up to there is in the ledger."""
     told: set[str] = field(default_factory=set)
     """Calls that the ledger lacked."""
 
-    def sentence(self) -> tuple[int, str]:
-        """The finding for a log, and how loud to say it."""
-        found = self.finding()
-        level = logging.WARNING if found["released"] or self.unknown or self.told else logging.INFO
-        said = (
-            "A process is gone and its journal was taken over: {released} calls released, {settled} settled,"
-        )
-        return level, said.format(**found) + f" {self.unknown} whose end nobody saw."
-
-    def finding(self) -> dict[str, object]:
-        """What was done, for people and programs."""
+    def counts(self) -> dict[str, int]:
+        """How many calls ended how."""
         return {
-            "journal": str(self.claim.path),
-            "released": len(self.left.unsent) + len(self.left.released),
-            "unknown": self.unknown,
+            "released": len(self.left.to_release()),
             "settled": len(self.ends) - self.unknown,
+            "unknown": self.unknown,
             "charged_now": len(self.told),
             "unreadable": len(self.left.unreadable),
         }
+
+    def sentence(self) -> str:
+        told = "{released} calls released, {settled} settled, {unknown} whose end nobody saw"
+        return told.format(**self.counts())
 
 
 class Orphans:
@@ -68,16 +66,26 @@ class Orphans:
         self._clock = clock
         self._reviving = Reviving(store, ledger, clock)
         self._adopted: list[Orphan] = []
+        self._one_at_a_time = asyncio.Lock()
+        self.done: list[Orphan] = []
+        """Those that were ended here."""
 
-    async def run_once(self) -> int:
-        """Look for orphans and bring them to their end; how many are done."""
-        for claim in self._journals.orphans():
-            self._adopted.append(await self.adopt(claim))
-        done = [orphan for orphan in self._adopted if await self.end(orphan)]
-        for orphan in done:
-            self._adopted.remove(orphan)
-            log.log(*orphan.sentence())
-        return len(done)
+    async def run_once(self) -> bool:
+        """Look for orphans and bring them to their end; whether all are there."""
+        async with self._one_at_a_time:
+            for claim in self._journals.orphans():
+                self._adopted.append(await self.adopt(claim))
+            for orphan in tuple(self._adopted):
+                if await self.end(orphan):
+                    self._adopted.remove(orphan)
+                    self._note(orphan)
+            return not self._adopted
+
+    def _note(self, orphan: Orphan) -> None:
+        self.done = [*self.done[-NOTED:], orphan]
+        surprise = orphan.left.to_release() or orphan.unknown or orphan.told
+        level = logging.WARNING if surprise else logging.INFO
+        log.log(level, "A process is gone, and its journal was taken over: %s.", orphan.sentence())
 
     def leave(self) -> None:
         """Let others have what is not done."""
@@ -85,12 +93,12 @@ class Orphans:
             orphan.claim.leave()
         self._adopted.clear()
 
-    async def adopt(self, claim: Claim, *, everything: bool = False) -> Orphan:
-        """Read a journal; `everything` also what the ledger was known to have."""
+    async def adopt(self, claim: Claim, *, copied: bool = False) -> Orphan:
+        """Read a journal. Of one that somebody has copied here everything, and it stays."""
         left = await self._ledger.run(lambda: Left(read_placed(claim.path)))
         unknown = left.unknown(self._clock())
-        events = left.done(since_posted=not everything) + unknown
-        return Orphan(claim, left, list(map(as_settle, events)), len(unknown))
+        events = left.done(since_posted=not copied) + unknown
+        return Orphan(claim, left, list(map(as_settle, events)), len(unknown), copied)
 
     async def end(self, orphan: Orphan) -> bool:
         """Do what an orphan is left to do; False where the ledger first has to get what is on its way."""
@@ -103,7 +111,10 @@ class Orphans:
         if unreadable:
             await self._ledger.write(partial(set_aside, records=unreadable, now_us=self._clock()))
             self._ledger.keep_apart(len(unreadable))
-        orphan.claim.remove()
+        if orphan.keep:
+            orphan.claim.leave()
+        else:
+            orphan.claim.remove()
         return True
 
     async def _release(self, ops: Sequence[str]) -> None:

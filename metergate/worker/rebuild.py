@@ -17,7 +17,7 @@ from metergate.ledger.apart import UNPOSTABLE
 from metergate.ledger.database import Tx
 from metergate.ledger.epochs import Epoch
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Change, Clock, Entry, PutAccount, SharedStore, Standing
+from metergate.ports import Change, Clock, Entry, Hold, PutAccount, SharedStore, Standing
 from metergate.store.journal import read_placed
 from metergate.store.journals import Journals, taken
 from metergate.store.left import Left
@@ -28,6 +28,7 @@ log = logging.getLogger("metergate.worker")
 
 BATCH = 1024
 """Entries of the outbox in one transaction."""
+UNRENEWED_US = 600 * 10**6
 PORTION = 2000
 """Changes that are told at once."""
 
@@ -55,11 +56,13 @@ class Rebuild:
         self, store: SharedStore, ledger: LedgerThread, clock: Clock, journals: Journals | None = None
     ) -> None:
         self._journals = journals
+        self.running: list[Hold] = []
+        """What calls of other processes of this machine hold, who are told of the new epoch in a moment."""
         self._store = store
         self._ledger = ledger
         self._clock = clock
 
-    async def run_once(self, seen: Callable[[str], Sequence[int]]) -> bool:
+    async def run_once(self, seen: Callable[[str], Sequence[int]], *, anyway: bool = False) -> bool:
         """Fill the store, unless another process is at it, or has done it; whether this one did.
 
         `seen` says how far this process has seen the store to be in an epoch.
@@ -68,7 +71,7 @@ class Rebuild:
             if not alone:
                 return False
             known = await self._ledger.read(epochs.read)
-            if sound(await self._store.standing(), known, seen(known.id)):
+            if not anyway and sound(await self._store.standing(), known, seen(known.id)):
                 return False
             await self._fill(secrets.token_hex(8), first=not known.id)
         return True
@@ -85,6 +88,7 @@ class Rebuild:
         while entries := await store.left_over(epoch, BATCH):
             await self._post(entries)
             await store.discard(epoch, [entry.id for entry in entries])
+        self.running = []
         for journal in self._journals.all() if self._journals else ():
             await self._read(journal)
         now_us = self._clock()
@@ -105,8 +109,10 @@ class Rebuild:
         claim = taken(journal)
         try:
             left = await self._ledger.run(lambda: Left(read_placed(journal)))
-            events = left.done() + (left.unknown(self._clock()) if claim else [])
-            await post_all(self._ledger, events, self._clock)
+            now_us = self._clock()
+            if claim is None:
+                self.running += left.served_by_its_process(now_us + UNRENEWED_US)
+            await post_all(self._ledger, left.done() + (left.unknown(now_us) if claim else []), self._clock)
         finally:
             if claim is not None:
                 claim.leave()

@@ -1,18 +1,25 @@
 """What a process has written down outlives it, and outlives what the store has lost."""
 
 import asyncio
+import json
 import signal
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from metergate.store.journal import GRANTED, INTENDED, RELEASED, SENT, SETTLED
 from metergate.store.journals import taken
+from tests.house.rules import ROOT
 from tests.servers.serving import DEADLINE_S, ended, kill
-from tests.shared.house import Desk, Place, Process, desk, processes, until, valkey_says
+from tests.shared.app import POLICY
+from tests.shared.house import CLEAN, Desk, Place, Process, desk, processes, until, valkey_says
 from tests.shared.test_loss import set_back
 from tests.valkey import Server as Valkey
 
@@ -200,3 +207,97 @@ async def lost_by(
                 await until(serves_again)
             assert place.reached()[path] == 24
             yield office
+
+
+def elsewhere(place: Place, name: str) -> dict[str, str]:
+    """The surroundings of a process on another machine, whose journals nobody here can read."""
+    pepper = (place.data / "pepper").read_text().strip()
+    return {"METERGATE_DATA": str(place.folder / name), "METERGATE_PEPPER": pepper}
+
+
+async def test_what_another_machine_brings_too_late_is_debt(place: Place, valkey: Valkey) -> None:
+    """The same credits were spent twice, for nobody knew of it; the next grant pays it first."""
+    with processes(place, 1) as (worker,):
+        async with desk(place) as office, worker.client(await office.customer("twice", "10")) as client:
+            key = client.headers["authorization"].removeprefix("Bearer ")
+            with processes(place, 1, METERGATE_WORKER="off", **elsewhere(place, "far")) as (far,):
+                await serve([far, worker], key, "/ones/twice", 1)
+                await comes_to(office, place, "twice", 2, "8.00")
+                worker.signal(signal.SIGSTOP)
+                await serve([far], key, "/ones/twice", 6)
+                far.signal(signal.SIGSTOP)
+                assert valkey_says(valkey, "FLUSHALL") == b"+OK"
+                worker.signal(signal.SIGCONT)
+                statuses: Counter[int] = Counter()
+                while not statuses[402]:
+                    statuses[(await client.get("/ones/twice")).status_code] += 1
+                assert statuses[200] == 8
+                far.signal(signal.SIGCONT)
+                await comes_to(office, place, "twice", 16, "-6.00")
+                assert (await client.get("/ones/twice")).status_code == 402
+                await office.ask("credits.grant", account="twice", amount="7", id="late")
+                await serve([far], key, "/ones/twice", 1)
+                assert (await client.get("/ones/twice")).status_code == 402
+                await comes_to(office, place, "twice", 17, "0.00")
+                await office.proven()
+
+
+async def test_a_machine_that_is_gone_is_recovered_by_hand(place: Place, heir: Process) -> None:
+    """From its disk, or a copy of that. Doing it again changes nothing."""
+    async with desk(place) as office:
+        key = await office.customer("gone", "10")
+        with processes(place, 1, METERGATE_WORKER="off", **elsewhere(place, "lost")) as (gone,):
+            async with gone.client(key) as client:
+                assert (await client.get("/ones/gone")).status_code == 200
+                calls = [asyncio.create_task(client.get("/ones/gone?wait=30")) for _ in range(3)]
+
+                async def all_run() -> bool:
+                    return place.reached()["/ones/gone"] == 4
+
+                await until(all_run)
+                gone.signal(signal.SIGKILL)
+                for call in calls:
+                    with pytest.raises(httpx2.TransportError):
+                        await call
+        assert await office.units("gone") == 1
+        lost = str(place.folder / "lost" / "journals")
+        for charged in (3, 0):
+            (found,) = recovered(place, 0, lost)
+            assert (found["unknown"], found["charged_now"]) == (3, charged), found
+            await comes_to(office, place, "gone", 4, "6.00")
+        assert "every journal belongs to a process that lives" in recovered(place, 0)[0]["sentence"]
+        assert recovered(place, 0, "--rebuild")[-1]["what"] == "store"
+        await comes_to(office, place, "gone", 4, "6.00")
+        assert (
+            "there is no journal in it" in recovered(place, 1, str(place.folder / "nothing"))[0]["sentence"]
+        )
+        stranger = place.folder / "strange" / "0123456789ab" / "x"
+        stranger.mkdir(parents=True)
+        (stranger / "0000000001.journal").touch()
+        assert "another ledger" in recovered(place, 1, str(place.folder / "strange"))[0]["sentence"]
+        await office.proven()
+
+
+def recovered(place: Place, code: int, *words: str) -> list[dict[str, Any]]:
+    """The findings of `metergate recover`."""
+    policy = place.folder / "policy.json"
+    policy.write_text(json.dumps(POLICY))
+    own = {
+        "METERGATE_STORE": place.store,
+        "METERGATE_LEDGER": place.ledger,
+        "METERGATE_DATA": str(place.data),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "metergate", "recover", *words, "--json", "--policy", str(policy)],
+        cwd=place.folder,
+        env=CLEAN | {"PYTHONPATH": str(ROOT)} | own,
+        capture_output=True,
+        text=True,
+        timeout=3 * DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    told = json.loads(done.stdout)
+    assert told["ok"] is (code == 0)
+    findings: list[dict[str, Any]] = told["findings"]
+    return findings
