@@ -9,6 +9,7 @@ from typing import Any
 from metergate import api
 from metergate import foundation as ground
 from metergate.admin import Doing, Office, RemoteOffice
+from metergate.admin.receipts import Payment, receipt
 from metergate.api import problem
 from metergate.api.relay import Relay
 from metergate.asgi import ways
@@ -155,6 +156,56 @@ class Gate:
         if found is None:
             raise InvalidInput(f"There is no account {account!r}; create it first.", reason="unknown_account")
         return found
+
+    async def pay(
+        self,
+        account: str,
+        amount: str,
+        currency: str | None = None,
+        *,
+        description: str = "",
+        method: str = "",
+        provider: str = "",
+        success_url: str = "",
+        cancel_url: str = "",
+        capture: bool = True,
+        id: str | None = None,
+    ) -> Payment:
+        """Have an account buy credits: at once with a method that its provider keeps, or at the `url`.
+
+        The same id again is the same payment. PaymentFailed where the provider declines, ProviderError where
+        it cannot be used; what may be tried again is in docs/providers.md.
+        """
+        await self._known(account)
+        return receipt(
+            await self.office.payments.create(
+                account,
+                amount=amount,
+                currency=currency,
+                description=description,
+                method=method,
+                provider=provider,
+                success_url=success_url,
+                cancel_url=cancel_url,
+                capture=capture,
+                id=id,
+            )
+        )
+
+    async def verify_payment(self, id: str) -> Payment:
+        """Ask the provider what has become of a payment; what was paid is credited, once."""
+        return receipt(await self.office.payments.verify(id))
+
+    async def capture_payment(self, id: str, amount: str | None = None) -> Payment:
+        """Take what was authorised, or a part of it."""
+        return receipt(await self.office.payments.capture(id, amount))
+
+    async def refund_payment(
+        self, id: str, amount: str | None = None, *, refund: str | None = None
+    ) -> Payment:
+        """Give a payment back, all of it or a part, once per `refund`; its credits go with it."""
+        await self.office.payments.refund(id, amount, refund)
+        return receipt(await self.office.payments.show(id))
 
     async def _known(self, account: str) -> None:
         told = await answered(self.engine.foundation.store.state((AskAccount(account),)))

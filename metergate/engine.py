@@ -34,6 +34,7 @@ from metergate.foundation import Foundation
 from metergate.gate import explaining, tracking, watching
 from metergate.gate.gate import RequestGate
 from metergate.gate.watching import Decision, Watch
+from metergate.money_in import MoneyIn, choices_of
 from metergate.ports import AskAccount, AskBudget, Clock
 from metergate.worker.flusher import answered
 from metergate.worker.reviving import Reviving
@@ -69,6 +70,7 @@ class Engine:
         self.policy = self._first()
         self.watch = Watch(clock)
         self._foundation: Foundation | None = None
+        self._money: MoneyIn | None = None
         self.serving: RequestGate | None = None
         """The gate of the running policy; None before the start and after the stop."""
         self._gates: list[RequestGate] = []
@@ -92,7 +94,8 @@ class Engine:
         problem = self._lacking(policy)
         if problem:
             raise ConfigurationError(problem)
-        return replace(policy, store=self.settings.store or policy.store)
+        providers = choices_of(policy, self.settings)
+        return replace(policy, store=self.settings.store or policy.store, providers=providers)
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -111,6 +114,12 @@ class Engine:
         assert self._foundation is not None, "the engine has not been started"
         return self._foundation
 
+    @property
+    def money(self) -> MoneyIn:
+        """Payments, and who takes them."""
+        assert self._money is not None, "the engine has not been started"
+        return self._money
+
     async def start(self) -> None:
         async with self._starting:
             if self.serving is not None and self.serving.loop is asyncio.get_running_loop():
@@ -127,7 +136,9 @@ class Engine:
             self.policy, self._mistake = self.loaded(), None
         _counters(self.policy)
         self._foundation = await ground.join(self.policy, self.settings, self._clock)
+        self._money = MoneyIn(self._foundation, self.settings, self.policy)
         self.office = self._make_office(self._foundation)
+        self._money.begin(self.office)
         self._authz = self._make_authz(self._foundation)
         self.use(self.policy)
         self._foundation.engines.append(self)
@@ -163,6 +174,9 @@ class Engine:
             self._foundation.dismiss(gate)
         self._gates.clear()
         self.serving = None
+        if self._money is not None:
+            await self._money.stop()
+            self._money = None
         foundation, self._foundation = self._foundation, None
         if self in foundation.engines:
             foundation.engines.remove(self)
@@ -189,6 +203,8 @@ class Engine:
             for idle in [each for each in self._gates if not each.live]:
                 self._gates.remove(idle)
                 at_work.dismiss(idle)
+            if self._money is not None:
+                self._money.use(policy)
             self._gates.append(gate)
             at_work.gates.append(gate)
             self.serving = gate
@@ -232,6 +248,8 @@ class Engine:
             lambda: self.gate,
             lambda headers, _: reader.read(headers).keys,
             self.gate.policy.billing,
+            self.money.receive,
+            compat=self.gate.policy.compat,
         )
 
     async def decide(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -260,6 +278,7 @@ class Engine:
             measure=self._measure,
             decide=lambda asked: relay.answer(self.decide, asked),
             explain=self.explain,
+            till=self.money.till,
         )
         return Office(
             at_work.ledger,

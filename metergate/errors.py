@@ -50,6 +50,12 @@ class ProviderError(MetergateError):
     reason = "provider_error"
 
 
+class NoProvider(ProviderError):
+    """Nobody takes payments here: the policy names no provider."""
+
+    reason = "no_provider"
+
+
 class StoreUnavailable(MetergateError):
     """The counters or the ledger cannot be reached; trying again later helps."""
 

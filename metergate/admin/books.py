@@ -46,7 +46,10 @@ class Books(Proof):
         """State, latency and capabilities of the store, the ledger and the worker."""
         parts = {"store": await self._store(), "ledger": await self._ledger(), "worker": self._worker()}
         ok = all(part["state"] == "ok" for part in parts.values())
-        return {"state": "ok" if ok else "degraded", "policy": self._desk.policy().version, **parts}
+        till = self._desk.hooks.till
+        providers = list(await till.known()) if till else []
+        version = self._desk.policy().version
+        return {"state": "ok" if ok else "degraded", "policy": version, **parts, "providers": providers}
 
     async def metrics(self) -> Json:
         """Numbers for monitoring; nothing is asked that could be out of reach."""

@@ -8,7 +8,7 @@ behind; one that is shared is also mended by itself.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metergate.core.policy import Policy
 from metergate.core.report import Receipt, Report
@@ -18,6 +18,9 @@ from metergate.ledger.database import Tx
 from metergate.ledger.telling import Teller
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Answers, Change, Clock, CounterStore
+
+if TYPE_CHECKING:
+    from metergate.admin.payments import Till
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -71,6 +74,8 @@ class Hooks:
     """A request to the decision API, as `api.relay` sends it."""
     measure: Callable[[], Mapping[str, object]] = dict
     """Numbers since the process started: of the gate's decisions, and of the worker."""
+    till: "Till | None" = None
+    """Who takes payments; None where nobody does."""
     explain: Explainer = _nobody_explains
     """Why the gate would admit or refuse a request."""
     describe: Callable[[], Mapping[str, object]] = dict

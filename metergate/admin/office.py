@@ -11,8 +11,10 @@ from metergate.admin.credits import Credits
 from metergate.admin.decisions import Decisions
 from metergate.admin.desk import Desk, Hooks, Json
 from metergate.admin.keys import Keys
+from metergate.admin.payments import Payments
 from metergate.admin.plans import Plans
 from metergate.admin.usage import Usage
+from metergate.admin.webhooks import Webhooks
 from metergate.core.policy import Policy
 from metergate.ledger.telling import Teller
 from metergate.ledger.thread import LedgerThread
@@ -48,6 +50,8 @@ class Office:
         self.accounts = Accounts(desk)
         self.keys = Keys(desk)
         self.credits = Credits(desk)
+        self.payments = Payments(desk)
+        self.webhooks = Webhooks(desk)
         self.plans = Plans(desk)
         self.usage = Usage(desk)
         self.books = Books(desk)

@@ -12,8 +12,10 @@ from metergate.admin.credits import Credits
 from metergate.admin.decisions import Decisions
 from metergate.admin.desk import Json
 from metergate.admin.keys import Keys
+from metergate.admin.payments import Payments
 from metergate.admin.plans import Plans
 from metergate.admin.usage import Usage
+from metergate.admin.webhooks import Webhooks
 from metergate.core.money import shown
 from metergate.errors import InvalidInput
 
@@ -59,6 +61,26 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "credits.adjust": _verb("credits", Credits.adjust),
         "credits.show": _verb("credits", Credits.show),
         "grants.list": _verb("credits", Credits.page),
+        "payments.create": _verb("payments", Payments.create),
+        "payments.list": _verb("payments", Payments.page),
+        "payments.show": _verb("payments", Payments.show),
+        "payments.verify": _verb("payments", Payments.verify),
+        "payments.capture": _verb("payments", Payments.capture),
+        "payments.cancel": _verb("payments", Payments.cancel),
+        "payments.claim": _verb("payments", Payments.claim),
+        "refunds.create": _verb("payments", Payments.refund),
+        "refunds.list": _verb("payments", Payments.refunds),
+        "methods.list": _verb("payments", Payments.methods),
+        "methods.attach": _verb("payments", Payments.attach),
+        "methods.detach": _verb("payments", Payments.detach),
+        "customers.portal": _verb("payments", Payments.portal),
+        "customers.import": _verb("payments", Payments.import_customer),
+        "providers.list": _verb("payments", Payments.providers),
+        "providers.health": _verb("payments", Payments.health),
+        "providers.sync": _verb("payments", Payments.sync),
+        "webhooks.list": _verb("webhooks", Webhooks.page),
+        "webhooks.replay": _verb("webhooks", Webhooks.replay),
+        "webhooks.health": _verb("webhooks", Webhooks.health),
         "plans.list": _verb("plans", Plans.page),
         "plans.show": _verb("plans", Plans.show),
         "policy.show": _verb("plans", Plans.policy),

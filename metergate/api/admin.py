@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metergate.admin import Doing
-from metergate.api import authz, guard, metrics, models, openapi, pages, problem, reading
+from metergate.api import authz, guard, metrics, models, models_payments, openapi, pages, problem, reading
 from metergate.api.endpoints import NO_STORE, Answer, answered, grouped, of_office
 from metergate.api.operations import ENDPOINTS
 from metergate.api.relay import Relay
@@ -44,6 +44,8 @@ def admin_app(
         "usage.record": _record(office),
         "credits.grant": _once(office, "credits.grant", models.NewGrant),
         "credits.adjust": _once(office, "credits.adjust", models.NewAdjustment),
+        "payments.create": _once(office, "payments.create", models_payments.NewPayment),
+        "refunds.create": _once(office, "refunds.create", models_payments.NewRefund),
     }
     answers = [
         (each.method, PREFIX + each.path, special.get(each.verb) or of_office(each, office))
@@ -109,7 +111,7 @@ async def _batch(office: Doing, told: object, key: str | None) -> Response:
 
 
 def _once(office: Doing, verb: str, takes: type[BaseModel]) -> Answer:
-    """Credits, once per id; an Idempotency-Key stands for the id where there is none."""
+    """Money, once per id; an Idempotency-Key stands for the id where there is none."""
 
     async def answer(request: Request) -> Response:
         reading.query(request, ())

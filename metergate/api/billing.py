@@ -9,10 +9,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from metergate.admin import Office
-from metergate.api import models, openapi, pages, problem, reading
+from metergate.api import compatible, models, openapi, pages, problem, reading, webhooks
 from metergate.api.endpoints import LIST, Answer, answered, grouped
 from metergate.api.operations import OWN
+from metergate.api.own_payments import OwnPayments
 from metergate.core.facts import Caller, KeyFacts
+from metergate.core.older_paths import STRIPE
 from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError
 from metergate.gate.gate import RequestGate
@@ -23,10 +25,21 @@ ReadKeys = Callable[[Iterable[tuple[bytes, bytes]], Sequence[str]], tuple[str, .
 Mine = Callable[[Request, KeyFacts], Awaitable[Response]]
 
 
-def billing_app(office: Office, gate: Callable[[], RequestGate], read_keys: ReadKeys, prefix: str) -> ASGIApp:
-    """The endpoints under `<prefix>/v1`; `gate` answers the one of the running policy."""
+def billing_app(
+    office: Office,
+    gate: Callable[[], RequestGate],
+    read_keys: ReadKeys,
+    prefix: str,
+    receive: webhooks.Receive = webhooks.nobody,
+    *,
+    compat: bool = False,
+) -> ASGIApp:
+    """The endpoints under `<prefix>/v1`; `gate` answers the one of the running policy.
+
+    `receive` is told what payment providers say; `compat` also mounts the paths of older systems.
+    """
     guard = _Guard(gate, read_keys)
-    own = _Own(office)
+    own, paying = _Own(office), OwnPayments(office)
     mine: Mapping[str, Mine] = {
         "usage.list": own.usage,
         "usage.track": own.track,
@@ -34,9 +47,27 @@ def billing_app(office: Office, gate: Callable[[], RequestGate], read_keys: Read
         "credits.show": own.credits,
         "plans.list": own.plans,
         "subscription.show": own.subscription,
+        "checkout.create": paying.buy,
+        "payments.list": paying.page,
+        "payments.show": paying.show,
+        "payments.capture": paying.capture,
+        "payments.claim": paying.claim,
+        "methods.list": paying.methods,
+        "methods.attach": paying.attach,
+        "methods.detach": paying.detach,
     }
     root = f"{prefix}/v1"
-    routes = grouped((each.method, root + each.path, guard.known(mine[each.verb])) for each in OWN)
+    brake = webhooks.Brake(lambda: gate().clock())
+    answers = [(each.method, root + each.path, guard.known(mine[each.verb])) for each in OWN]
+    answers += [
+        ("GET", f"{root}/webhooks/health", webhooks.health(office)),
+        ("POST", f"{root}/webhooks/{{provider}}", webhooks.receiving(receive, brake)),
+    ]
+    if compat:
+        older = compatible.paths(root, {each[:2]: each[2] for each in answers})
+        hooks = [("POST", path, webhooks.receiving(receive, brake, "stripe")) for path in STRIPE]
+        answers += [*older, *hooks]
+    routes = grouped(answers)
     described = pages.routes(openapi.document(openapi.customers(root, OWN)), root)
     app = Starlette(routes=[*described, *routes], exception_handlers=problem.HANDLERS)
     app.router.redirect_slashes = False

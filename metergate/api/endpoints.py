@@ -58,13 +58,9 @@ def of_office(endpoint: Endpoint, office: Doing) -> Answer:
 
     async def answer(request: Request) -> Response:
         params = {**request.path_params, **reading.query(request, endpoint.query)}
-        if endpoint.takes is not None and not (endpoint.optional_body and _no_body(request)):
-            params = {**params, **reading.fitted(endpoint.takes, await reading.json_body(request))}
+        if endpoint.takes is not None:
+            read = reading.optional_json_body if endpoint.optional_body else reading.json_body
+            params = {**params, **reading.fitted(endpoint.takes, await read(request))}
         return answered(await office.do(endpoint.verb, params), endpoint.status)
 
     return answer
-
-
-def _no_body(request: Request) -> bool:
-    headers = request.headers
-    return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers

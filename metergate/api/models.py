@@ -346,6 +346,7 @@ class Health(Given):
     store: Part
     ledger: Part
     worker: Part
+    providers: list[dict[str, Any]]
 
 
 class PolicySummary(BaseModel):

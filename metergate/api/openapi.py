@@ -21,6 +21,8 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "subject": ("Only about this account or key.", {"type": "string"}),
     "since": ("From this time on.", {"type": "string", "format": "date-time"}),
     "until": ("Before this time.", {"type": "string", "format": "date-time"}),
+    "provider": ("Only of this payment provider.", {"type": "string"}),
+    "state": ("Only in this state.", {"type": "string"}),
 }
 FORWARD: Final = "/authz/v1/forward"
 NAMING: Final = {
@@ -34,6 +36,7 @@ PROBLEMS: Final = {
     "401": "No valid token",
     "404": "Not found",
     "409": "In conflict with what is there",
+    "502": "The payment provider cannot be used",
     "503": "Not possible now; try again",
 }
 OF_BODIES: Final = {

@@ -3,6 +3,7 @@
 from metergate.api import models, models_proof
 from metergate.api.endpoints import LIST, Endpoint
 from metergate.api.models import Page
+from metergate.api.operations_payments import OWN_PAYMENTS, PAYMENTS
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
@@ -130,6 +131,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Derive every balance again",
         query=("head", "step"),
     ),
+    *PAYMENTS,
     Endpoint("GET", "/events", "audit.list", Page[models.Event], "Who did what", query=("subject", *LIST)),
     Endpoint("GET", "/policy", "policy.show", models.PolicySummary, "The running policy in short"),
     Endpoint("POST", "/policy/reload", "policy.reload", models.ReloadedPolicy, "Read the policy file anew"),
@@ -160,5 +162,6 @@ OWN: tuple[Endpoint, ...] = (
     Endpoint("GET", "/credits", "credits.show", models.Credits, "Balance, holds and grants"),
     Endpoint("GET", "/plans", "plans.list", models.Plans, "Plans and packs"),
     Endpoint("GET", "/subscription", "subscription.show", models.OwnSubscription, "Own plan"),
+    *OWN_PAYMENTS,
 )
 """The customer's side."""

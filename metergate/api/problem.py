@@ -29,6 +29,7 @@ STATUSES: Final[Mapping[type[MetergateError], tuple[int, str]]] = {
     errors.StoreUnavailable: (503, "Not possible now"),
     OwnerUnavailable: (503, "Not possible now"),
     errors.ConfigurationError: (422, "The policy cannot be used"),
+    errors.NoProvider: (404, "No payments here"),
     errors.ProviderError: (502, "The payment provider cannot be used"),
     MetergateError: (500, "Something went wrong"),
 }

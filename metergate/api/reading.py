@@ -37,6 +37,13 @@ async def json_body(request: Request) -> object:
     return strict_json.decode(await body(request))
 
 
+async def optional_json_body(request: Request) -> object:
+    """The value that the body holds; an empty object where there is no body."""
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        return {}
+    return await json_body(request)
+
+
 async def body(request: Request) -> bytes:
     chunks: list[bytes] = []
     size = 0

@@ -63,7 +63,7 @@ class ForwardAuth(Metered):
 
     async def _begin(self) -> MetergateError | None:
         problem = await super()._begin()
-        self._billing_path = b"\0"  # whoever asks is a front, and not the customer
+        self._billing_paths = ()  # whoever asks is a front, and not the customer
         return problem
 
     async def _misunderstood(self, scope: Scope, send: Send, sentence: str) -> None:

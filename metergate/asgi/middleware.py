@@ -22,6 +22,7 @@ from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.refuse import answer_inside, send_refusal
 from metergate.asgi.request_headers import LOOKED_AT, HeaderReader, Lanes, preflight_for, without_own
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
+from metergate.core.older_paths import of_billing
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError, StoreUnavailable
@@ -58,7 +59,7 @@ class Metered:
         self._engine = engine
         self._gate: RequestGate | None = None
         self._reader = HeaderReader(())
-        self._billing_path = b""
+        self._billing_paths: tuple[bytes, ...] = ()
         self._logged = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,7 +115,7 @@ class Metered:
         lanes = Lanes({name: {} for name in (*self._reader.key_names, *LOOKED_AT)})
         gate.members.lanes, gate.who = lanes, lanes.who
         gate.dress = dressing(gate.policy.show)
-        self._billing_path = f"{gate.policy.billing}/v1/".encode() if gate.policy.billing else b"\0"
+        self._billing_paths = of_billing(gate.policy.billing, compat=gate.policy.compat)
         return None
 
     def _serving(self) -> RequestGate:
@@ -126,7 +127,7 @@ class Metered:
     ) -> None:
         method, headers = scope["method"], scope["headers"]
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
-        if raw_path.startswith(self._billing_path):
+        if raw_path.startswith(self._billing_paths):
             await self._engine.billing(scope, receive, send)
             return
         gate = self._serving()

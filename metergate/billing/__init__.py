@@ -5,5 +5,16 @@ from metergate.billing.inbox import Inbox
 from metergate.billing.orders import Wanted
 from metergate.billing.providers import Opened, Providers, Rule
 from metergate.billing.rounds import Rounds
+from metergate.billing.till import Addresses, Till
 
-__all__ = ["Cashier", "Inbox", "Opened", "Providers", "Rounds", "Rule", "Wanted"]
+__all__ = [
+    "Addresses",
+    "Cashier",
+    "Inbox",
+    "Opened",
+    "Providers",
+    "Rounds",
+    "Rule",
+    "Till",
+    "Wanted",
+]

@@ -54,14 +54,18 @@ class Books(Protocol):
 
 class Cashier:
     def __init__(
-        self, books: Books, providers: Callable[[], Providers], clock: Clock, *, shared: bool
+        self, books: Callable[[], Books], providers: Callable[[], Providers], clock: Clock, *, shared: bool
     ) -> None:
         """`shared` says that what the counters were not told is written down in the ledger."""
-        self.books = books
+        self._books = books
         self.clock = clock
         self._providers = providers
         self._shared = shared
         self._owed: list[Change] = []
+
+    @property
+    def books(self) -> Books:
+        return self._books()
 
     @property
     def providers(self) -> Providers:

@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from metergate.errors import InvalidInput, ProviderError
+from metergate.errors import InvalidInput, NoProvider, ProviderError
 from metergate.ledger import provider_notes
 from metergate.ledger.accounts import Account
 from metergate.ledger.thread import LedgerThread
@@ -65,11 +65,9 @@ class Providers:
         for rule in self._rules:
             if rule.fits(facts) and rule.name in self._opened:
                 return self._opened[rule.name]
-        raise ProviderError(
-            "No payment provider is set: name one with `provider:` in the policy."
-            if not self._opened
-            else f"No payment provider is for {account.id}: add a `default` to `providers:` in the policy."
-        )
+        if not self._opened:
+            raise NoProvider("No payment provider is set: name one with `provider:` in the policy.")
+        raise ProviderError(f"No payment provider is for {account.id}: add a `default` to `providers:`.")
 
 
 def able(opened: Opened, protocol: type[T], what: str) -> T:

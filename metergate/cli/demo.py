@@ -6,6 +6,7 @@ import http.client
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -17,11 +18,14 @@ from metergate.cli import demo_servers, serving, show
 from metergate.cli.demo_app import policy
 from metergate.config.secret_files import admin_token
 from metergate.config.settings import Settings
+from metergate.provider_port.http import ask
 from metergate.testing.fake_ai import FakeAI
 
 ACCOUNT = "acme"
 CREDITS = "1.00"
 TOP_UP = "0.50"
+CARD = "4242424242424242"
+CREDITED_TRIES = 400
 PAID_CALLS = 4
 CHAT = "/v1/chat/completions"
 QUESTION = {"model": "demo", "messages": [{"role": "user", "content": "What is a 402?"}]}
@@ -84,13 +88,17 @@ async def play(*, script: bool, port: int, admin_port: int, redis: bool) -> bool
         fake = serving.server(FakeAI(), serving.bound("127.0.0.1", 0))
         rules = policy(fake.url, folder)
         servers = [fake]
+        bound = serving.bound("127.0.0.1", port)
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        known = stack.enter_context(demo_servers.sandbox(url))
         if redis:
+            bound.close()
             settings = stack.enter_context(demo_servers.shared(folder))
-            url = stack.enter_context(demo_servers.processes(settings, rules, port))
+        settings = replace(settings, public_url=url, environ=known)
+        if redis:
+            stack.enter_context(demo_servers.processes(settings, rules, bound_port(url)))
         else:
-            gateway = serving.server(Gateway(rules, settings=settings), serving.bound("127.0.0.1", port))
-            servers.append(gateway)
-            url = gateway.url
+            servers.append(serving.server(Gateway(rules, settings=settings), bound))
         token = admin_token(settings, settings.data)
         office = admin_app(rules, settings=settings)
         admin_side = serving.server(office, serving.bound("127.0.0.1", admin_port, "--admin-port"))
@@ -126,6 +134,10 @@ class Places(NamedTuple):
     settings: Settings
 
 
+def bound_port(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
 def _introduce(places: Places, key: str, token: str) -> None:
     bearer = "-H 'Authorization: Bearer"
     url, settings = places.url, places.settings
@@ -135,7 +147,7 @@ def _introduce(places: Places, key: str, token: str) -> None:
         if settings.store
         else ""
     )
-    top_up = json.dumps({"account": ACCOUNT, "amount": "5.00"})
+    top_up = json.dumps({"amount": "5.00"})
     click.echo(f"""\
 The paid API   {url}   (the proxy in front of a fake AI at {places.upstream})
 The admin side {places.admin}
@@ -146,7 +158,10 @@ The data       {settings.data}
 curl {url}{CHAT} {bearer} {key}' -d '{json.dumps(QUESTION)}'
 curl -N {url}{CHAT} {bearer} {key}' -H 'x-fake: slow=0.1' -d '{json.dumps(STREAMED)}'
 curl {url}/billing/v1/credits {bearer} {key}'
-curl {places.admin}/admin/v1/grants {bearer} {token}' -H 'Content-Type: application/json' -d '{top_up}'
+curl {url}/billing/v1/checkout {bearer} {key}' -H 'Content-Type: application/json' -d '{top_up}'
+
+The last one answers the address of a page to pay on: 4242424242424242 pays, 4000000000000002 is declined.
+Admin token    {token}
 """)
 
 
@@ -161,13 +176,38 @@ async def _story(customer: Side, admin: Side, checks: Checks) -> None:
     reason = refusal.body.get("reason")
     checks("the refusal names its reason", kept=reason == "insufficient_credits")
 
-    click.echo(f"\nThe operator grants {TOP_UP} USD.")
-    top_up = {"account": ACCOUNT, "amount": TOP_UP, "id": "top-up"}
-    granted = await admin.ask("POST", "/admin/v1/grants", top_up)
-    _tell("POST", "/admin/v1/grants", granted, "")
-    checks("the top-up is taken", kept=granted.status == 201)
+    await _top_up(customer, refusal.body.get("top_up_url", ""), checks)
     checks("the next call is served", kept=await _call(customer, QUESTION) == 200)
     await _books(customer, admin, checks)
+
+
+async def _top_up(customer: Side, where: str, checks: Checks) -> None:
+    """Pay where the refusal says, on the provider's page; the provider tells us that it was paid."""
+    click.echo(f"\nThe customer buys {TOP_UP} USD where the refusal says, and pays on the provider's page.")
+    bought = await customer.ask("POST", where, {"amount": TOP_UP})
+    url = bought.body.get("url") or ""
+    _tell("POST", where, bought, url)
+    checks("the refusal leads to a page to pay on", kept=bought.status == 201 and bool(url))
+    page = await ask("POST", url, body=f"card={CARD}".encode())
+    _tell_page(page.status, url)
+    credited = await _credited(customer)
+    paid = await customer.ask("GET", f"/billing/v1/payments/{bought.body.get('id')}")
+    _tell("GET", f"/billing/v1/payments/{bought.body.get('id')}", paid, str(paid.body.get("state")))
+    checks("what was paid is credited", kept=credited and paid.body.get("state") == "succeeded")
+
+
+async def _credited(customer: Side) -> bool:
+    """Wait for the webhook, and what follows from it."""
+    for _ in range(CREDITED_TRIES):
+        balance = (await customer.ask("GET", "/billing/v1/credits")).body["balance"]["nanos"]
+        if balance > 0:
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+def _tell_page(status: int, url: str) -> None:
+    click.echo(f"{status}  POST {url}  the card {CARD}")
 
 
 async def _call(customer: Side, question: Mapping[str, Any]) -> int:

@@ -1,6 +1,7 @@
 """What the demo stands on when processes share one store: a Valkey and a PostgreSQL that pip brings."""
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -65,11 +66,29 @@ def _valkey(binary: str, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def processes(settings: Settings, policy: Path, port: int) -> Iterator[str]:
-    """The address of the demo's proxy, served by several processes."""
-    taken = serving.bound("127.0.0.1", port)
+def sandbox(url: str) -> Iterator[Mapping[str, str]]:
+    """A payment provider in a process of its own; what those who use it have to know."""
+    taken = serving.bound("127.0.0.1", 0)
     port = taken.getsockname()[1]
     taken.close()
+    known = {
+        "METERGATE_PUBLIC_URL": url,
+        "SANDBOX_API_BASE": f"http://127.0.0.1:{port}",
+        "SANDBOX_SECRET_KEY": f"sk_test_{secrets.token_hex(16)}",
+        "SANDBOX_WEBHOOK_SECRET": secrets.token_hex(32),
+    }
+    process = _started([sys.executable, "-m", "metergate_sandbox", "--port", str(port)], known, quiet=True)
+    try:
+        _wait(lambda: _answers(known["SANDBOX_API_BASE"]), process)
+        yield known
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def processes(settings: Settings, policy: Path, port: int) -> Iterator[str]:
+    """The address of the demo's proxy, served by several processes."""
     words = ["uvicorn", "--factory", "metergate.cli.demo_app:gateway", "--port", str(port)]
     more = ["--workers", str(PROCESSES), "--log-level", "warning", "--no-access-log"]
     own = {
@@ -77,6 +96,7 @@ def processes(settings: Settings, policy: Path, port: int) -> Iterator[str]:
         "METERGATE_STORE": settings.store,
         "METERGATE_LEDGER": settings.ledger,
         "METERGATE_DATA": str(settings.data),
+        **settings.environ,
     }
     process = _started([sys.executable, "-m", *words, *more], own)
     url = f"http://127.0.0.1:{port}"
@@ -88,10 +108,13 @@ def processes(settings: Settings, policy: Path, port: int) -> Iterator[str]:
         process.wait()
 
 
-def _started(words: Sequence[str], environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def _started(
+    words: Sequence[str], environ: Mapping[str, str] | None = None, *, quiet: bool = False
+) -> subprocess.Popen[bytes]:
     """A process that Ctrl-C does not reach: it ends when nobody needs it any more."""
     environ = os.environ | (environ or {})
-    return subprocess.Popen(words, env=environ, start_new_session=True)  # noqa: S603  # our own words
+    out = subprocess.DEVNULL if quiet else None
+    return subprocess.Popen(words, env=environ, stdout=out, start_new_session=True)  # noqa: S603  # our own words
 
 
 def _answers(url: str) -> bool:

@@ -24,6 +24,7 @@ CONNECTIONS = frozenset(
         "ledger",
         "provider",
         "providers",
+        "return_origins",
         "web3",
         "company",
         "invoices",
@@ -60,12 +61,33 @@ def policy(file: PolicyFile, source: Source) -> core.Policy:
         store=Hidden(file.store),
         ledger=Hidden(file.ledger),
         provider=provider_name(file.provider or ""),
+        providers=_providers(file),
+        compat=file.compat,
+        return_origins=tuple([str(origin).rstrip("/") for origin in file.return_origins]),
         enabled=None if file.enabled is None else tuple(file.enabled),
         backlog=file.backlog,
         late_reports_us=file.late_reports,
         fsync="always" if file.profile == "strict" else file.fsync,
         profile=file.profile,
     )
+
+
+def _providers(file: PolicyFile) -> tuple[core.ProviderChoice, ...]:
+    options = {"web3": file.web3.model_dump()} if file.web3 else {}
+    single = provider_name(file.provider or "")
+    alone = [core.ProviderChoice(single, single, options=options.get(single, {}))] if single else []
+    several = [
+        core.ProviderChoice(
+            name=provider_name(one.use) if name == "default" else name,
+            use=provider_name(one.use),
+            when=dict(one.when),
+            chosen=bool(one.when) or name == "default",
+            settings={setting: Hidden(value) for setting, value in one.settings.items()},
+            options=options.get(one.use, {}),
+        )
+        for name, one in file.providers.items()
+    ]
+    return tuple(several + alone)
 
 
 def _upstreams(file: PolicyFile) -> Mapping[str, core.Upstream]:

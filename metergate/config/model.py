@@ -23,6 +23,7 @@ from metergate.config.fields import (
     Prefix,
     Text,
     Units,
+    WebAddress,
     Word,
     Zone,
 )
@@ -294,6 +295,8 @@ class PolicyFile(Part):
     """Who collects money: sandbox, stripe, paypal, square, adyen, web3; left out: usage tracking only."""
     providers: dict[Name, ProviderChoice] = {}
     """Several providers by a name of your choice; `default` is for accounts that no rule chooses for."""
+    return_origins: list[WebAddress] = []
+    """Sites that payers may be sent back to, such as https://example.com; FRONTEND_URL is one already."""
     web3: Web3 | None = None
     """Payments on chains."""
     enabled: list[Word] | None = None

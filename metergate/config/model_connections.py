@@ -27,7 +27,9 @@ class Provider(Part):
     use: Word
     """sandbox, stripe, paypal, square, adyen, web3, or an installed metergate_<name>."""
     when: dict[Name, Text] = {}
-    """Chosen for accounts with these facts, as patterns with `*`: `{currency: EUR}`."""
+    """Chosen for accounts with these facts (account, currency, plan, region), as patterns with `*`."""
+    settings: dict[Name, Text] = {}
+    """Settings of this provider alone, in place of the environment: `{STRIPE_SECRET_KEY: "${EU_KEY}"}`."""
 
 
 ProviderChoice = Annotated[

@@ -5,15 +5,18 @@ There is no registry. A package of ours and one of a third party are found in th
 
 import importlib
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from metergate.errors import ConfigurationError
 
 EMBEDDED = ("", "memory")
 """What `store` says when no package is needed."""
 
+PREFIX = "metergate_"
+_registered: dict[str, Callable[[Any], object]] = {}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _SCHEMES = {"rediss": "redis", "valkey": "redis", "valkeys": "redis"}
 _ALIASES = {"mock": "sandbox"}
@@ -40,7 +43,18 @@ def provider_name(name: str) -> str:
 
 def installed(name: str) -> bool:
     """Whether the adapter could be imported; imports nothing."""
-    return bool(_NAME.fullmatch(name)) and find_spec(f"metergate_{name}") is not None
+    return name in _registered or (bool(_NAME.fullmatch(name)) and find_spec(f"{PREFIX}{name}") is not None)
+
+
+def register(name: str, open_provider: Callable[[Any], object]) -> None:
+    """Let `provider: name` mean this, in place of a package."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError("Name an adapter with small letters, digits and _, such as stripe.")
+    _registered[name] = open_provider
+
+
+def registered() -> tuple[str, ...]:
+    return tuple(_registered)
 
 
 def load_adapter(name: str, enabled: Collection[str] | None = None) -> ModuleType:
@@ -51,7 +65,11 @@ def load_adapter(name: str, enabled: Collection[str] | None = None) -> ModuleTyp
         raise ConfigurationError(
             f"Add {name} to `enabled:` in the policy; it lists which packages may be imported."
         )
-    package = f"metergate_{name}"
+    if name in _registered:
+        adapter: Any = ModuleType(f"{PREFIX}{name}")
+        adapter.open_provider = _registered[name]
+        return adapter  # type: ignore[no-any-return]
+    package = f"{PREFIX}{name}"
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:

@@ -26,12 +26,13 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "side may be asked without the token, beside addresses and localhost; `*` for any; left out: none.",
         "METERGATE_AUTHZ_TOKEN": "The token of fronts that ask for decisions at `/authz/v1`; left out: "
         "only the admin's opens them.",
-        "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox. "
-        "Checked, and not used by this version.",
+        "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox.",
         "METERGATE_WORKER": "`off` leaves the ledger to other processes, such as `metergate worker`; in an "
         "embedded store usage then waits in the journal; left out: on.",
-        "METERGATE_PUBLIC_URL": "Where customers reach the service; https, except on loopback. Checked, and "
-        "not used by this version.",
+        "METERGATE_PUBLIC_URL": "Where customers and payment providers reach the service; https, except on "
+        "loopback. Without it providers cannot tell us anything, and are asked instead.",
+        "FRONTEND_URL": "Where payers go back to, where a checkout names no address; https, except on "
+        "loopback.",
         "PAYMENT_PROVIDER": "Understood where METERGATE_PROVIDER is not given.",
     }
 )
@@ -59,6 +60,9 @@ class Settings:
     provider: str = ""
     worker: bool = True
     public_url: str = ""
+    frontend_url: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """All of it: what the adapters of payment providers read."""
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -75,7 +79,9 @@ def read(environ: Mapping[str, str]) -> Settings:
         authz_token=_secret(environ, "METERGATE_AUTHZ_TOKEN"),
         provider=provider_name(environ.get("METERGATE_PROVIDER") or environ.get("PAYMENT_PROVIDER", "")),
         worker=_flag(environ, "METERGATE_WORKER"),
-        public_url=_public_url(environ.get("METERGATE_PUBLIC_URL", "")),
+        public_url=_public_url(environ, "METERGATE_PUBLIC_URL"),
+        frontend_url=_public_url(environ, "FRONTEND_URL"),
+        environ=dict(environ),
     )
 
 
@@ -113,10 +119,11 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
     return _FLAGS[value]
 
 
-def _public_url(text: str) -> str:
+def _public_url(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "")
     if not text:
         return ""
-    wrong = ConfigurationError("Set METERGATE_PUBLIC_URL to an address such as https://api.example.com.")
+    wrong = ConfigurationError(f"Set {name} to an address such as https://api.example.com.")
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -124,5 +131,5 @@ def _public_url(text: str) -> str:
     if not parts.hostname or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise wrong
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ConfigurationError("Use https in METERGATE_PUBLIC_URL; http is for loopback only.")
+        raise ConfigurationError(f"Use https in {name}; http is for loopback only.")
     return text.rstrip("/")

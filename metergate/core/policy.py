@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from metergate.core.periods import Every
 from metergate.core.price import PriceRule
@@ -147,6 +147,21 @@ class Pack:
     price: int
 
 
+class ProviderChoice(NamedTuple):
+    """A payment provider: the adapter, and for whom it is chosen."""
+
+    name: str
+    use: str
+    when: Mapping[str, str] = {}
+    """Patterns of facts of an account."""
+    chosen: bool = True
+    """Whether it is chosen by itself, or only by name."""
+    settings: Mapping[str, str] = {}
+    """What goes before the environment."""
+    options: Mapping[str, Any] = {}
+    """The section of the file that is called like the adapter."""
+
+
 class TokenHold(NamedTuple):
     """How many tokens are held for an AI call."""
 
@@ -284,6 +299,12 @@ class Policy:
     store: str = field(default="", repr=False)
     ledger: str = field(default="", repr=False)
     provider: str = ""
+    providers: tuple[ProviderChoice, ...] = field(default=(), repr=False)
+    """In the order of the file; who fits first is chosen."""
+    compat: bool = False
+    """Whether the paths of older systems are served too."""
+    return_origins: tuple[str, ...] = ()
+    """Where payers may be sent back to, beside our own addresses."""
     enabled: tuple[str, ...] | None = None
     """Which third-party packages may be imported; None means any that the policy names."""
     backlog: int = 1_000_000
@@ -297,7 +318,8 @@ class Policy:
     @property
     def payment_url(self) -> str:
         """Where somebody who is out of credits finds a way to pay; empty where there is none."""
-        return self.top_up_url or (f"{self.billing}/v1/plans" if self.billing else "")
+        offers = "checkout" if self.providers else "plans"
+        return self.top_up_url or (f"{self.billing}/v1/{offers}" if self.billing else "")
 
     def plan(self, id: str) -> Plan:
         """The plan of that name; an account on no plan, or on one that is gone, has no entitlements."""

@@ -93,6 +93,14 @@ def get(tx: Tx, provider: str, event_id: str) -> EventRow | None:
     return EventRow(*row) if row else None
 
 
+def named(tx: Tx, event_id: str, provider: str | None = None) -> list[int]:
+    """Where the events of this id stand: two providers may have the same."""
+    query = sa.select(events.c.seq).where(events.c.org == tx.org, events.c.event_id == event_id)
+    if provider is not None:
+        query = query.where(events.c.provider == provider)
+    return list(tx.execute(query).scalars())
+
+
 def page(
     tx: Tx, provider: str | None = None, state: str | None = None, limit: int = 100, after: int = 0
 ) -> list[EventRow]:

@@ -46,7 +46,10 @@ class CustomerFacts(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What somebody is to pay for. Its id is the provider's idempotency key, and goes into its metadata."""
+    """What somebody is to pay for. Its id is the provider's idempotency key, and goes into its metadata.
+
+    An id of ours has at most 128 characters; where a provider takes fewer, send a digest as its key.
+    """
 
     id: str
     payer: Payer

@@ -53,7 +53,7 @@ class Bench:
         context = Context("sandbox", clock, ask, NotesInMemory(), settings)
         self.provider = open_provider(context)
         providers = Providers([Opened("sandbox", self.provider, "sandbox")], [Rule("sandbox")])
-        self.cashier = Cashier(self.office.desk, lambda: providers, clock, shared=False)
+        self.cashier = Cashier(lambda: self.office.desk, lambda: providers, clock, shared=False)
         self.inbox = Inbox(self.cashier, clock)
         self.rounds = Rounds(self.cashier, self.inbox, clock)
 

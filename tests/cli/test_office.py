@@ -8,9 +8,23 @@ from metergate.admin import VERBS
 from metergate.cli.office import LINES
 from tests.cli.conftest import Shell
 
-OVER_HTTP_ONLY = {"authz.ask", "usage.record_batch"}
+OVER_HTTP_ONLY = {
+    "authz.ask",
+    "usage.record_batch",
+    # What customers do with their own payments.
+    "payments.claim",
+    "methods.list",
+    "methods.attach",
+    "methods.detach",
+    "customers.portal",
+}
+OF_APPS = {"currency", "success_url", "cancel_url", "capture", "token"}
 OF_OTHER_COMMANDS = {"verify", "verify.steps"}
-SET_BY_OTHER_COMMANDS = {"accounts.update": {"suspended", "plan"}}
+SET_BY_OTHER_COMMANDS = {
+    "accounts.update": {"suspended", "plan"},
+    "payments.create": OF_APPS,
+    **{f"payments.{verb}": {"account"} for verb in ("show", "verify", "capture", "cancel")},
+}
 
 
 def test_every_verb_of_the_office_can_be_typed() -> None:

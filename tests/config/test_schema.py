@@ -48,5 +48,5 @@ def test_known_keys_are_found_at_every_depth() -> None:
     assert keys_at(()) == sorted(PolicyFile.model_fields)
     assert "per" in keys_at(("plans", "free", "prices", "requests", 0))
     assert keys_at(("plans", "free", "trial")) == ["credits", "for"]
-    assert keys_at(("providers", "eu")) == ["use", "when"]
+    assert keys_at(("providers", "eu")) == ["settings", "use", "when"]
     assert keys_at(("no", "such", "place")) == []

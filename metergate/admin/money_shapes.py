@@ -1,0 +1,76 @@
+"""The one JSON form of payments, refunds and what providers told us."""
+
+import json
+from collections.abc import Sequence
+
+from metergate.admin.desk import Json
+from metergate.admin.shapes import when
+from metergate.core.money import NANOS, as_json, exponent
+from metergate.ledger.inbox import EventRow
+from metergate.ledger.payments import Payment
+from metergate.ledger.reversals import Dispute, Refund
+
+
+def payment(row: Payment, refunds: Sequence[Refund], disputes: Sequence[Dispute]) -> Json:
+    back = sum(each.minor for each in refunds if each.state == "succeeded")
+    method = json.loads(row.method) if row.method else None
+    return {
+        "id": row.id,
+        "account": row.account,
+        "provider": row.provider,
+        "state": state(row, back, disputes),
+        "kind": row.kind,
+        "amount": money(row.minor, row.currency),
+        "paid": money(row.paid_minor, row.currency) if row.paid_minor else None,
+        "credits": as_json(row.credits, row.currency),
+        "refunded": money(back, row.currency),
+        "subject": row.subject or None,
+        "description": row.description,
+        "method": {name: method[name] for name in ("type", "brand", "last4")} if method else None,
+        "url": row.url or None,
+        "details": json.loads(row.details),
+        "reason": row.reason or None,
+        "mismatch": row.mismatch or None,
+        "capturable": row.capturable,
+        "external_id": row.external_id or row.checkout_id,
+        "created_at": when(row.created_at_us),
+        "updated_at": when(row.updated_at_us),
+    }
+
+
+def state(row: Payment, back: int, disputes: Sequence[Dispute]) -> str:
+    if row.state == "succeeded" and any(each.state != "won" for each in disputes):
+        return "disputed"
+    return "refunded" if row.paid_minor and back >= row.paid_minor else row.state
+
+
+def refund(row: Refund) -> Json:
+    return {
+        "id": row.id,
+        "payment": row.payment,
+        "state": row.state,
+        "amount": money(row.minor, row.currency),
+        "credits": as_json(row.taken or 0, row.currency),
+        "external_id": row.external_id,
+        "created_at": when(row.created_at_us),
+    }
+
+
+def event(row: EventRow) -> Json:
+    """What a provider told us, without the body: that holds what is its customers' own."""
+    return {
+        "id": row.event_id,
+        "provider": row.provider,
+        "type": row.type,
+        "state": row.state,
+        "detail": row.detail or None,
+        "tries": row.tries,
+        "deliveries": row.deliveries,
+        "at": when(row.at_us),
+        "received_at": when(row.received_at_us),
+        "handled_at": when(row.handled_at_us),
+    }
+
+
+def money(minor: int, currency: str) -> Json:
+    return as_json(minor * (NANOS // int(10 ** exponent(currency))), currency)

@@ -1,0 +1,80 @@
+"""What providers told us: listed, handled once more, and how that goes."""
+
+from metergate.admin import inputs, money_shapes, shapes
+from metergate.admin.desk import Desk, Json, page
+from metergate.admin.errors import NotFound
+from metergate.errors import InvalidInput
+from metergate.ledger import inbox
+from metergate.ledger.database import Tx
+
+STATES = ("waiting", "done", "ignored", "refused", "dead")
+
+
+class Webhooks:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def page(
+        self,
+        provider: object = None,
+        state: object = None,
+        limit: object = inputs.LIMIT,
+        after: object = "",
+    ) -> Json:
+        """News of providers, the newest first."""
+        name = None if provider is None else inputs.name(provider, "a provider")
+        if state is not None and state not in STATES:
+            raise InvalidInput(f"Ask for one of the states {', '.join(STATES)}.")
+        wanted = None if state is None else str(state)
+        most, last = inputs.limit(limit), inputs.seq(after)
+        rows = await self._desk.read(lambda tx: inbox.page(tx, name, wanted, most + 1, last))
+        return page(map(money_shapes.event, rows), most, [row.seq for row in rows])
+
+    async def replay(self, id: object = None, provider: object = None, state: object = None) -> Json:
+        """Handle news once more: one event of a provider by its id, or all that are dead or refused."""
+        if id is None and state not in ("dead", "refused", "ignored"):
+            raise InvalidInput("Name an event by its id, or all with the state dead, refused or ignored.")
+        name = None if provider is None else inputs.name(provider, "a provider")
+        wanted = None if id is None else inputs.ident(id, "an event id")
+        now_us = self._desk.clock()
+
+        def work(tx: Tx) -> int:
+            if wanted is None:
+                seqs = [row.seq for row in inbox.page(tx, name, str(state), inputs.LIMIT_MAX)]
+            else:
+                seqs = inbox.named(tx, wanted, name)
+                if not seqs:
+                    raise NotFound(f"There is no event {wanted}.")
+            self._desk.note(tx, "webhooks.replay", wanted or str(state), {"events": len(seqs)})
+            return inbox.replay(tx, seqs, now_us) if seqs else 0
+
+        count = await self._desk.ledger.write(work)
+        if self._desk.hooks.till:
+            self._desk.hooks.till.look_again()
+        return {"replayed": count}
+
+    async def health(self) -> Json:
+        """How much news waits, since when, and what was refused."""
+        till = self._desk.hooks.till
+        heard = till.heard() if till else {}
+        now_us = self._desk.clock()
+
+        def work(tx: Tx) -> list[Json]:
+            shown = []
+            for name, told in heard.items():
+                oldest = inbox.oldest_waiting_us(tx, name)
+                counted = inbox.counts(tx, name)
+                shown.append(
+                    {
+                        "provider": name,
+                        "events": {state: counted.get(state, 0) for state in STATES},
+                        "lag_seconds": max(0, now_us - oldest) // 10**6 if oldest else 0,
+                        "forged": told.get("forged", 0),
+                        "last_at": shapes.when(told.get("last_us")),
+                    }
+                )
+            return shown
+
+        providers = await self._desk.read(work)
+        late = any(each["lag_seconds"] > 300 or each["events"]["dead"] for each in providers)
+        return {"state": "degraded" if late else "ok", "data": providers}

@@ -1,0 +1,43 @@
+"""What can be bought: a pack, a plan, or an amount of credits; and where payers are sent back to."""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from metergate.billing.orders import Wanted, minor_of
+from metergate.core.policy import Policy
+from metergate.errors import InvalidInput
+from metergate.provider_port import CREDITS, PLAN
+
+
+def of_pack(account: str, pack: str, policy: Policy) -> Wanted:
+    found = policy.packs.get(pack)
+    if found is None:
+        raise InvalidInput(f"There is no pack {pack!r:.60}; see the plans for those on offer.")
+    price = minor_of(found.price, policy.currency)
+    return Wanted(account, price, CREDITS, found.credits, pack, f"Credits: {pack}")
+
+
+def of_plan(account: str, plan: str, policy: Policy) -> Wanted:
+    found = policy.plans.get(plan)
+    if found is None or found.price is None or found.price.amount <= 0:
+        contact = f"; write to {found.contact}" if found and found.contact else ""
+        raise InvalidInput(f"The plan {plan!r:.60} cannot be bought here{contact}.")
+    price = minor_of(found.price.amount, policy.currency)
+    every = str(found.price.every)
+    return Wanted(account, price, PLAN, 0, plan, f"Plan: {found.name or plan}", every)
+
+
+def of_amount(account: str, nanos: int, currency: str, description: str = "") -> Wanted:
+    """Credits for as much money."""
+    return Wanted(account, minor_of(nanos, currency), CREDITS, nanos, "", description or "Credits")
+
+
+def safe_return(url: str, origins: Sequence[str]) -> str:
+    """An address that payers may be sent to: of an origin that the operator has listed."""
+    parts = urlsplit(url) if url.isascii() and url.isprintable() and " " not in url else urlsplit("")
+    allowed = {f"{each.scheme}://{each.netloc}" for each in map(urlsplit, origins) if each.netloc}
+    if "\\" in url or f"{parts.scheme}://{parts.netloc}" not in allowed:
+        raise InvalidInput(
+            "Send payers back to an address of this service: add its origin to return_origins in the policy."
+        )
+    return url
