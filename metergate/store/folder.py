@@ -1,15 +1,21 @@
 """The data folder: who owns it, and what lies in it."""
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 
 from metergate.errors import ConfigurationError
 
+log = logging.getLogger("metergate")
+
 OWNED = (
     "The data folder {folder} is in use by another process. The embedded store belongs to one process: run a "
     "single worker, or give all processes one store (store: redis://…) and a ledger in PostgreSQL."
 )
+
+
+OTHERS_WRITE = 0o022
 
 
 class DataFolder:
@@ -39,6 +45,10 @@ class DataFolder:
                 f"The data folder {self.path} cannot be made ({error.strerror}); "
                 "choose another with METERGATE_DATA."
             ) from error
+        if self.path.stat().st_mode & OTHERS_WRITE:
+            log.warning(
+                "Others may put their own secrets and sockets into %s: run chmod 700 on it.", self.path
+            )
 
     def own(self) -> None:
         """Become the owner, or say who to be instead."""

@@ -35,12 +35,14 @@ from metergate.meters import Unreadable, json_path, prompts, regex, reported, us
 from metergate.meters.body import fields, whole
 from metergate.meters.events import Events, split
 from metergate.meters.include_usage import Hiding
+from metergate.provider_port import Forged
 from metergate.store.journal import HEADER, MAGIC, Record, read_segment
 from metergate.upstream import BadRequestError, origin
 from metergate.upstream.request_head import Client, HeadWriter
 from metergate.wire import Unreadable as NotOurs
 from metergate.wire import decode_events, decode_holds, decode_outcome, decode_terms, encode_terms, join_holds
 from metergate_redis import address
+from metergate_sandbox.news import SIGNATURE, proven, signed
 from tests.fuzz.seeds import ADDRESSES, BODIES, HEADERS, KEY, PATHS, POLICIES, STREAMS, TEXTS, TRAPS, USAGE
 
 
@@ -241,6 +243,23 @@ def a_ticket_is_one_that_was_given(data: bytes) -> None:
     assert found is None or msgspec.msgpack.encode(found) == msgspec.msgpack.encode(TICKET)
 
 
+NEWS = b'{"id":"evt_1"}'
+SIGNED = signed(NEWS, "the secret", 10**15)[SIGNATURE]
+
+
+def a_signature_is_the_one_that_was_made(data: bytes) -> None:
+    """Whatever else stands in its place is a forgery, and nothing worse."""
+    text = data.decode("latin-1")
+    for secrets in (("the secret", "an older one"), ("another",)):
+        try:
+            proven({SIGNATURE: text}, NEWS, secrets, 10**15)
+        except Forged:
+            continue
+        except (KeyError, TypeError, ValueError):  # it was proven, and only then read
+            assert SIGNED.split(",v1=")[1] in text
+            assert secrets[0] == "the secret"
+
+
 DECODERS: Sequence[Callable[[bytes], object]] = (decode_events, decode_holds, decode_terms, decode_outcome)
 
 
@@ -401,6 +420,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     "journal": Target(a_journal_invents_nothing, (*flipped(segment(RECORDS * 4)), segment(RECORDS))),
     "wire": Target(bytes_of_others_are_unreadable, WIRE),
+    "signatures": Target(a_signature_is_the_one_that_was_made, (SIGNED.encode(), b"t=1,v1=", b"", b"v1,t")),
     "tickets": Target(
         a_ticket_is_one_that_was_given, (SEALED.encode(), SEALED.encode() + b"=", b"hold_", b"hold_AAAA")
     ),

@@ -226,6 +226,24 @@ async def test_whatever_a_path_looks_like_what_is_served_is_charged(tmp_path: Pa
         assert ran or method == "get"
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ((), 200),
+        ((("content-length", "0"),), 200),
+        ((("content-length", "5"),), 401),
+        ((("transfer-encoding", "chunked"),), 401),
+    ],
+)
+async def test_what_is_free_as_a_preflight_carries_nothing(
+    tmp_path: Path, more: tuple[tuple[str, str], ...], status: int
+) -> None:
+    """Otherwise anybody could send an upstream what they like."""
+    asked = (("origin", "https://a.example"), ("access-control-request-method", "POST"), *more)
+    async with gated(tmp_path) as shell:
+        assert (await ask(shell, *asked, method="OPTIONS")).status == status
+
+
 # -- what belongs to others --------------------------------------------------------------------------------
 
 

@@ -56,6 +56,16 @@ def test_only_the_owner_may_look_into_the_folder(tmp_path: Path) -> None:
     assert (folder.path / "lock").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o700, False), (0o755, False), (0o770, True), (0o777, True)])
+def test_a_folder_that_others_may_write_to_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+) -> None:
+    """Volumes of containers are often made so; whoever can write there can take the place of its secrets."""
+    tmp_path.chmod(mode)
+    DataFolder(tmp_path).own()
+    assert ("chmod 700" in caplog.text) == warned
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="choose another with METERGATE_DATA"):
