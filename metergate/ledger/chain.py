@@ -7,8 +7,8 @@ later that nothing up to there was changed, deleted, inserted or put in another 
 Numbers are given before transactions commit, so a lower one may appear after a higher one. A range is
 therefore closed only when nobody who could still write into it is left: see `look`.
 
-The hash of a part is SHA-256 over its rows, each a line: the bytes of every column as `length:bytes`, and `-`
-for what is NULL. It is the same on both databases.
+The hash of a part is SHA-256 over its rows in their order, each a JSON array without blanks, with a line feed
+between them. It is the same on both databases.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 
 from metergate.ledger.database import Tx
-from metergate.ledger.tables import links
+from metergate.ledger.tables import links, metadata
 
 ROWS: Final = 10_000
 """How many rows of a table a link covers at most."""
@@ -165,26 +165,32 @@ def digest(tx: Tx, table: str, after: int, until: int) -> tuple[int, str]:
 
 def _sqlite(table: str) -> str:
     number = _NUMBERS.get(table, "seq")
-    line = " || ".join(
-        f"coalesce(length(CAST(\"{name}\" AS BLOB)) || ':' || \"{name}\", '-')" for name in _COLUMNS[table]
-    )
+    columns = ", ".join(f'"{name}"' for name in _COLUMNS[table])
     # The order of the inner query is the order in which group_concat hears of the rows.
     return (
-        "SELECT count(*), CAST(group_concat(line, char(10)) AS BLOB) FROM"  # noqa: S608 - names of our own columns
-        f' (SELECT {line} AS line FROM {table} WHERE org = ? AND "{number}" > ? AND "{number}" <= ?'
-        f" ORDER BY {_order(table)})"
+        "SELECT count(*), CAST(group_concat(line, char(10)) AS BLOB) FROM"  # noqa: S608 - our own columns
+        f' (SELECT json_array({columns}) AS line FROM {table} WHERE org = ? AND "{number}" > ?'
+        f' AND "{number}" <= ? ORDER BY {_order(table)})'
     )
 
 
 def _postgres(table: str) -> str:
     number = _NUMBERS.get(table, "seq")
-    texts = [f'CAST("{name}"{"::int" if name in _FLAGS else ""} AS TEXT)' for name in _COLUMNS[table]]
-    line = " || ".join(f"coalesce(octet_length({text}) || ':' || {text}, '-')" for text in texts)
+    values = ", ".join(f"coalesce({_json(table, name)}, 'null')" for name in _COLUMNS[table])
+    line = f"'[' || concat_ws(',', {values}) || ']'"
     whole = f"coalesce(string_agg({line}, chr(10) ORDER BY {_order(table)}), '')"
     return (
         f"SELECT count(*), encode(sha256(convert_to({whole}, 'UTF8')), 'hex') FROM {table}"  # noqa: S608 - as above
         f' WHERE org = %s AND "{number}" > %s AND "{number}" <= %s'
     )
+
+
+def _json(table: str, name: str) -> str:
+    """A value of a column as JSON, written as SQLite does."""
+    if name in _FLAGS:
+        return f'CAST("{name}"::int AS TEXT)'
+    text = isinstance(metadata.tables[table].c[name].type, sa.Text)
+    return f'CAST(to_json("{name}") AS TEXT)' if text else f'CAST("{name}" AS TEXT)'
 
 
 def _order(table: str) -> str:
