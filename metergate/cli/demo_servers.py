@@ -55,8 +55,9 @@ def _valkey(binary: str, folder: Path) -> Iterator[str]:
     """The address of a Valkey that writes down what it is told."""
     folder.mkdir()
     socket = folder / "valkey.sock"
-    kept = ("--appendonly", "yes", "--save", "", "--dir", str(folder), "--logfile", str(folder / "log"))
-    process = _started([binary, "--port", "0", "--unixsocket", str(socket), *kept])
+    kept = ("--appendonly", "yes", "--save", "", "--maxmemory", "256mb")
+    own = ("--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--logfile", str(folder / "log"))
+    process = _started([binary, *own, *kept])
     try:
         _wait(socket.exists, process)
         yield f"redis+unix://{socket}"
