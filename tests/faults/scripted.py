@@ -190,8 +190,9 @@ class Day:
 def main(kind: str, folder: Path) -> None:
     """The last effect first: what the end of a day shows is the dearest to lose."""
     naive.VARIANTS.get(kind, lambda: None)()
+    # Here, so that tables, folders and the first epoch are there, and whatever is made once a process.
+    asyncio.run(Day(folder, 0).live())
     gc.freeze()
-    _forked(lambda tell: Day(folder, 0).live())  # tables, folders and the first epoch are made
     total = int(_forked(lambda tell: _counted(tell, Day(folder, 1))))
     for number, n in enumerate(range(total, 0, -1), 2):
         died_at = _forked(lambda tell, n=n, day=number: _until(tell, n, Day(folder, day)))  # type: ignore[misc]

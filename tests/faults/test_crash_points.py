@@ -49,6 +49,11 @@ def test_over_the_embedded_store_every_word_may_be_the_last(tmp_path: Path) -> N
         proven(found, tmp_path, "journal", "ledger")
 
 
+def test_over_a_shared_store_every_word_may_be_the_last(tmp_path: Path, servers: dict[str, str]) -> None:
+    with points("shared", tmp_path, **servers) as found:
+        proven(found, tmp_path, "journal", "ledger", "store")
+
+
 @pytest.mark.parametrize(
     ("variant", "complaint"),
     [("no-dispatch-record", "is served and not billed"), ("new-ids", "is billed 2 times")],

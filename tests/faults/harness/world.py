@@ -65,7 +65,7 @@ class World:
             child.start()
         async with httpx2.AsyncClient() as client:
             for gate in self.gates:
-                await self._until(partial(gate.answers, client), "a gate does not start")
+                await self.until(partial(gate.answers, client), "a gate does not start")
         async with self.desk() as office:
             for account, amount in credits.items():
                 self.keys[account] = await office.customer(account, str(amount))
@@ -86,14 +86,14 @@ class World:
         if self.postgres is not None:
             await asyncio.to_thread(self.postgres.start)
         self.keep_running()
-        await self._until(lambda: self.callers.all_are_served("rich"), "not every gate serves again")
+        await self.until(lambda: self.callers.all_are_served("rich"), "not every gate serves again")
         async with self.desk() as office:
 
             async def drained() -> bool:
                 told = (await office.ask("health"))["store"]
                 return bool(told["state"] == "ok" and told["backlog"] == told["open_holds"] == 0)
 
-            await self._until(drained, "something waits in the store for ever")
+            await self.until(drained, "something waits in the store for ever")
 
     def keep_running(self) -> None:
         """Who could not start, because a server was away, is started again, as a service manager does."""
@@ -101,7 +101,7 @@ class World:
             if not child.runs:
                 child.start()
 
-    async def _until(self, condition: Callable[[], Awaitable[bool]], problem: str) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], problem: str) -> None:
         deadline = time.monotonic() + HEALS_S
         while not await condition():
             assert time.monotonic() < deadline, f"{problem}\n{self.place.log.read_text()[-4000:]}"
