@@ -245,7 +245,7 @@ def _parsed(text: str) -> sa.URL:
         raise ConfigurationError("Write an @ in the password of the ledger's address as %40.")
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
-    if backend == "sqlite" and url.database and url.database != ":memory:":
+    if backend == "sqlite" and not url.host and url.database and url.database != ":memory:":
         return url.set(drivername="sqlite+pysqlite")
     raise ConfigurationError(
         "Write the ledger as sqlite:///path/to/file or postgresql://user@host/database;"

@@ -25,6 +25,8 @@ ADDRESSES = (
     b"redis://%zz:%@h",
     b"http://a/\xff",
     b"sqlite:////nowhere/\xff",
+    b"sqlite://file.sqlite",
+    b"sqlite://file.sqlite/x",
 )
 USAGE = (
     (
