@@ -136,11 +136,10 @@ def steps(answer: Json) -> None:
 def verified(answer: Json) -> None:
     """Each difference: which figure, what it should be, what it is, and what to do; then the chain's head."""
     for each in answer["differences"]:
-        click.echo(each["sentence"])
+        click.echo(plain(each["sentence"]))
         if each["expected"] or each["found"]:
-            click.echo(
-                f"    {each['figure']}: expected {each['expected']}, found {each['found'] or 'nothing'}"
-            )
+            figure, expected, found = (each[name] or "nothing" for name in ("figure", "expected", "found"))
+            click.echo(plain(f"    {figure}: expected {expected}, found {found}"))
     for advice in dict.fromkeys(each["advice"] for each in answer["differences"]):
         click.echo(advice)
     if answer["ok"]:

@@ -7,7 +7,10 @@ ROWS: Final = (
     "with metergate credits adjust."
 )
 SNAPSHOT: Final = "The entries are the truth: run metergate ledger derive, which makes what is kept anew."
-STORE: Final = "The ledger is the truth: run metergate recover, which fills the counters from it."
+STORE: Final = (
+    "The ledger is the truth: run metergate recover --rebuild, which fills a shared store from it; an "
+    "embedded one is filled when its service is restarted."
+)
 CHAIN: Final = "Compare with a backup: what the chain covers was changed after it was written."
 
 

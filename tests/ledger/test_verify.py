@@ -1,8 +1,11 @@
 """`verify` finds every corruption that is planted: the guards are taken away first, as a vandal would."""
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
-from metergate.ledger import Ledger, grants
+from metergate.ledger import Ledger, grants, tables
 from metergate.ledger.posting import post
 from tests.ledger.calls import START, USD, call, differences, guards_away, open_account
 
@@ -98,3 +101,35 @@ def test_a_corruption_is_found(ledger: Ledger, name: str) -> None:
         for statement in corruption.split("; "):
             tx.sql(statement)
     assert any(sentence in str(found) for found in differences(ledger)), differences(ledger)
+
+
+def test_a_call_that_ended_twice_is_found(ledger: Ledger) -> None:
+    """No unique key is believed: it may have been taken away."""
+    if ledger.sqlite:
+        pytest.skip("SQLite does not let go of a unique key")
+    with ledger.write() as tx:
+        open_account(tx, credit=10 * USD)
+        post(tx, [call(op="twice")])
+    guards_away(ledger)
+    with ledger.write() as tx:
+        tx.sql("ALTER TABLE usage DROP CONSTRAINT usage_id")
+        columns = [column.name for column in tables.usage.columns if column.name != "seq"]
+        names = ", ".join(f'"{name}"' for name in columns)
+        tx.sql(f"INSERT INTO usage ({names}) SELECT {names} FROM usage")
+    [found] = differences(ledger)
+    assert found[:5] == ("The call twice has 2 ends.", "twice", "ends", "1", "2")
+
+
+def test_a_damaged_file_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        ledger.migrate()
+        with ledger.write() as tx:
+            open_account(tx)
+            post(tx, [call(op="damaged")])
+        assert differences(ledger) == []
+    data = path.read_bytes()
+    at = data.rindex(b"damaged")  # in the row or in an index, and not in both
+    path.write_bytes(data[:at] + b"changed" + data[at + 7 :])
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        assert any(found.figure == "integrity" for found in differences(ledger))
