@@ -73,10 +73,15 @@ class Inbox:
         """Read a provider's feed from where it was left; the place is kept together with the events."""
         if not isinstance(opened.provider, Feed):
             return 0
-        ledger = self._cashier.books.ledger
-        cursor = await ledger.read(lambda tx: provider_notes.read(tx, opened.name, CURSOR)) or ""
-        page = await opened.provider.events_after(cursor)
-        return await ledger.write(lambda tx: self._keep(tx, opened.name, page))
+        new, more = 0, True
+        while more:
+            cursor = await self._cashier.books.ledger.read(
+                lambda tx: provider_notes.read(tx, opened.name, CURSOR)
+            )
+            page = await opened.provider.events_after(cursor or "")
+            new += await self._keep_page(opened.name, page)
+            more = page.more and page.cursor != cursor
+        return new
 
     async def handle_some(self, limit: int = 20) -> int:
         """Handle the oldest events that wait; how many there were."""
@@ -85,11 +90,15 @@ class Inbox:
             await self._handle(row)
         return len(rows)
 
-    def _keep(self, tx: Tx, name: str, page: EventPage) -> int:
+    async def _keep_page(self, name: str, page: EventPage) -> int:
         arrived = [_arrived(name, event) for event in page.events]
-        new = inbox.receive(tx, arrived, {}, b"", self._clock())
-        provider_notes.write(tx, name, CURSOR, page.cursor)
-        return new
+
+        def work(tx: Tx) -> int:
+            new = inbox.receive(tx, arrived, {}, b"", self._clock())
+            provider_notes.write(tx, name, CURSOR, page.cursor)
+            return new
+
+        return await self._cashier.books.ledger.write(work)
 
     async def _handle(self, row: EventRow) -> None:
         ledger = self._cashier.books.ledger
