@@ -199,9 +199,13 @@ class Turn:
     def _packed_runs(self) -> tuple[bytes, int]:
         """The runs of holds as they are sent, and of how many arguments they consist."""
         packed: list[bytes] = []
+        heads: dict[tuple[int, int], bytes] = {}
         count = 0
         for template, expires_at_us, holds in self._runs:
-            packed += (pack((holds, expires_at_us)), template.packed)
+            head = heads.get((holds, expires_at_us))
+            if head is None:
+                head = heads[holds, expires_at_us] = pack((holds, expires_at_us))
+            packed += (head, template.packed)
             count += 2 + template.parts
         return b"".join(packed), count
 
