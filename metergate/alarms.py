@@ -19,7 +19,11 @@ DISK_FULL: Final = Alarm("the-journal-cannot-be-written", "metergate_worker_stuc
 SET_ASIDE: Final = Alarm("usage-was-set-aside", "metergate_events_set_aside_total")
 CHAIN_BEHIND: Final = Alarm("the-chain-is-behind", "metergate_chain_lag_seconds")
 CLOCK: Final = Alarm("the-clock-jumped", "metergate_clock_jumps_total")
-ALARMS: Final = (BACKLOG, STORE_LOST, STORE_AWAY, LEDGER_AWAY, DISK_FULL, SET_ASIDE, CHAIN_BEHIND, CLOCK)
+DIFFERENCE: Final = Alarm("verify-found-a-difference", "metergate_verify_differences")
+ALARMS: Final = (
+    *(BACKLOG, STORE_LOST, STORE_AWAY, LEDGER_AWAY, DISK_FULL, SET_ASIDE, CHAIN_BEHIND, CLOCK),
+    DIFFERENCE,
+)
 
 
 def tell(log: logging.Logger, alarm: Alarm, sentence: str) -> None:

@@ -44,6 +44,8 @@ class Proof:
             else:
                 more = await self._aside(_taken(each, pinned))
             found += more
+        if step is None:
+            self._desk.ledger.proved(len(found))
         newest, unchained = await self._aside(lambda tx: (chain.head(tx), chain.unchained(tx)))
         return {
             "ok": not found,

@@ -27,6 +27,7 @@ BY_REASON: Final = {
 GAUGES: Final = {
     "open_holds": ("metergate_holds_open", "Holds that have not ended."),
     "backlog": ("metergate_backlog_events", "Usage events that wait for the ledger."),
+    "differences": ("metergate_verify_differences", "What the last verify of this process found."),
     "stuck": ("metergate_worker_stuck", "1 while the worker cannot do its work."),
     "filling": ("metergate_store_filling", "1 while the shared store is away or filled from the ledger."),
 }

@@ -29,7 +29,15 @@ class LedgerThread:
         """How often the ledger was out of reach."""
         self.set_aside = 0
         """Entries and events that nobody could post, and that the audit table keeps."""
+        self.differences = 0
+        """How many the last proof found that was asked for here."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metergate-ledger")
+
+    def proved(self, differences: int) -> None:
+        """Remember what the last proof came to, and say so when it found something."""
+        self.differences = differences
+        if differences:
+            alarms.tell(log, alarms.DIFFERENCE, f"verify found {differences} differences.")
 
     def keep_apart(self, count: int) -> None:
         """Count what nobody could post, and say so."""

@@ -26,8 +26,8 @@ class Chaining:
         self._look: Look | None = None
         self._looked_us = 0
 
-    async def run_once(self) -> int:
-        """Make the next links, if it is time; how many may be left for the next round."""
+    async def run_once(self, links: int = LINKS) -> int:
+        """Make the next links, if it is time; whether more are left for the next round."""
         now_us = self._clock()
         if 0 < self._next_us - now_us <= EVERY_US:  # a clock may go back
             return 0
@@ -38,7 +38,7 @@ class Chaining:
         if self._look.writers:
             return 0  # until they have ended, what is below may still change
         reached = self._look.reached
-        for _ in range(LINKS):
+        for _ in range(links):
             if not await self._ledger.write(lambda tx: chain.extend(tx, reached, now_us)):
                 self.caught_up_us, self._look = self._looked_us, None
                 self._next_us = now_us + EVERY_US
@@ -48,7 +48,7 @@ class Chaining:
     async def finish(self) -> None:
         """Chain what is there now, as far as that takes no time."""
         self._next_us = 0
-        await self.run_once()
+        await self.run_once(links=1)
 
     def lag_us(self) -> int:
         """How much longer than usual rows have waited for a link."""

@@ -257,6 +257,7 @@ class Worker:
             "posted": flusher.posted,
             "set_aside": ledger.set_aside,
             "ledger_errors": ledger.errors,
+            "differences": ledger.differences,
             "clock_jumps": self.lookout.clock_jumps,
             "stuck": int(bool(self.outage)),
             "filling": int(self._shut_out),

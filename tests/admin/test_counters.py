@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from metergate.core.budget import BALANCE, COST, UNBOUNDED, Draw
 from metergate.core.facts import KeyFacts
 from metergate.ports import Adjust, Hold, PutKey
@@ -59,3 +61,13 @@ async def test_a_window_that_was_set_back_is_found(bench: Bench) -> None:
     [name] = [name for name in bench.store._budgets if "images" in name]
     bench.store._budgets[name] = 1
     assert await found(bench) == [(name, "used", "3", "1")]
+
+
+async def test_a_difference_is_an_alarm(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    await a_customer(bench)
+    await found(bench)
+    assert (caplog.text, bench.ledger.differences) == ("", 0)
+    bench.store.sync([Adjust("planted", "ada", 7)], bench.clock())
+    await found(bench)
+    assert "verify found 1 differences. See docs/runbook.md#verify-found-a-difference." in caplog.text
+    assert bench.ledger.differences == 1

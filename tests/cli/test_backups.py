@@ -92,6 +92,35 @@ def test_a_key_that_was_revoked_after_the_backup_stays_revoked(shell: Shell) -> 
     assert shell.json("verify")["ok"]
 
 
+KILLED = """\
+import asyncio, os, sys
+from pathlib import Path
+from metergate import Gate
+from metergate.config.settings import Settings
+
+async def main():
+    settings = Settings(data=Path(sys.argv[2]), worker=False)
+    async with Gate.open(sys.argv[1], settings=settings) as gate:
+        await gate.record("acme", "tokens", 120, idempotency_key="job-7")
+        os._exit(9)
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_journal_still_holds_is_charged_to_the_restored_ledger(shell: Shell) -> None:
+    """The process was killed before the ledger had it, and then the ledger was lost."""
+    shell.ok("accounts create acme")
+    shell.ok("credits grant acme 5.00")
+    shell.ok("backup one.backup")
+    killed = [sys.executable, "-c", KILLED, "policy.yaml", "metergate-data"]
+    assert subprocess.run(killed, env={"PYTHONPATH": str(ROOT)}, check=False).returncode == 9
+    shell.ok("restore one.backup --replace")
+    assert shell.json("credits show acme")["balance"]["amount"] == "4.88"
+    assert shell.json("credits show acme")["balance"]["amount"] == "4.88"
+    assert shell.json("verify")["ok"]
+
+
 def test_where_revocations_are_not_known_somebody_decides(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import random
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -103,6 +106,51 @@ def test_rows_that_commit_after_higher_ones_are_chained_too(ledger: Ledger) -> N
     with ledger.read() as tx:
         assert not chain.still_writing(tx, seen.writers)
     chained(ledger)
+    with ledger.read() as tx:
+        assert chain.unchained(tx) == 0
+    assert differences(ledger) == []
+
+
+def test_many_writers_and_two_chainers_leave_no_row_out(ledger: Ledger) -> None:
+    """Whoever writes waits for nobody, and whatever is committed is in the chain once."""
+    if ledger.sqlite:
+        pytest.skip("who writes to SQLite writes alone")
+    with ledger.write() as tx:
+        for n in range(4):
+            open_account(tx, f"a{n}", credit=1000 * USD)
+    ended = threading.Event()
+
+    def write(number: int) -> None:
+        rush = random.Random(number)
+        for _ in range(12):
+            with ledger.write() as tx:
+                post(tx, [call(f"a{number}", USD) for _ in range(rush.randint(1, 40))])
+                ended.wait(rush.random() / 50)  # its numbers are taken, and others overtake it
+                audit.note(tx, START, "worker", "story", f"a{number}")
+
+    def chain_on() -> None:
+        seen = None
+        while not ended.is_set():
+            with ledger.read() as tx:
+                seen = (
+                    chain.look(tx)
+                    if seen is None
+                    else seen._replace(writers=chain.still_writing(tx, seen.writers))
+                )
+            if not seen.writers:
+                with ledger.write() as tx:
+                    chain.extend(tx, seen.reached, START)
+                seen = None
+
+    with ThreadPoolExecutor(6) as threads:
+        chainers = [threads.submit(chain_on) for _ in range(2)]
+        for done in [threads.submit(write, number) for number in range(4)]:
+            done.result()
+        ended.set()
+        for each in chainers:
+            each.result()
+    last = chained(ledger)
+    assert last.link > 5
     with ledger.read() as tx:
         assert chain.unchained(tx) == 0
     assert differences(ledger) == []
