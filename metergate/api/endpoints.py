@@ -43,7 +43,8 @@ def grouped(answers: Iterable[tuple[str, str, Answer]]) -> list[Route]:
     paths: dict[str, dict[str, Answer]] = {}
     for method, path, answer in answers:
         paths.setdefault(path, {})[method] = answer
-    return [Route(path, _by_method(methods), methods=list(methods)) for path, methods in paths.items()]
+    plain_first = sorted(paths.items(), key=lambda item: "{" in item[0])
+    return [Route(path, _by_method(methods), methods=list(methods)) for path, methods in plain_first]
 
 
 def _by_method(methods: Mapping[str, Answer]) -> Answer:

@@ -22,13 +22,14 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 WORDS = (
     "METERGATE_PEPPER", "METERGATE_ADMIN_TOKEN", "METERGATE_AUTHZ_TOKEN", "UPSTREAM_KEY", "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET", "PAYPAL_CLIENT_SECRET", "SQUARE_ACCESS_TOKEN", "SQUARE_WEBHOOK_SIGNATURE_KEY",
-    "ADYEN_API_KEY", "ADYEN_HMAC_KEY",
+    "ADYEN_API_KEY", "ADYEN_HMAC_KEY", "SANDBOX_SECRET_KEY", "SANDBOX_WEBHOOK_SECRET",
 )  # fmt: skip
 """What operators set as secrets, the providers' among them."""
 
 POLICY = """\
 metergate: 1
 service: plants
+provider: sandbox
 upstream: {{url: "http://127.0.0.1:{port}", headers: {{Authorization: "Bearer ${{UPSTREAM_KEY}}"}}}}
 web3:
   chains:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     "doctor", "check policy.yaml", "check broken.yaml", "keys list", "accounts list", "usage list",
-    "usage export", "usage export --format jsonl", "ledger", "audit", "policy show", "plans list", "metrics",
-    "health", "verify", "explain GET /x --account ada", "policy reload", "version", "keys show nobody",
+    "usage export", "usage export --format jsonl", "ledger", "audit", "policy show", "plans list",
+    "metrics", "health", "verify", "backup made.backup", "explain GET /x --account ada", "policy reload",
+    "version", "keys show nobody", "providers list", "providers health", "payments list", "customers list",
+    "webhooks list", "webhooks health",
 )  # fmt: skip
 BROKEN = """\
 metergate: 1
@@ -117,6 +119,7 @@ def test_no_secret_can_be_read_anywhere(
         tail = service.start("tail", "--json", log=tmp_path / "tail.log")
         until(lambda: service.get("/first", f"x-api-key: {key}"), tmp_path / "tail.log", b"/first")
         calls_go_through(service, key)
+        money_comes_in(service)
         operators_ask(service)
         monkeypatch.chdir(tmp_path)
         commands_are_typed(place)
@@ -178,6 +181,21 @@ def calls_go_through(service: Service, key: str) -> None:
     service.say(
         f"GET /seen HTTP/1.1\r\nhost: a\r\n{good}\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"
     )
+
+
+def money_comes_in(service: Service) -> None:
+    """A payment, news of it with a forged signature, and a card that no provider knows."""
+    paid = service.admin("POST", "/admin/v1/payments", {"account": "ada", "amount": "5.00", "id": "order"})
+    assert paid["id"], paid
+    service.admin("POST", f"/admin/v1/payments/{paid['id']}/verify")
+    service.admin("POST", "/admin/v1/payments", {"account": "ada", "amount": "5.00", "method": "pm_none"})
+    service.admin("POST", "/admin/v1/providers/sync")
+    news = '{"id": "evt_1"}'
+    lines = (
+        "POST /billing/v1/webhooks/sandbox HTTP/1.1", "host: a", "connection: close",
+        f"content-length: {len(news)}", "sandbox-signature: t=1,v1=00", "", news,
+    )  # fmt: skip
+    service.say("\r\n".join(lines))
 
 
 def operators_ask(service: Service) -> None:
