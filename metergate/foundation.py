@@ -116,8 +116,12 @@ class Foundation(ABC):
     def _look_around(self) -> None:
         """Refuse what loses money, and in the profile `strict` what could; warn of the rest."""
         found = surroundings.dangers(self.ledger.ledger)
-        place = self._journal_place()
-        found += of_folder(place) if place is not None else []
+        path = self.ledger.ledger.path
+        for place in {
+            self._journal_place(),
+            path.parent if path and self._policy.store != "memory" else None,
+        }:
+            found += of_folder(place) if place is not None else []
         mind(found, strict=self._policy.profile == "strict")
 
     @abstractmethod

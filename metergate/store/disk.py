@@ -29,18 +29,18 @@ LEAST_BYTES: Final = 256 * 1024 * 1024
 
 
 def of_folder(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> list[Danger]:
-    """What endangers a data folder because of where it is."""
+    """What endangers journals and a ledger because of where they are."""
     kind = file_system(folder, mounts)
     if kind in NETWORK:
         told = (
-            f"the data folder {folder} is on a network file system ({kind}), where locks and mapped files "
-            "are not reliable; choose a local disk with METERGATE_DATA"
+            f"the folder {folder} is on a network file system ({kind}), where locks and mapped files are not "
+            "reliable; choose a local disk (METERGATE_DATA, METERGATE_JOURNAL, METERGATE_LEDGER)"
         )
         return [Danger(told, strict=True)]
     if kind in MEMORY:
         told = (
-            f"the data folder {folder} is in memory ({kind}) and gone with the machine; choose a disk with "
-            "METERGATE_DATA"
+            f"the folder {folder} is in memory ({kind}) and gone with the machine; choose a disk "
+            "(METERGATE_DATA, METERGATE_JOURNAL, METERGATE_LEDGER)"
         )
         return [Danger(told, strict=True, told_by_doctor=True)]
     return []
