@@ -3,6 +3,7 @@
 The app gets the same bytes. Only the stream of a client that does not ask for its usage has it asked for.
 """
 
+import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from metergate.meters.llm import Llm
 if TYPE_CHECKING:
     from metergate.asgi.exchange import Exchange
 
+LONG = 512 * 1024
 ENCODING = b"content-encoding"
 ACCEPTED = b"accept-encoding"
 IDENTITY = b"identity"
@@ -45,7 +47,10 @@ async def serve(exchange: "Exchange", member: Member, route: Route) -> None:
             return None
         if isinstance(body, Refusal):
             return await _turn_away(exchange, member, route, body)
-        found = _read(exchange, route, body)
+        if len(body) > LONG:  # what takes a while to read holds up nobody else
+            found = await asyncio.to_thread(_read, exchange, route, body)
+        else:
+            found = _read(exchange, route, body)
         if isinstance(found, Refusal):
             return await _turn_away(exchange, member, route, found)
         twin = idempotent.twin_of(exchange, member, route, key, body) if twins else None

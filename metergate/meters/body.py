@@ -14,6 +14,10 @@ import msgspec
 
 from metergate.meters.json_path import AMBIGUOUS, distinct
 
+QUOTES_MAX = 1_000_000
+VALUES_MAX = 2_000_000
+"""What is longer is no prompt, and would take seconds to read."""
+
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]", re.IGNORECASE)
 
 
@@ -24,6 +28,7 @@ class Unreadable(ValueError):
 def fields(body: bytes, names: tuple[str, ...]) -> Mapping[str, Any]:
     """The members of a JSON object with these names; those that are missing are None."""
     fast, known = _reader(names)
+    _check_bounds(body)
     try:
         if _in_doubt(body, known):
             return _members(json.loads(body.decode("utf-8"), object_pairs_hook=distinct), names)
@@ -37,6 +42,7 @@ def fields(body: bytes, names: tuple[str, ...]) -> Mapping[str, Any]:
 
 def whole(body: bytes) -> Mapping[str, Any]:
     """The JSON object as it is, with `AMBIGUOUS` for what stands in it twice."""
+    _check_bounds(body)
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=distinct)
     except (ValueError, RecursionError):
@@ -44,6 +50,12 @@ def whole(body: bytes) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise Unreadable("Send one JSON object, and not a list of them.")
     return value
+
+
+def _check_bounds(body: bytes) -> None:
+    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if body.count(b'"') > QUOTES_MAX or values > VALUES_MAX:
+        raise Unreadable(f"Send at most {QUOTES_MAX // 2:,} texts and {VALUES_MAX:,} values at once.")
 
 
 def _unreadable(body: bytes) -> Unreadable:

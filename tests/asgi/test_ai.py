@@ -543,6 +543,17 @@ async def test_a_body_beyond_the_bound_is_refused_before_it_is_read(tmp_path: Pa
         assert not fake.journal
 
 
+async def test_a_long_request_is_read_beside_the_others(tmp_path: Path) -> None:
+    """To the same price and the same bytes."""
+    fake = FakeAI()
+    async with metered(fake, tmp_path, rules(hold={"input_cap": 100})) as shell:
+        said = body(question(pad="word " * 200_000, stream=True))
+        assert (await shell.fetch("POST", CHAT, said)).status == 200
+        [got] = fake.journal
+        assert got.body == said.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
+        assert (await row(shell))[:3] == (PROMPT + 5, PROMPT * INPUT + 5 * OUTPUT, "measured")
+
+
 async def test_bodies_that_wait_for_their_decision_are_bounded(tmp_path: Path) -> None:
     """For each account and for all; and nobody keeps one for the length of a stream."""
     fake = FakeAI()

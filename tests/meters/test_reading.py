@@ -1,6 +1,7 @@
 """What a request says of its own price: read once, in one way, and passed on as it came."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,6 +120,23 @@ def test_the_prompt_is_taken_for_rather_more_than_it_is() -> None:
 def test_a_text_is_no_picture_however_it_looks(said: dict[str, object]) -> None:
     """A client that writes without a blank is not held for less than it may use."""
     assert held(said)["input"] > 30_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","x":[' + b'"",' * 600_000 + b'""]}',
+        b'{"model":"m","generationConfig":' + b"[" + b"[]," * 2_000_000 + b"[]]}",
+        b'"' * 2_000_000,
+    ],
+    ids=["texts", "values", "quotes"],
+)
+def test_what_would_take_seconds_to_read_is_refused_at_once(body: bytes) -> None:
+    """Whoever has a key could hold up everybody else with it."""
+    began = time.process_time()
+    with pytest.raises(Unreadable, match="at most 500,000 texts and 2,000,000 values"):
+        read(LLM, body)
+    assert time.process_time() - began < 0.5
 
 
 @given(st.integers(1, 10**9))
