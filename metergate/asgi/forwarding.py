@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
+from metergate.asgi.token_holds import Stopped
 from metergate.asgi.types import Message, Receive, Scope, Send
 from metergate.asgi.ways import Way
 from metergate.core.refusal import Refusal
@@ -65,7 +66,7 @@ class Forwarding(msgspec.Struct, eq=False):
             while not response.status:
                 await response.more()
             await self._answer(response)
-        except _Gone:
+        except (_Gone, Stopped):
             pass
         except UpstreamError as error:
             if not self.gone:
@@ -229,6 +230,8 @@ class Forwarding(msgspec.Struct, eq=False):
             if trailers:
                 found = self.way.answers.read(response.trailers)
                 await send({"type": TRAILERS, "headers": found, "more_trailers": False})
+        except Stopped:  # the client is there, and the account can pay for no more
+            raise
         except OSError:  # some servers say so that the client has left
             self._leave()
             await self._drain(response)
