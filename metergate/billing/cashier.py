@@ -23,6 +23,7 @@ from metergate.ports import Change, Clock
 from metergate.provider_port import (
     FAILED,
     PENDING,
+    PLAN,
     SUCCEEDED,
     Captures,
     Charges,
@@ -36,6 +37,7 @@ from metergate.provider_port import (
     Payer,
     PaymentFacts,
     Picky,
+    Subscriptions,
     UnknownOutcome,
 )
 
@@ -85,6 +87,8 @@ class Cashier:
             named = wanted.provider
             chosen = self.providers.get(named) if named else self.providers.choose(account, account.currency)
             _must_like(chosen, wanted.amount)
+            if wanted.kind == PLAN:
+                able(chosen, Subscriptions, "renew plans")
             row = orders.a_row(id, wanted, chosen.name, live=chosen.provider.live, now_us=now_us)
             if payments.insert(tx, row):
                 told = {"account": account.id, "minor": row.minor, "currency": row.currency, "kind": row.kind}
@@ -130,7 +134,7 @@ class Cashier:
         except NeedsAction as asked:
             return await self._note(payment.id, unknown=False, url=asked.url, reason=str(asked))
         except Declined as declined:
-            await self._note(payment.id, unknown=False, state=FAILED, reason=str(declined), look_at_us=None)
+            await self._fail(payment.id, str(declined))
             raise
         except UnknownOutcome:
             raise
@@ -266,6 +270,18 @@ class Cashier:
         return await self._note(
             payment.id, minor=amount.minor, credits=credits, terms=json.dumps(terms, sort_keys=True)
         )
+
+    async def _fail(self, id: str, reason: str) -> None:
+        """A decline ends what is pending, and never what somebody else has seen paid."""
+
+        def work(tx: Tx) -> tuple[None, Sequence[Change]]:
+            held = payments.get(tx, id, lock=True)
+            if held is not None and held.state == PENDING:
+                ended = {"state": FAILED, "reason": reason, "unknown": False, "look_at_us": None}
+                payments.change(tx, id, updated_at_us=self.clock(), **ended)
+            return None, ()
+
+        await self.write(work)
 
     async def _audit(self, actor: str, action: str, id: str) -> None:
         def work(tx: Tx) -> tuple[None, Sequence[Change]]:

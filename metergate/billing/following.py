@@ -7,7 +7,7 @@ from metergate.billing.cashier import Cashier
 from metergate.billing.providers import Opened, able
 from metergate.ledger import accounts, customers, payments, subscriptions
 from metergate.ledger.database import Tx
-from metergate.ledger.inbox import DONE, IGNORED
+from metergate.ledger.inbox import DONE, IGNORED, REFUSED
 from metergate.ledger.subscriptions import ProviderInvoice, Subscription
 from metergate.ports import Change, PutAccount
 from metergate.provider_port import (
@@ -32,7 +32,14 @@ async def subscription(cashier: Cashier, opened: Opened, event: ProviderEvent) -
     facts = await able(opened, Subscriptions, "be asked for subscriptions").fetch_subscription(event.object)
     if facts is None:
         return Handled(IGNORED, f"{opened.name} has no subscription {event.object:.80}.")
+    return await believe(cashier, opened, facts)
+
+
+async def believe(cashier: Cashier, opened: Opened, facts: SubscriptionFacts) -> Handled:
+    """Write down what a subscription is now, if it is one of ours."""
     now_us = cashier.clock()
+    if facts.live != opened.provider.live:
+        return Handled(REFUSED, "The subscription is of the other mode.")
 
     def work(tx: Tx) -> tuple[Handled, Sequence[Change]]:
         account = _account(tx, opened.name, facts.order, facts.customer)
@@ -46,7 +53,7 @@ async def subscription(cashier: Cashier, opened: Opened, event: ProviderEvent) -
 def follow(tx: Tx, provider: str, account: str, facts: SubscriptionFacts, now_us: int) -> Sequence[Change]:
     """Write down what a subscription is now, and the plan that follows from it."""
     known = subscriptions.named(tx, provider, facts.id)
-    id = known.id if known else f"{provider}:{facts.id}"
+    id = known.id if known else facts.order or f"{provider}:{facts.id}"
     period = (facts.period_start_us, facts.period_end_us, facts.ends)
     since = known.created_at_us if known else now_us
     named = (id, account, provider, facts.id, facts.plan, facts.state, facts.live)
@@ -62,6 +69,16 @@ def follow(tx: Tx, provider: str, account: str, facts: SubscriptionFacts, now_us
     if owner.plan == plan or not accounts.assign_plan(tx, account, plan, now_us, cause):
         return ()
     return (PutAccount(accounts.known(tx, account).facts),)
+
+
+async def look_again(cashier: Cashier, known: Subscription) -> None:
+    """Ask for a subscription whose period is over and of which no news has come."""
+    opened = cashier.providers.find(known.provider)
+    if opened is None or not isinstance(opened.provider, Subscriptions) or known.external_id is None:
+        return
+    facts = await opened.provider.fetch_subscription(known.external_id)
+    if facts is not None:
+        await believe(cashier, opened, facts)
 
 
 async def invoice(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Handled:

@@ -3,12 +3,12 @@
 import logging
 from typing import Final
 
-from metergate.billing import refunding
+from metergate.billing import following, refunding
 from metergate.billing.cashier import Cashier
 from metergate.billing.inbox import Inbox
 from metergate.billing.settling import next_look_us
 from metergate.errors import MetergateError, ProviderError, StoreUnavailable
-from metergate.ledger import payments, reversals
+from metergate.ledger import payments, reversals, subscriptions
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Refund
 from metergate.ports import Clock
@@ -18,6 +18,7 @@ log = logging.getLogger("metergate.billing")
 BATCH: Final = 20
 LOOK_EVERY_US: Final = 2 * 10**6
 FEED_EVERY_US: Final = 15 * 10**6
+RENEWALS_EVERY_US: Final = 3600 * 10**6
 MINUTE_US: Final = 60 * 10**6
 
 
@@ -28,6 +29,7 @@ class Rounds:
         self._clock = clock
         self._looked_us = 0
         self._fetched_us = 0
+        self._renewed_us = 0
 
     async def run_once(self) -> int:
         """One round; how much there was to do. A provider that is away stops nothing but itself."""
@@ -41,6 +43,9 @@ class Rounds:
         if abs(now_us - self._fetched_us) >= FEED_EVERY_US:
             self._fetched_us = now_us
             done += await self._fetch()
+        if abs(now_us - self._renewed_us) >= RENEWALS_EVERY_US:
+            self._renewed_us = now_us
+            await self._renewals()
         return done
 
     async def _look(self) -> int:
@@ -78,6 +83,16 @@ class Rounds:
         await self._cashier.books.ledger.write(
             lambda tx: payments.change(tx, payment.id, look_at_us=look_at_us)
         )
+
+    async def _renewals(self) -> None:
+        """Ask for subscriptions that should have been renewed an hour ago, and of which nobody told us."""
+        before_us = self._clock() - RENEWALS_EVERY_US
+        due = await self._cashier.books.ledger.read(lambda tx: subscriptions.over(tx, before_us, BATCH))
+        for known in due:
+            try:
+                await following.look_again(self._cashier, known)
+            except ProviderError as error:
+                log.warning("The subscription %s cannot be asked for now: %s", known.id, error)
 
     async def _fetch(self) -> int:
         done = 0

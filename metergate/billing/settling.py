@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from metergate.billing.matching import mismatch
-from metergate.ledger import accounts, grants, payments, reversals
+from metergate.ledger import accounts, grants, payments, reversals, subscriptions
 from metergate.ledger.database import Tx
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Dispute, Refund
@@ -153,9 +153,10 @@ def _effects(tx: Tx, payment: Payment, now_us: int) -> list[Change]:
             changes.append(Adjust(f"grant:{id}", payment.account, given.delta))
         taken = reversals.take_back(tx, payment, now_us)
         changes += [Adjust(back.id, back.account, -back.amount) for back in taken]
-    if payment.kind == PLAN and accounts.assign_plan(
-        tx, payment.account, payment.subject, now_us, f"payment:{payment.id}"
-    ):
+    # Where the subscription that it began is known, that says which plan the account is on.
+    begins = payment.kind == PLAN and subscriptions.get(tx, payment.id) is None
+    cause = f"payment:{payment.id}"
+    if begins and accounts.assign_plan(tx, payment.account, payment.subject, now_us, cause):
         changes.append(PutAccount(accounts.known(tx, payment.account).facts))
     return changes
 

@@ -60,6 +60,28 @@ def named(tx: Tx, provider: str, external_id: str) -> Subscription | None:
     return Subscription(*row) if row else None
 
 
+def get(tx: Tx, id: str) -> Subscription | None:
+    """By our id, which is that of the payment that it began with."""
+    columns = [subscriptions.c[name] for name in Subscription._fields]
+    row = tx.execute(
+        sa.select(*columns).where(subscriptions.c.org == tx.org, subscriptions.c.id == id)
+    ).first()
+    return Subscription(*row) if row else None
+
+
+def over(tx: Tx, before_us: int, limit: int) -> list[Subscription]:
+    """Subscriptions that have not ended, and whose period was over before an instant."""
+    columns = [subscriptions.c[name] for name in Subscription._fields]
+    query = sa.select(*columns).where(
+        subscriptions.c.org == tx.org,
+        subscriptions.c.state != "canceled",
+        subscriptions.c.period_end_us < before_us,
+    )
+    return [
+        Subscription(*row) for row in tx.execute(query.order_by(subscriptions.c.updated_at_us).limit(limit))
+    ]
+
+
 def of(tx: Tx, account: str) -> list[Subscription]:
     """The account's subscriptions, the newest last."""
     columns = [subscriptions.c[name] for name in Subscription._fields]

@@ -2,9 +2,10 @@
 
 import pytest
 
+from metergate.billing import Cashier, Opened, Providers, Rule, Wanted
 from metergate.errors import InvalidInput, PaymentFailed, ProviderError
 from metergate.ledger import Conflict, payments
-from metergate.provider_port import Declined, Money, Payer, UnknownOutcome
+from metergate.provider_port import Declined, Money, Payer, ProviderHealth, UnknownOutcome
 from tests.billing.bench import NANOS, Bench
 
 
@@ -156,3 +157,47 @@ async def test_a_customer_is_made_once_and_can_be_moved(bench: Bench) -> None:
     ]
     with pytest.raises(InvalidInput, match="has no customer cus_nobody"):
         await bench.cashier.import_customer(opened, account, "cus_nobody")
+
+
+async def a_subscription(bench: Bench) -> str:
+    payment = await bench.top_up(900, "sub-1", kind="plan", subject="growth", every="month")
+    await bench.pay(payment)
+    return f"sub_{payment.id}"
+
+
+async def test_a_subscription_that_ended_stays_ended_whatever_comes_late(bench: Bench) -> None:
+    """The news of its end is handled before that of its first payment."""
+    id = await a_subscription(bench)
+    bench.sandbox.cancel_subscription(id, at_period_end=False)
+    for body in reversed(bench.deliveries()):
+        await bench.deliver([body])
+        await bench.handle()
+    assert (await bench.payment("sub-1")).state == "succeeded"
+    assert (await bench.office.accounts.show("acct"))["plan"] in (None, "free")
+
+
+async def test_a_renewal_that_nobody_told_us_of_is_asked_for(bench: Bench) -> None:
+    id = await a_subscription(bench)
+    await bench.deliver(bench.deliveries())
+    await bench.handle()
+    bench.sandbox.renew(id, "unpaid")
+    bench.clock.advance(seconds=32 * 86_400)
+    await bench.rounds.run_once()
+    assert (await bench.office.accounts.show("acct"))["plan"] is None
+
+
+async def test_a_plan_is_not_sold_by_who_cannot_renew_it(bench: Bench) -> None:
+    class Once:
+        live = False
+
+        async def health(self) -> ProviderHealth:
+            return ProviderHealth(ok=True)
+
+        async def close(self) -> None: ...
+
+    once = Providers([Opened("once", Once(), "once")], [Rule("once")])
+    cashier = Cashier(lambda: bench.office.desk, lambda: once, bench.clock, shared=False)
+    wanted = Wanted("acct", Money(900, "USD"), "plan", subject="growth")
+    with pytest.raises(ProviderError, match="once cannot renew plans"):
+        await cashier.pay(wanted)
+    assert await bench.payments() == []
