@@ -97,9 +97,9 @@ class Left:
         return [_hold(op, *begun) for op, begun in self.running.items() if stands_until_us(op) > now_us]
 
     def served_by_its_process(self, until_us: int) -> list[Hold]:
-        """What the calls that run have set aside, for as long as nobody renews it."""
+        """What the calls that run have set aside; where nobody renews it, it lapses and charges nobody."""
         return [
-            _hold(op, *begun)._replace(expires_at_us=until_us)
+            _hold(op, *begun)._replace(expires_at_us=until_us, dispatched=False)
             for op, begun in self.running.items()
             if not stands_until_us(op)
         ]

@@ -69,7 +69,7 @@ class Entrance:
                 raise StoreUnavailable(FILLING)
             if not await self._enter():
                 raise StoreUnavailable(FILLING)
-            await self._hold_for_others(self._rebuild.running)
+            await self._hold_for_others(self._rebuild)
         await self._bring()
         return 0
 
@@ -79,17 +79,18 @@ class Entrance:
         if not await rebuild.run_once(self._seen, anyway=True):
             return False
         if await self._enter():
-            await self._hold_for_others(rebuild.running)
+            await self._hold_for_others(rebuild)
         return True
 
-    async def _hold_for_others(self, running: Sequence[Hold]) -> None:
+    async def _hold_for_others(self, rebuild: Rebuild) -> None:
         """Before they hear of the new epoch, so that nobody spends it meanwhile. They do it again themselves.
 
         The journal of this process must not know of it: it would speak for calls that others end.
         """
         bare = self._journal.bare if self._journal is not None else self._store
-        with suppress(StoreUnavailable):
-            await Reviving(bare, self._ledger, self._clock).hold_again(running)
+        if self._store.epoch == rebuild.epoch:
+            with suppress(StoreUnavailable):
+                await Reviving(bare, self._ledger, self._clock).run_again(rebuild.running)
 
     async def _enter(self) -> bool:
         standing = await self._store.standing()
@@ -107,7 +108,7 @@ class Entrance:
 
     async def _bring(self) -> None:
         if not self._brought:
-            await self._reviving.hold_again(self._running())
+            await self._reviving.run_again(self._running())
             if self._journal is not None and self._journal.path is not None:
                 await self._bring_what_is_written(self._journal.path, self._journal.on_the_way)
             self._brought = True

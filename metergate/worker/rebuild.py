@@ -28,7 +28,7 @@ log = logging.getLogger("metergate.worker")
 
 BATCH = 1024
 """Entries of the outbox in one transaction."""
-UNRENEWED_US = 600 * 10**6
+UNRENEWED_US = 120 * 10**6
 PORTION = 2000
 """Changes that are told at once."""
 
@@ -56,8 +56,10 @@ class Rebuild:
         self, store: SharedStore, ledger: LedgerThread, clock: Clock, journals: Journals | None = None
     ) -> None:
         self._journals = journals
+        self.epoch = ""
+        """The last one that was filled here."""
         self.running: list[Hold] = []
-        """What calls of other processes of this machine hold, who are told of the new epoch in a moment."""
+        """What calls of other processes of this machine hold, who hear of that epoch in a moment."""
         self._store = store
         self._ledger = ledger
         self._clock = clock
@@ -84,6 +86,7 @@ class Rebuild:
                 alarms.STORE_LOST,
                 "The counter store is empty or has lost something; it is filled from the ledger.",
             )
+        self.epoch = epoch
         await store.begin(epoch)
         while entries := await store.left_over(epoch, BATCH):
             await self._post(entries)

@@ -56,8 +56,15 @@ class Reviving:
             await self._settle(lost[start : start + PORTION])
         return {each.op for each in lost}
 
+    async def run_again(self, running: Sequence[Hold]) -> None:
+        """The same; given back where a reaper has ended the call, for the ledger is asked only then."""
+        await self.hold_again(running)
+        ended = await self._known([hold.op for hold in running])
+        if ended:
+            await answered(self._store.release(sorted(ended), self._clock()))
+
     async def stand_again(self, standing: Sequence[Hold]) -> None:
-        """Hold again what fronts have held, unless the ledger has its end."""
+        """The same for calls that somebody else may have ended: not where the ledger has their end."""
         ended = await self._known([hold.op for hold in standing])
         await self.hold_again([hold for hold in standing if hold.op not in ended])
 

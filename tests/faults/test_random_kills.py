@@ -6,9 +6,12 @@ for as long as you like.
 
 import os
 
+import pytest
+
 from tests.faults.harness.mischief import survives
 from tests.faults.harness.world import embedded, shared
 
+LOST = "was served and is not billed"
 SEED = int(os.environ.get("FAULTS_SEED", "2026"))
 
 
@@ -22,3 +25,16 @@ async def test_gates_workers_store_and_ledger_are_killed_again_and_again() -> No
     async with shared() as world:
         done = await survives(world, SEED, seconds=20)
     assert len(done) >= 4
+
+
+async def test_a_store_that_loses_what_it_was_told_loses_no_call() -> None:
+    """It is emptied, and the end of its file is cut off, while gates and workers are killed too."""
+    async with shared() as world:
+        done = await survives(world, SEED, seconds=20, losses=True)
+    assert done["the store is emptied"] + done["the store loses its tail"] >= 2
+
+
+async def test_without_journals_that_is_noticed() -> None:
+    async with shared(METERGATE_JOURNAL="off") as world:
+        with pytest.raises(AssertionError, match=LOST):
+            await survives(world, SEED, seconds=20, losses=True)

@@ -14,16 +14,19 @@ Kinds = dict[str, tuple[Callable[[], object], int]]
 
 SHORTEST_S, LONGEST_S = 0.0, 0.4
 """Between the first calls that are served after a fault, and the next one."""
+TAIL = 20_000
+"""Bytes of the append-only file: what some hundred calls have left there."""
 SERVED = 20
 PATIENCE_S = 4.0
 """How long it waits for so many served calls: what never heals is for the end to complain of."""
 
 
 class Mischief:
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, world: World, seed: int, *, losses: bool = False) -> None:
         self.done: Counter[str] = Counter()
         self._world = world
         self._random = random.Random(seed)
+        self._losses = losses
 
     async def do(self, seconds: float) -> None:
         """Do harm for so long."""
@@ -53,6 +56,9 @@ class Mischief:
             kinds["the store is killed"] = (valkey.restart, 4)
             kinds["the store is frozen"] = (lambda: self._freeze(valkey), 2)
             kinds["the store forgets its scripts"] = (lambda: valkey.say("SCRIPT", "FLUSH"), 1)
+            if self._losses:
+                kinds["the store is emptied"] = (lambda: valkey.say("FLUSHALL"), 6)
+                kinds["the store loses its tail"] = (lambda: valkey.lose_the_tail(TAIL), 6)
         if (postgres := self._world.postgres) is not None:
             kinds["a session of the ledger is killed"] = (postgres.kill_a_session, 3)
             kinds["the ledger is killed"] = (lambda: self._kill(postgres), 2)
@@ -80,9 +86,11 @@ class Mischief:
         postgres.start()
 
 
-async def survives(world: World, seed: int, seconds: float, tasks: int = 2) -> Counter[str]:
+async def survives(
+    world: World, seed: int, seconds: float, tasks: int = 2, *, losses: bool = False
+) -> Counter[str]:
     """Customers call while everything is killed at random; afterwards everybody agrees on every call."""
-    mischief = Mischief(world, seed)
+    mischief = Mischief(world, seed, losses=losses)
     told = f"seed {seed}"
     try:
         async with world.callers.calling(tasks):

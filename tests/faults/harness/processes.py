@@ -73,5 +73,5 @@ def proxy_gate(place: Place, **environ: str) -> Gate:
     return Gate(place, port, words, **environ)
 
 
-def worker(place: Place) -> Child:
-    return Child(place, ("metergate", "worker", "policy.json"))
+def worker(place: Place, **environ: str) -> Child:
+    return Child(place, ("metergate", "worker", "policy.json"), **environ)

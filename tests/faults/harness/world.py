@@ -185,16 +185,21 @@ async def embedded(credits: Mapping[str, int] = CREDITS) -> AsyncIterator[World]
 
 @asynccontextmanager
 async def shared(
-    credits: Mapping[str, int] = CREDITS, *, apps: int = 2, proxies: int = 1, workers: int = 2
+    credits: Mapping[str, int] = CREDITS,
+    *,
+    apps: int = 2,
+    proxies: int = 1,
+    workers: int = 2,
+    **environ: str,
 ) -> AsyncIterator[World]:
     """Several processes that serve and several that post, over a Valkey and a PostgreSQL."""
     with _place() as place, valkey() as store, postgres() as ledger:
         place.store, place.ledger = f"{store.url}?takeover=500ms", ledger.url
         world = World(place)
         world.valkey, world.postgres = store, ledger
-        off = {"METERGATE_WORKER": "off"}
+        off = {"METERGATE_WORKER": "off", **environ}
         world.gates = [app_gate(place, **off) for _ in range(apps)]
-        world.workers = [worker(place) for _ in range(workers)]
+        world.workers = [worker(place, **environ) for _ in range(workers)]
         upstream = _upstream(place)
         world.gates += [proxy_gate(place, **off) for _ in range(proxies)]
         with _ended(world), ExitStack() as stack:
