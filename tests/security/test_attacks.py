@@ -1,12 +1,15 @@
 """What somebody without money, with somebody else's, or with a key that is over, tries at the data port."""
 
 import os
+import re
 import secrets
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from starlette.applications import Starlette
@@ -191,10 +194,12 @@ TRICKS = (
 )
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "get", "OPTIONS"])
-async def test_whatever_a_path_looks_like_what_is_served_is_charged(tmp_path: Path, method: str) -> None:
-    """The app's own router, its mounts and its decoding never meet a paid handler by a free rule."""
-    ran: list[str] = []
+Apps = Callable[[list[str]], Any]
+"""Makes an app that notes each paid thing that it served."""
+
+
+def routed(ran: list[str]) -> Any:
+    """Starlette's own router, with its mounts and its decoding."""
 
     async def paid(request: Request) -> Response:
         ran.append(request.url.path)
@@ -205,17 +210,39 @@ async def test_whatever_a_path_looks_like_what_is_served_is_charged(tmp_path: Pa
 
     methods = ["GET", "POST", "OPTIONS"]
     sub = Starlette(routes=[Route("/paid/{rest:path}", paid, methods=methods)])
-    routes = [
-        Route("/paid/{rest:path}", paid, methods=methods),
-        Route("/public/{rest:path}", public, methods=methods),
-        Mount("/sub", sub),
+    own = [
+        Route(f"/{name}/{{rest:path}}", each, methods=methods)
+        for name, each in (("paid", paid), ("public", public))
     ]
+    return Starlette(routes=[*own, Mount("/sub", sub)])
+
+
+def careless(ran: list[str]) -> Any:
+    """What stands behind many a proxy: it decodes twice, drops parameters and resolves dots."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        path = re.sub(r";[^/]*", "", unquote(scope["path"])).replace("\\", "/")
+        path = normpath(path).replace("//", "/")
+        if path.startswith(("/paid/", "/sub/paid/")):
+            ran.append(path)
+        await hello(scope, receive, send)
+
+    return app
+
+
+@pytest.mark.parametrize("make", [routed, careless])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "get", "OPTIONS"])
+async def test_whatever_a_path_looks_like_what_is_served_is_charged(
+    tmp_path: Path, make: Apps, method: str
+) -> None:
+    """Whoever stands behind the gate never meets something paid by a rule that is free."""
+    ran: list[str] = []
     rules = [
         {"match": "* /public/**", "public": True},
         {"match": "* /paid/**", "meter": "requests"},
         {"match": "* /sub/paid/**", "meter": "requests"},
     ]
-    async with gated(tmp_path, Starlette(routes=routes), routes=rules, default="free") as shell:
+    async with gated(tmp_path, make(ran), routes=rules, default="free") as shell:
         for trick in TRICKS:
             for key in ("", shell.key):
                 shown = [(BEARER, f"Bearer {key}")] if key else []
