@@ -21,7 +21,7 @@ from metergate.ports import AskBudget, AskKey, Told
 
 PAGE: Final = 500
 TRIES: Final = 20
-FEWEST: Final = 1
+FEWEST: Final = 3
 PAUSE_S: Final = 0.1
 
 
@@ -31,26 +31,35 @@ class Compared(NamedTuple):
     """How many accounts were spending all the while."""
 
 
+class _Said(NamedTuple):
+    value: Told
+    held: int | None
+    """What is set aside of it; None where only the counters of all processes know."""
+    backlog: int
+
+
 class _Look(NamedTuple):
     name: str
     ledger: int
-    before: Told
-    after: Told
-    held: int | None
-    """What is set aside of it; None where only the counters of all processes know."""
-    quiet: bool
+    before: _Said
+    after: _Said
 
     @property
     def moves(self) -> bool:
-        return self.before != self.after or not self.quiet
+        """Whether something happened meanwhile, or is on its way: then the figures need not fit."""
+        return self.before != self.after or self.after.backlog > 0
 
     @property
     def fits(self) -> bool:
-        if not isinstance(self.after, int):
+        value, held, _ = self.after
+        if not isinstance(value, int):
             return False
-        if self.held is None:
-            return self.after <= self.ledger
-        return self.after == self.ledger - self.held
+        return value <= self.ledger if held is None else value == self.ledger - held
+
+    @property
+    def beyond(self) -> bool:
+        """Whether more can be spent than there is, which nothing on its way explains."""
+        return isinstance(self.after.value, int) and self.after.value > self.ledger
 
 
 async def compare(desk: Desk) -> Compared:
@@ -79,42 +88,43 @@ async def _accounts(desk: Desk, names: Sequence[str], tries: int) -> tuple[list[
         await asyncio.sleep(PAUSE_S)
         await desk.hooks.refresh()
         looks = await _look(desk, [look.name for look in looks])
-    still = [look for look in looks if not look.moves]
-    beyond = [
-        look for look in looks if look.moves and isinstance(look.after, int) and look.after > look.ledger
-    ]
-    found = [_of_account(look) for look in (*still, *beyond)]
+    found = [_of_account(look) for look in looks if look.beyond or not look.moves]
     return found, len(looks) - len(found), max(tries, FEWEST)
 
 
 async def _look(desk: Desk, names: Sequence[str]) -> list[_Look]:
     """The accounts that move or do not fit."""
-    asks = [AskBudget(f"credits:{name}") for name in names]
-    before = await desk.ask(desk.store.state(asks))
+    before = await _said(desk, names)
     known = await desk.read(partial(balances.of_accounts, accounts=names))
-    after = await desk.ask(desk.store.state(asks))
-    told = desk.store.health()
-    # Embedded, what one account has set aside is known here. Elsewhere it is, when nothing is.
-    here = desk.hooks.held
-    held = [here(name) if here else 0 if told.open_holds == 0 else None for name in names]
-    pairs = zip(names, before, after, held, strict=True)
+    after = await _said(desk, names)
     looks = [
-        _Look(name, known.get(name, 0), first, then, aside, told.backlog == 0)
-        for name, first, then, aside in pairs
+        _Look(name, known.get(name, 0), first, then)
+        for name, first, then in zip(names, before, after, strict=True)
     ]
     return [look for look in looks if look.moves or not look.fits]
 
 
+async def _said(desk: Desk, names: Sequence[str]) -> list[_Said]:
+    """What the counters say of accounts, all at one moment."""
+    if desk.teller.shared is not None:
+        await desk.teller.shared.standing()  # what waits and what is open, as it is now
+    told = await desk.ask(desk.store.state([AskBudget(f"credits:{name}") for name in names]))
+    health = desk.store.health()
+    # Embedded, what one account has set aside is known here. Elsewhere it is, when nothing is.
+    here = desk.hooks.held
+    held = [here(name) if here else 0 if health.open_holds == 0 else None for name in names]
+    return [_Said(value, aside, health.backlog) for value, aside in zip(told, held, strict=True)]
+
+
 def _of_account(look: _Look) -> Difference:
-    expected = look.ledger - (look.held or 0)
-    aside = f" and {look.held} set aside" if look.held else ""
+    value, held, _ = look.after
+    aside = f" and {held} set aside" if held else ""
     return Difference(
-        f"Account {look.name} can spend {look.after} nanos by the counters, and the ledger has {look.ledger}"
-        f"{aside}.",
+        f"Account {look.name} can spend {value} nanos by the counters; the ledger has {look.ledger}{aside}.",
         look.name,
         "spendable",
-        str(expected),
-        str(look.after),
+        str(look.ledger - (held or 0)),
+        str(value),
         STORE,
     )
 

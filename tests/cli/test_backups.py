@@ -46,6 +46,7 @@ async def _backed_up_under_load(folder: Path) -> tuple[Done, int]:
         ended = asyncio.Event()
         busy = [asyncio.ensure_future(_spend(gate, name, ended)) for name in ("a", "b") for _ in range(4)]
         done = await asyncio.to_thread(_typed, folder, data, "backup", "one.backup")
+        assert (await gate.office.books.verify())["differences"] == []  # in the middle of it
         await asyncio.sleep(0.1)
         ended.set()
         return done, sum(await asyncio.gather(*busy))

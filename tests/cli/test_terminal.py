@@ -45,3 +45,11 @@ def test_an_export_shows_how_far_it_is(shell: Shell) -> None:
     assert "Usage rows" in shown
     assert "1/?" in shown
     assert len((shell.folder / "usage.csv").read_text().splitlines()) == 2
+
+
+def test_verify_shows_how_far_it_is(shell: Shell) -> None:
+    """Step by step, and the same answer at the end."""
+    shell.ok("accounts create acme")
+    shown = seen(shell.folder, "verify")
+    assert "Verifying" in shown
+    assert "Every balance follows from the entries." in shown
