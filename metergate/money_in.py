@@ -52,11 +52,12 @@ class MoneyIn:
 
     def use(self, policy: Policy) -> None:
         """Open the providers of a policy, unless they are those that are open."""
-        self.policy = policy
         choices = policy.providers
         if choices == self._choices:
+            self.policy = policy
             return
         opened = [self._open(choice, policy) for choice in choices]
+        self.policy = policy
         rules = [Rule(choice.name, choice.when) for choice in choices if choice.chosen]
         before, self.providers, self._choices = self.providers, Providers(opened, rules), choices
         self._close(before)
@@ -80,9 +81,9 @@ class MoneyIn:
         self._close(self.providers)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def webhook_url(self, name: str) -> str:
+    def _webhook_url(self, name: str, policy: Policy) -> str:
         """Where a provider reaches us; empty where nobody has said under which address."""
-        prefix, billing = self._settings.public_url, self.policy.billing
+        prefix, billing = self._settings.public_url, policy.billing
         return f"{prefix}{billing}/v1/webhooks/{name}" if prefix and billing else ""
 
     def _addresses(self) -> Addresses:
@@ -99,7 +100,7 @@ class MoneyIn:
             notes=LedgerNotes(lambda: self._at_work.ledger, choice.name),
             settings={**self._settings.environ, **choice.settings},
             options=choice.options,
-            webhook_url=self.webhook_url(choice.name),
+            webhook_url=self._webhook_url(choice.name, policy),
         )
         return Opened(choice.name, adapter.open_provider(context), choice.use)
 

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -40,6 +41,8 @@ class Server:
         self.news = News(http, secret, clock)
         self.sandbox = Sandbox(clock, self.news.say)
         self.url = ""
+        self.asked: deque[str] = deque(maxlen=1000)
+        """The calls that merchants made, the newest last."""
         self._key = key
         self._faults: list[str] = []
         self._server: asyncio.Server | None = None
@@ -116,6 +119,7 @@ class Server:
         call = self._calls.get(path.removeprefix("/v1/")) if method == "POST" else None
         if call is None:
             return _json(404, {"code": "no_such_call", "message": f"There is no {method} {path}."})
+        self.asked.append(path.removeprefix("/v1/"))
         fault = self._faults.pop(0) if self._faults and not path.startswith("/v1/test/") else ""
         if fault in FAULTS:
             return _json(FAULTS[fault], {"code": fault, "message": "As you wished."})

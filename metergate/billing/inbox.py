@@ -85,7 +85,10 @@ class Inbox:
 
     async def handle_some(self, limit: int = 20) -> int:
         """Handle the oldest events that wait; how many there were."""
-        rows = await self._cashier.books.ledger.write(lambda tx: inbox.take(tx, self._clock(), limit))
+        ledger = self._cashier.books.ledger
+        if not await ledger.read(lambda tx: inbox.waiting(tx, self._clock())):
+            return 0
+        rows = await ledger.write(lambda tx: inbox.take(tx, self._clock(), limit))
         for row in rows:
             await self._handle(row)
         return len(rows)

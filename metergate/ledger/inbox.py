@@ -60,6 +60,12 @@ def receive(tx: Tx, arrived: Sequence[Arrived], headers: Mapping[str, str], body
     return new
 
 
+def waiting(tx: Tx, now_us: int) -> bool:
+    """Whether there is something to take."""
+    due = (events.c.org == tx.org, events.c.state == WAITING, events.c.next_at_us <= now_us)
+    return tx.execute(sa.select(events.c.seq).where(*due).limit(1)).first() is not None
+
+
 def take(tx: Tx, now_us: int, limit: int) -> list[EventRow]:
     """The oldest events that wait. Nobody else takes them for a while; who dies leaves them to others."""
     due = _select(tx).where(events.c.state == WAITING, events.c.next_at_us <= now_us)

@@ -88,6 +88,17 @@ async def test_a_process_that_died_before_it_asked_goes_on_with_the_same_payment
     assert len(bench.sandbox.payments) == 1
 
 
+async def test_who_does_not_know_asks_before_anything_is_sent_again(bench: Bench) -> None:
+    method = await a_method(bench)
+    for kind in ("well", "lost", "broken"):
+        bench.server.fault({"kind": kind})
+    with pytest.raises(UnknownOutcome):
+        await bench.top_up(1000, "order-1", method=method)
+    bench.server.asked.clear()
+    assert (await bench.top_up(1000, "order-1", method=method)).state == "succeeded"
+    assert list(bench.server.asked) == ["payments/find"]
+
+
 async def test_an_id_means_one_payment(bench: Bench) -> None:
     first = await bench.top_up(1000, "order-1")
     assert await bench.top_up(1000, "order-1") == first
