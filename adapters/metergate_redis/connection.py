@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         reader, waiting = self._reader, self._waiting
         try:
             reader.feed(data)
-            while (reply := reader.gets()) is not False:
+            while self.open and (reply := reader.gets()) is not False:
                 if not waiting and isinstance(reply, hiredis.ReplyError):
                     self.close(str(reply))  # the reason why it hangs up
                     return

@@ -213,10 +213,12 @@ class Turn:
 
     def answered(self, reply: object) -> None:
         lines = self._shard.spent(self, reply)
+        told = lines.rstrip(b"\n").split(b"\n") if lines is not None else []
+        if told and len(told) != 1 + len(self._settling) + len(self._releases) + len(self._hold_ops):
+            raise ValueError("a line for everything that was asked")
         self._shard.landed()
-        if lines is None:
+        if not told:
             return
-        told = lines.split(b"\n")
         answers = iter(reply[1:]) if isinstance(reply, list) else iter(())
         place = 1
         for settling, start, settles in self._settling:

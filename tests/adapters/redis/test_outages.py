@@ -5,6 +5,8 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from metergate.errors import StoreUnavailable
 from metergate.ports import DONE, ENDED, GRANTED, PutAccount
 from metergate.testing.conformance.bench import money
 from metergate_redis import RedisStore
+from metergate_redis.address import parse
 from tests.adapters.redis.stores import (
     MakeStores,
     a_hold,
@@ -168,3 +171,42 @@ async def test_no_room_for_another_connection_is_not_taken_for_an_outage(
     with pytest.raises(StoreUnavailable, match="room for one more"):
         await make()
     assert (await held(store, await a_hold(store, "a")))[0].status == GRANTED
+
+
+async def test_nobody_waits_for_ever_for_an_answer_that_makes_no_sense(
+    store: RedisStore, server: Server, tmp_path: Path
+) -> None:
+    """What stands between the two may answer in the server's place; the next connection is tried."""
+    async with between(server, tmp_path / "between") as (url, garble):
+        other = RedisStore(parse(f"{url}?timeout=300ms"))
+        await other.connect()
+        other.enter("first")
+        holds = [await a_hold(other, "a")]
+        for nonsense in (b":1\r\n", b"$4\r\nK1 0\r\n", b"$10\r\nK1 0 0\nD\nD\r\n", b"no answer\r\n"):
+            await until(lambda: other.health().ok)
+            garble.append(nonsense)
+            with pytest.raises(StoreUnavailable):
+                await asyncio.wait_for(held(other, *holds), 5)
+        assert await again(lambda: other.release(["a"], now_us()))
+        await other.close()
+    assert await balance(store) == 100
+
+
+@asynccontextmanager
+async def between(server: Server, path: Path) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A place between a process and the server, where an answer is replaced by what lies in the list."""
+    garble: list[bytes] = []
+
+    async def passes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool) -> None:
+        while data := await reader.read(65536):
+            writer.write(garble.pop() if back and garble else data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, ahead = await asyncio.open_unix_connection(server.socket)
+        with suppress(ConnectionError, asyncio.CancelledError):
+            await asyncio.gather(passes(reader, ahead, back=False), passes(behind, writer, back=True))
+
+    listening = await asyncio.start_unix_server(serve, path)
+    async with listening:
+        yield f"redis+unix://{path}", garble
