@@ -1,0 +1,103 @@
+"""A journal without its process, in a process that serves and finds it."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from metergate.core.budget import BALANCE, COST, Draw
+from metergate.core.facts import Caller
+from metergate.core.hold import Outcome, Terms, UsageEvent
+from metergate.engine import Engine
+from metergate.foundation import Shared, now_us
+from metergate.ports import AskAccount, Hold, Settle
+from metergate.store.journalled import Journalled
+from metergate.wire import encode_event, encode_terms
+from metergate.worker.flusher import answered
+from tests.shared.app import POLICY
+from tests.shared.house import Desk, Place, until
+
+USD = 10**9
+
+
+@pytest.fixture
+async def engine(place: Place) -> AsyncIterator[Engine]:
+    engine = Engine(POLICY, place.settings())
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+def terms(account: str) -> Terms:
+    draws = (Draw(BALANCE, f"credits:{account}", 3 * USD, 0, 0, 0, COST),)
+    return Terms(account, "", "", "v1", "", "GET /", "ones", "USD", draws, 3, 3 * USD)
+
+
+async def died(engine: Engine, account: str) -> Path:
+    """The journal of a process that held for three calls, called the app for two, and saw one of them end."""
+    shared = engine.foundation
+    assert isinstance(shared, Shared) and shared.journals is not None and shared.journalled is not None
+    gone = Journalled(shared.journalled.bare, shared.journals)
+    (told,) = await answered(gone.state((AskAccount(account),)))
+    assert isinstance(told, Caller)
+    agreed, lasts = encode_terms(terms(account)), now_us() + 3600 * USD
+
+    def hold(op: str, *, dispatched: bool) -> Hold:
+        name = f"{account}-{op}"
+        draws = terms(account).draws
+        return Hold(name, account, told.generation, draws, lasts, agreed, name, None, dispatched)
+
+    await gone.hold([hold("held", dispatched=False)], now_us())
+    await gone.hold([hold("running", dispatched=True), hold("ended", dispatched=True)], now_us())
+    outcome = Outcome(3, (), 3 * USD, "measured", (3 * USD,), terms(account))
+    event = encode_event(UsageEvent(f"{account}-ended", f"{account}-ended", now_us(), "/", outcome))
+    await gone.settle([Settle(f"{account}-ended", None, event)], now_us())
+    assert gone.path is not None
+    path = gone.path
+    gone.abandon()
+    return path
+
+
+async def test_whoever_is_killed_while_it_takes_over_leaves_it_to_the_next(
+    engine: Engine, place: Place
+) -> None:
+    """Who begins again finds everything done, and changes nothing."""
+    office = Desk(engine.office.do)
+    await office.customer("heirs", "10")
+    kept = place.folder / "kept"
+    path = await died(engine, "heirs")
+    shutil.copytree(path, kept)
+    for _ in range(2):
+
+        async def is_gone() -> bool:
+            return not path.exists()  # a test may wait for a disk
+
+        await until(is_gone)
+        assert await office.units("heirs") == 6
+        assert await office.balance("heirs") == "4.00"
+        rows = (await office.ask("usage.list", account="heirs"))["data"]
+        assert sorted(row["measured"] for row in rows) == ["measured", "unknown"]
+        if kept.exists():
+            kept.rename(path)
+    await office.proven()
+
+
+async def test_an_orphan_waits_until_the_ledger_has_what_is_on_its_way(engine: Engine, place: Place) -> None:
+    """Else a call that only waits in the outbox could be taken for one that is lost."""
+    office = Desk(engine.office.do)
+    await office.customer("waits", "10")
+    worker, ledger = engine.foundation.worker, engine.foundation.ledger
+    await worker.stop()
+    path = await died(engine, "waits")
+    repair = worker.repair
+    assert repair is not None
+    orphans = repair._orphans
+    assert not await orphans.run_once()
+    assert path.exists()
+    await worker.flusher.run_dry()
+    assert await orphans.run_once()
+    assert not path.exists()
+    assert await office.units("waits") == 6
+    assert ledger.set_aside == 0
+    await office.proven()
