@@ -124,7 +124,7 @@ class Journalled:
         if asked.cancelled():  # nobody waits any more, and the store gives back what it held
             for hold in batch:
                 opened.pop(hold.op, None)
-        if asked.cancelled() or asked.exception() is not None:
+        if asked.cancelled() or asked.exception() is not None or self._journal is None:
             return
         became = bytes(map(_became, batch, asked.result()))
         if became.count(GOES_ON) == len(batch):
