@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.faults.harness.postgres import Postgres
+from tests.faults.harness.processes import Child
 from tests.faults.harness.valkey import Valkey
 from tests.faults.harness.world import World
 
@@ -48,13 +49,16 @@ class Mischief:
 
     def _kinds(self) -> Kinds:
         """What can be done, and how often beside the others."""
+        gates, workers = self._world.gates, self._world.workers
         kinds: Kinds = {"a gate is killed": (self._kill_a_gate, 3)}
-        if self._world.workers:
-            kinds["a worker is killed"] = (lambda: self._random.choice(self._world.workers).restart(), 3)
-            kinds["a worker is frozen"] = (self._freeze_a_worker, 2)
+        if workers:
+            # Longer than its holds last: others end what it has in hand, and then it goes on.
+            kinds["a gate is frozen"] = (lambda: self._freeze(self._random.choice(gates), 3.5), 2)
+            kinds["a worker is killed"] = (lambda: self._random.choice(workers).restart(), 3)
+            kinds["a worker is frozen"] = (lambda: self._freeze(self._random.choice(workers), 1.0), 2)
         if (valkey := self._world.valkey) is not None:
             kinds["the store is killed"] = (valkey.restart, 4)
-            kinds["the store is frozen"] = (lambda: self._freeze(valkey), 2)
+            kinds["the store is frozen"] = (lambda: self._freeze(valkey, 1.6), 2)
             kinds["the store forgets its scripts"] = (lambda: valkey.say("SCRIPT", "FLUSH"), 1)
             if self._losses:
                 kinds["the store is emptied"] = (lambda: valkey.say("FLUSHALL"), 6)
@@ -68,17 +72,10 @@ class Mischief:
         self._world.gates_killed += 1
         self._random.choice(self._world.gates).restart()
 
-    def _freeze_a_worker(self) -> None:
-        worker = self._random.choice(self._world.workers)
-        worker.freeze()
-        time.sleep(self._random.uniform(0.2, 1.0))
-        worker.thaw()
-
-    def _freeze(self, valkey: Valkey) -> None:
-        """For longer, at times, than its answers are waited for."""
-        valkey.freeze()
-        time.sleep(self._random.uniform(0.2, 1.6))
-        valkey.thaw()
+    def _freeze(self, who: Child | Valkey, seconds: float) -> None:
+        who.freeze()
+        time.sleep(self._random.uniform(0.2, seconds))
+        who.thaw()
 
     def _kill(self, postgres: Postgres) -> None:
         postgres.kill()

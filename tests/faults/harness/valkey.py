@@ -44,7 +44,7 @@ class Valkey(Server):
 @contextmanager
 def valkey() -> Iterator[Valkey]:
     with TemporaryDirectory(prefix="metergate-valkey-") as folder:
-        server = Valkey(valkey_binary(), Path(folder), KEEPING)
+        server = Valkey(valkey_binary(), Path(folder), (*KEEPING, "--maxmemory", "1gb"))
         try:
             server.start()
             yield server
