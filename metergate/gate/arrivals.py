@@ -58,15 +58,22 @@ class Arrivals:
         arrived, self._arrived = self._arrived, []
         if not arrived:
             return
-        now_us, since_us = self._gate.clock(), self._since_us
-        asking, holds = self._known(arrived, now_us)
-        if not asking:
-            return
+        asking: list[Asking] = []
         try:
-            answers = self._gate.store.hold(holds, now_us)
+            self._hold(arrived, asking)
         except StoreUnavailable:
             self._away(asking)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self._fail(asking, error)
+            for _, _, verdict in arrived:
+                _raise(verdict, error)
+
+    def _hold(self, arrived: Sequence[Arrived], asking: list[Asking]) -> None:
+        now_us, since_us = self._gate.clock(), self._since_us
+        holds = self._known(arrived, asking, now_us)
+        if not holds:
             return
+        answers = self._gate.store.hold(holds, now_us)
         if isinstance(answers, Sequence):
             self._judge(asking, answers, since_us)
         else:
@@ -75,10 +82,9 @@ class Arrivals:
             self._asking.add(asked)
             asked.add_done_callback(partial(self._judge_later, asking, since_us))
 
-    def _known(self, arrived: Sequence[Arrived], now_us: int) -> tuple[list[Asking], list[Hold]]:
-        """The calls whose caller is known and for which everything is prepared, and what they hold."""
+    def _known(self, arrived: Sequence[Arrived], asking: list[Asking], now_us: int) -> list[Hold]:
+        """Note the calls whose caller is known and for which everything is prepared; what they hold."""
         gate, who, request_id = self._gate, self._gate.who, self._gate.request_id
-        asking: list[Asking] = []
         holds: list[Hold] = []
         for (route, path), headers, verdict in arrived:
             member = who(headers)
@@ -102,7 +108,7 @@ class Arrivals:
                 True,
             )
             holds.append(new_tuple(Hold, fields))
-        return asking, holds
+        return holds
 
     def _judge_later(
         self, asking: Sequence[Asking], since_us: int, asked: "asyncio.Future[Sequence[Held]]"
@@ -116,6 +122,8 @@ class Arrivals:
             for call, _ in asking:
                 self._gate.endings.release(call.op)  # it may have been granted all the same
             self._away(asking)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self._fail(asking, error)
         else:
             self._judge(asking, answers, since_us)
 
@@ -139,9 +147,22 @@ class Arrivals:
             verdict.set_result(call)
         gate.watch.turn(granted, since_us)
 
+    def _fail(self, asking: Sequence[Asking], error: Exception) -> None:
+        """A mistake, ours or the shell's: nobody waits for ever, and nobody who was held for pays."""
+        for call, verdict in asking:
+            if not verdict.done():
+                self._gate.live.pop(call.op, None)
+                self._gate.endings.release(call.op)
+                verdict.set_exception(error)
+
     def _away(self, asking: Sequence[Asking]) -> None:
         for call, verdict in asking:
             _tell(verdict, self._gate.unavailable(call))
+
+
+def _raise(verdict: "Verdict", error: Exception) -> None:
+    if not verdict.done():
+        verdict.set_exception(error)
 
 
 def _tell(verdict: "Verdict", admitted: "Admitted | Awaitable[Admitted] | None") -> None:

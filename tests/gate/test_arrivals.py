@@ -7,8 +7,10 @@ import pytest
 
 from metergate.core.facts import AccountFacts
 from metergate.core.refusal import Refusal
+from metergate.gate.arrivals import Headers
 from metergate.gate.call import Call
 from metergate.gate.gate import Admitted
+from metergate.gate.members import Member
 from metergate.gate.routes import MeteredCall
 from metergate.ports import Held, Hold, PutAccount, PutKey
 from metergate.store.embedded import EmbeddedStore
@@ -110,3 +112,27 @@ async def test_what_was_granted_and_not_heard_is_given_back() -> None:
     assert [each.reason for each in admitted if isinstance(each, Refusal)] == ["store_unavailable"] * 3
     house.store.deaf = False
     assert await house.budget() == 100
+
+
+async def test_who_meets_a_mistake_hears_of_it_and_pays_nothing() -> None:
+    house = await prepared_house(later=False)
+
+    def breaks(call: Call) -> None:
+        raise ValueError(call.op)
+
+    house.gate.dress = breaks
+    with pytest.raises(ValueError, match="req_"):
+        await soon(house)
+    assert await house.budget() == 100
+    assert not house.gate.live
+
+
+async def test_headers_that_are_none_harm_those_who_sent_them() -> None:
+    house = await prepared_house(later=False)
+
+    def reads_nothing(headers: Headers) -> Member:
+        raise TypeError("These are no headers.")
+
+    house.gate.who = reads_nothing
+    with pytest.raises(TypeError, match="no headers"):
+        await house.gate.arrivals.admit(MeteredCall(house.route, "/"), ())
