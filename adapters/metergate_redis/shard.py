@@ -21,9 +21,8 @@ from metergate_redis.turn import OPS_AT_ONCE, Settling, Turn
 A = TypeVar("A")
 B = TypeVar("B")
 
-RIDE_S = 0.001
-"""How long ends wait for a hold to ride with, and calls for others to go with, at most."""
-RIDERS = 32
+GATHER_S = 0.001
+"""How long calls wait for others to go with, at most."""
 FLYING = 2
 """With so many turns on their way the next is gathered for a moment: a script call costs several calls."""
 NO_EPOCH = "The counters are being filled from the ledger; try again in a moment."
@@ -101,21 +100,21 @@ class Shard:
     def hold(self, batch: Sequence[Hold], now_us: int) -> "asyncio.Future[Sequence[Held]]":
         if not 0 < len(batch) <= OPS_AT_ONCE:
             return self._in_parts(self.hold, batch, now_us)
-        return self._ready(soon=True).hold(batch, now_us)
+        return self._ready().hold(batch, now_us)
 
     def settle(self, batch: Sequence[Settle], now_us: int) -> "asyncio.Future[Sequence[str]]":
         if not 0 < len(batch) <= OPS_AT_ONCE:
             return self._in_parts(self.settle, batch, now_us)
-        return self._ready(soon=False).settle(batch, now_us)
+        return self._ready().settle(batch, now_us)
 
     def release(self, ops: Sequence[str], now_us: int) -> "asyncio.Future[Sequence[str]]":
         if not 0 < len(ops) <= OPS_AT_ONCE:
             return self._in_parts(self.release, ops, now_us)
-        turn = self._ready(soon=False)
+        turn = self._ready()
         if any(map(turn.names, ops)):
             # Within a turn, ends come before holds.
             self._send()
-            turn = self._ready(soon=False)
+            turn = self._ready()
         return turn.release(ops, now_us)
 
     def _in_parts(
@@ -130,20 +129,16 @@ class Shard:
         return self._loop.create_task(parts())
 
     def dispatch(self, op: str) -> None:
-        self._ready(soon=True).dispatches.append(op)
+        self._ready().dispatches.append(op)
 
-    def _ready(self, *, soon: bool) -> Turn:
-        """The turn that is being collected. Nobody waits for ends, so they may ride with the next hold."""
+    def _ready(self) -> Turn:
+        """The turn that is being collected; it goes at the end of this turn of the loop."""
         turn = self._turn
         if turn is None or turn.size >= OPS_AT_ONCE:
             if self.link.connection is None or not self.epoch:
                 raise self.unusable()
             self._send()
             turn = self._turn = Turn(self._loop, self, self._templates)
-            if not soon:
-                self._loop.call_later(RIDE_S, self._send_this, turn)
-        if not turn.soon and (soon or turn.size >= RIDERS):
-            turn.soon = True
             self._loop.call_soon(self._send_this, turn)
         return turn
 
@@ -154,7 +149,7 @@ class Shard:
             self._send()
         else:
             turn.due = True
-            self._loop.call_later(RIDE_S, self._send_this, turn)
+            self._loop.call_later(GATHER_S, self._send_this, turn)
 
     def landed(self) -> None:
         """One turn less is on its way; the one that waited for it goes."""
@@ -222,7 +217,7 @@ class Shard:
 
     def settle_singly(self, settling: Settling, place: int, settle: Settle) -> None:
         try:
-            self._ready(soon=True).group(settling, place, (settle,))
+            self._ready().group(settling, place, (settle,))
         except StoreUnavailable as error:
             settling.failed(error)
 

@@ -95,10 +95,8 @@ class Turn:
         self.epoch = ""
         self.again = False
         """Whether it was sent a second time, because the server did not know the script."""
-        self.soon = False
-        """Whether it is sent in this turn of the loop,"""
         self.due = False
-        """or as soon as one that is on its way has landed, or a moment has passed."""
+        """Whether it goes as soon as one that is on its way has landed, or a moment has passed."""
         self._releases: list[str] = []
         self.dispatches: list[str] = []
         self._settling: list[tuple[Settling, int, Sequence[Settle]]] = []
