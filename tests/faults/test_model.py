@@ -347,7 +347,7 @@ async def at(address: str) -> AsyncIterator[str]:
 
 
 def test_over_the_embedded_store() -> None:
-    agrees(at(""), "", 20)
+    agrees(at(""), "", 15)
 
 
 def test_over_a_fake_of_redis(tmp_path: Path, ledger: str) -> None:

@@ -23,14 +23,14 @@ async def test_a_process_over_the_embedded_store_is_killed_again_and_again() -> 
 
 async def test_gates_workers_store_and_ledger_are_killed_again_and_again() -> None:
     async with shared() as world:
-        done = await survives(world, SEED, seconds=20)
+        done = await survives(world, SEED, seconds=15)
     assert len(done) >= 4
 
 
 async def test_a_store_that_loses_what_it_was_told_loses_no_call() -> None:
     """It is emptied, and the end of its file is cut off, while gates and workers are killed too."""
     async with shared() as world:
-        done = await survives(world, SEED, seconds=20, losses=True)
+        done = await survives(world, SEED, seconds=15, losses=True)
     assert done["the store is emptied"] + done["the store loses its tail"] >= 2
 
 

@@ -58,7 +58,7 @@ async def all_rows(gate: Gate) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("outcome", ["minimum", "hold", "release"])
 async def test_every_call_that_reached_the_app_is_in_the_ledger_once(tmp_path: Path, outcome: str) -> None:
     folder, log = tmp_path / "data", tmp_path / "log"
-    for round in range(3):
+    for round in range(2):
         run_and_kill(folder, log, SEED + round, outcome)
     served = dict(line.split() for line in lines(log))
     async with Gate.open(policy(outcome), settings=Settings(data=folder)) as gate:
@@ -70,7 +70,7 @@ async def test_every_call_that_reached_the_app_is_in_the_ledger_once(tmp_path: P
     billed = {row["request_id"]: row for row in rows}
     assert set(served) <= set(billed)
     # What was dispatched and killed before the app's first line could not be told from what was served.
-    assert len(set(billed) - set(served)) <= 3 * TASKS
+    assert len(set(billed) - set(served)) <= 2 * TASKS
     # What a client has seen end was measured; only what was cut off may cost what the policy guesses.
     assert not [id for id in lines(log.with_suffix(".answered")) if billed[id]["measured"] == "unknown"]
     unseen = [row for row in rows if row["measured"] == "unknown"]
