@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Many tests wait for servers, so two at a time suit one core as well as many.
+JOBS ?= 2
 BIN := .venv/bin
 # mypy wants every folder that it is given to exist and to hold Python.
 SOURCES := $(wildcard metergate adapters/metergate_* tests examples benchmarks)
@@ -19,7 +21,7 @@ demo: $(if $(findstring --redis,$(ARGS)),.venv/.ready-to-share,.venv/.ready-to-r
 	@$(BIN)/metergate demo $(ARGS)
 
 test: .venv/.ready-to-develop  ## the whole suite, on real servers, with branch coverage; ARGS goes to pytest
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 check: .venv/.ready-to-develop  ## format, lint and types
 	@$(BIN)/ruff format --check .
