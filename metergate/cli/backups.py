@@ -130,7 +130,8 @@ def _prepared(file: Path, draft: Path, made: Made, known: Ended | None, choice: 
                     "to end them all."
                 )
             if choice == "revoke":
-                known = Ended(dict.fromkeys(active, now_us), frozenset())
+                before = known or Ended({}, frozenset())
+                known = before._replace(keys={**dict.fromkeys(active, now_us), **before.keys})
             ended = backups.end(tx, known) if known is not None else 0
             told = {"from": rfc3339(made.at_us), "ended": ended, "active": len(backups.active_keys(tx))}
             backups.note(tx, now_us, told)

@@ -93,6 +93,16 @@ def test_a_key_that_was_revoked_after_the_backup_stays_revoked(shell: Shell) -> 
     assert shell.json("verify")["ok"]
 
 
+def test_who_was_suspended_after_the_backup_stays_so_also_when_all_keys_end(shell: Shell) -> None:
+    shell.ok("accounts create gone")
+    shell.ok("keys create --account gone")
+    shell.ok("backup one.backup --with-pepper")
+    shell.ok("accounts suspend gone")
+    told = shell.json("restore one.backup --replace --keys revoke")
+    assert (told["ended"], told["active"]) == (2, 0)
+    assert shell.json("accounts show gone")["suspended"] is True
+
+
 KILLED = """\
 import asyncio, os, sys
 from pathlib import Path
