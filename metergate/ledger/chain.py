@@ -227,7 +227,7 @@ def _link(link: int, hash: str, before: str, parts: str, at_us: int) -> Link:
     try:
         told = _parts.decode(parts)
     except msgspec.MsgspecError:
-        told = ()  # its hash does not fit then, which `differences` says
+        told = ()  # its hash does not fit then, which `broken` says
     return Link(link, hash, before, told, at_us)
 
 

@@ -73,15 +73,14 @@ def _windows(tx: Tx, _pinned: str) -> Iterator[Difference]:
 
 
 def _chain(tx: Tx, pinned: str) -> Iterator[Difference]:
-    last, seen = chain.FIRST, set[str]()
+    last, seen = chain.FIRST, pinned in ("", chain.FIRST.name)
     while portion := chain.read(tx, last.link, LINKS):
         for link in portion:
             for sentence, figure, expected, found in chain.broken(tx, last, link):
                 yield Difference(sentence, f"link {link.link}", figure, expected, found, CHAIN)
-            if link.name == pinned:
-                seen.add(pinned)
+            seen = seen or link.name == pinned
             last = link
-    if pinned and pinned not in seen:
+    if not seen:
         number, _, hash = pinned.partition(":")
         yield Difference(
             f"Link {number}, which was pinned, is not in the chain with the hash {hash}: what it covered was "

@@ -69,6 +69,14 @@ def test_what_the_chain_covers_cannot_be_changed_unseen(ledger: Ledger, name: st
     assert any(sentence in str(found) for found in differences(ledger)), differences(ledger)
 
 
+def test_the_head_of_a_chain_that_has_no_link_yet_can_be_pinned(ledger: Ledger) -> None:
+    with ledger.read() as tx:
+        pinned = chain.head(tx).name
+    chained(ledger)
+    with ledger.read() as tx:
+        assert list(verify(tx, pinned)) == []
+
+
 def test_a_pinned_link_shows_that_the_end_was_cut_off(ledger: Ledger) -> None:
     with ledger.write() as tx:
         open_account(tx, credit=10 * USD)
