@@ -93,9 +93,12 @@ def _into_folder(
             )
         known = _ended_in(place.url) if present.exists() else None
         draft = present.with_name("ledger.sqlite.restored")
-        told = _prepared(file, draft, made, known, choice)
-        _put_aside(present)
-        draft.rename(present)
+        try:
+            told = _prepared(file, draft, made, known, choice)
+            _put_aside(present)
+            draft.rename(present)
+        finally:
+            backups.discard(draft)
         _keep_pepper(place, made)
         return told | {"next": "Start the service; what its journal still holds is posted."}
     finally:
@@ -112,8 +115,7 @@ def _into_database(place: Place, file: Path, made: Made, choice: str | None) -> 
             backups.put_into(copy, ledger)
         _keep_pepper(place, made)
     finally:
-        for path in draft.parent.glob(f"{draft.name}*"):
-            path.unlink()
+        backups.discard(draft)
     return told | {"next": "Start the processes; the counters are filled from it."}
 
 

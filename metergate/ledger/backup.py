@@ -49,7 +49,7 @@ class Ended(NamedTuple):
 def make(source: Ledger, target: Path, made: Made) -> None:
     """Write a backup. It has its name only when it is whole."""
     draft = target.with_name(f".{target.name}.part")
-    draft.unlink(missing_ok=True)
+    discard(draft)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         if source.path is not None:
@@ -67,8 +67,7 @@ def make(source: Ledger, target: Path, made: Made) -> None:
     except sqlite3.Error as error:
         raise ConfigurationError(f"The backup {target} cannot be written: {error}.") from error
     finally:
-        for path in (draft, *draft.parent.glob(f"{draft.name}-*")):
-            path.unlink(missing_ok=True)
+        discard(draft)
 
 
 def read(path: Path) -> Made:
@@ -81,9 +80,15 @@ def read(path: Path) -> Made:
     return Made(*row)
 
 
+def discard(draft: Path) -> None:
+    """Remove what was not finished, with SQLite's log of it, which would be played over the next one."""
+    for path in (draft, *draft.parent.glob(f"{draft.name}-*")):
+        path.unlink(missing_ok=True)
+
+
 def opened(backup: Path, draft: Path) -> Ledger:
     """A copy of the backup as a ledger of the newest revision, which no counter store knows yet."""
-    draft.unlink(missing_ok=True)
+    discard(draft)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with draft.open("wb") as copy, backup.open("rb") as file:
         while piece := file.read(1 << 20):
