@@ -158,15 +158,6 @@ class NewsHealth(Given):
     data: list[ProviderNews]
 
 
-class NewsState(Given):
-    state: Annotated[str, Field(description="ok or degraded")]
-
-
-class Received(Given):
-    received: int
-    new: int
-
-
 class Provider(Given):
     name: str
     adapter: str

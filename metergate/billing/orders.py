@@ -40,10 +40,6 @@ def minor_of(nanos: int, currency: str) -> Money:
     return Money(nanos // unit, currency)
 
 
-def nanos_of(amount: Money) -> int:
-    return amount.minor * _unit(amount.currency)
-
-
 def _unit(currency: str) -> int:
     """How many nanos the currency's smallest unit has."""
     return NANOS // int(10 ** exponent(currency))
