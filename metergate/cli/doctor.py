@@ -38,7 +38,7 @@ def findings(named: str) -> list[Finding]:
     folder = foundation.folder_of(settings)
     found += _folder(folder.path)
     if policy is not None:
-        found += _disk(folder.path, policy)
+        found += _disk(folder.path, settings.store or policy.store, policy)
         found += examination.of_ledger(policy, settings)
         found += examination.of_store(settings.store or policy.store, policy)
     found += examination.of_service(folder)
@@ -62,9 +62,9 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
             yield Finding(True, f"{name} is given, and long enough.")
 
 
-def _disk(path: Path, policy: Policy) -> Iterator[Finding]:
+def _disk(path: Path, store: str, policy: Policy) -> Iterator[Finding]:
     place = path if path.exists() else _nearest(path)
-    if plugins.adapter_of_store(policy.store) == "" and policy.store != "memory":
+    if plugins.adapter_of_store(store) == "" and store != "memory":
         yield from of_dangers(disk.of_folder(place), strict=policy.profile == "strict")
     free = disk.free_bytes(place)
     told = f"{free // 1024**2} MB are free where the data folder is"
