@@ -74,3 +74,13 @@ def guards_away(ledger: Ledger) -> None:
                 tx.sql(f"DROP TRIGGER {table}_delete_refused")
             else:
                 tx.sql(f"DROP TRIGGER {table}_change_refused ON {table}")
+
+
+def is_found(ledger: Ledger, corruption: str, sentence: str) -> None:
+    """The statements of a vandal, and what verify says of them."""
+    assert differences(ledger) == []
+    guards_away(ledger)
+    with ledger.write() as tx:
+        for statement in corruption.split("; "):
+            tx.sql(statement)
+    assert any(sentence in str(found) for found in differences(ledger)), differences(ledger)

@@ -7,7 +7,7 @@ import pytest
 
 from metergate.ledger import Ledger, grants, tables
 from metergate.ledger.posting import post
-from tests.ledger.calls import START, USD, call, differences, guards_away, open_account
+from tests.ledger.calls import START, USD, call, differences, guards_away, is_found, open_account
 
 DAY = 86400 * 10**6
 
@@ -95,12 +95,7 @@ def test_a_corruption_is_found(ledger: Ledger, name: str) -> None:
         grants.give(tx, "a", USD, id="short", at_us=START, expires_at_us=START + DAY, priority=99)
         post(tx, [call(cost=3 * USD, op="op", window="w", units=4), call(op="free")])
         grants.expire_due(tx, START + DAY)
-    assert differences(ledger) == []
-    guards_away(ledger)
-    with ledger.write() as tx:
-        for statement in corruption.split("; "):
-            tx.sql(statement)
-    assert any(sentence in str(found) for found in differences(ledger)), differences(ledger)
+    is_found(ledger, corruption, sentence)
 
 
 def test_a_call_that_ended_twice_is_found(ledger: Ledger) -> None:
