@@ -125,7 +125,13 @@ class Arrivals:
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             self._fail(asking, error)
         else:
+            self._judge_or_fail(asking, answers, since_us)
+
+    def _judge_or_fail(self, asking: Sequence[Asking], answers: Sequence[Held], since_us: int) -> None:
+        try:
             self._judge(asking, answers, since_us)
+        except Exception as error:  # noqa: BLE001 - the same
+            self._fail(asking, error)
 
     def _judge(self, asking: Sequence[Asking], answers: Sequence[Held], since_us: int) -> None:
         gate = self._gate
@@ -151,8 +157,10 @@ class Arrivals:
         """A mistake, ours or the shell's: nobody waits for ever, and nobody who was held for pays."""
         for call, verdict in asking:
             if not verdict.done():
-                self._gate.live.pop(call.op, None)
-                self._gate.endings.release(call.op)
+                if call.op in self._gate.live:
+                    call.release()
+                else:
+                    self._gate.endings.release(call.op)
                 verdict.set_exception(error)
 
     def _away(self, asking: Sequence[Asking]) -> None:

@@ -114,8 +114,9 @@ async def test_what_was_granted_and_not_heard_is_given_back() -> None:
     assert await house.budget() == 100
 
 
-async def test_who_meets_a_mistake_hears_of_it_and_pays_nothing() -> None:
-    house = await prepared_house(later=False)
+@both
+async def test_who_meets_a_mistake_hears_of_it_and_pays_nothing(later: bool) -> None:
+    house = await prepared_house(later=later)
 
     def breaks(call: Call) -> None:
         raise ValueError(call.op)
