@@ -129,7 +129,9 @@ class Endings:
 
     def _given_back(self, releases: Sequence[str], answered: asyncio.Future[Sequence[str]]) -> None:
         """A release that is not heard is told again: the reaper would charge a call that was dispatched."""
-        if isinstance(answered.exception(), StoreUnavailable):
+        try:
+            answered.result()
+        except StoreUnavailable:
             self._loop.call_later(AGAIN_S, self._give_back, releases)
 
     def follow(self, asked: Awaitable[T], then: Callable[[asyncio.Future[T]], None]) -> None:
