@@ -169,7 +169,7 @@ class Call(msgspec.Struct, eq=False, gc=False):
         """End the call behind what its period has settled; None is behind what it was admitted behind."""
         prepared = self.prepared
         try:
-            before = self._admitted_behind() if settled is None else settled
+            before = self.admitted_behind() if settled is None else settled
             cost, amounts = decide.settled(prepared.offer, units, before, counts)
         except MoneyError:  # a count beyond all money is nonsense, as good as none
             self.ended = False
@@ -207,7 +207,7 @@ class Call(msgspec.Struct, eq=False, gc=False):
         else:
             self.settle(measured="held")
 
-    def _admitted_behind(self) -> int:
+    def admitted_behind(self) -> int:
         """What the period had counted before this call was admitted."""
         tally = self.prepared.offer.tally
         return self.values[tally] - self.prepared.draws[tally].amount if tally >= 0 else 0

@@ -110,7 +110,6 @@ class End(msgspec.Struct, frozen=True):
 
 
 def of_call(call: Call, at_us: int) -> Ticket:
-    prepared, tally = call.prepared, call.prepared.offer.tally
     return Ticket(
         op=call.op,
         request_id=call.request_id,
@@ -120,7 +119,7 @@ def of_call(call: Call, at_us: int) -> Ticket:
         dimensions=prepared.dimensions,
         units=prepared.offer.units,
         cost=prepared.offer.cost,
-        before=call.values[tally] - prepared.draws[tally].amount if tally >= 0 else 0,
+        before=call.admitted_behind(),
         known=not prepared.measured,
         exact=prepared.exact,
         shadow=call.shadow is not None,
