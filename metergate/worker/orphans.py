@@ -67,8 +67,8 @@ class Orphans:
         self._reviving = Reviving(store, ledger, clock)
         self._adopted: list[Orphan] = []
         self._one_at_a_time = asyncio.Lock()
-        self.done: list[Orphan] = []
-        """Those that were ended here."""
+        self.done: list[tuple[Path, str, dict[str, int]]] = []
+        """Which were ended here, and what became of their calls: in a sentence, and counted."""
 
     async def run_once(self) -> bool:
         """Look for orphans and bring them to their end; whether all are there."""
@@ -82,7 +82,7 @@ class Orphans:
             return not self._adopted
 
     def _note(self, orphan: Orphan) -> None:
-        self.done = [*self.done[-NOTED:], orphan]
+        self.done = [*self.done[1 - NOTED :], (orphan.claim.path, orphan.sentence(), orphan.counts())]
         surprise = orphan.left.to_release() or orphan.unknown or orphan.told
         level = logging.WARNING if surprise else logging.INFO
         log.log(level, "A process is gone, and its journal was taken over: %s.", orphan.sentence())
@@ -95,7 +95,11 @@ class Orphans:
 
     async def adopt(self, claim: Claim, *, copied: bool = False) -> Orphan:
         """Read a journal. Of one that somebody has copied here everything, and it stays."""
-        left = await self._ledger.run(lambda: Left(read_placed(claim.path)))
+        try:
+            left = await self._ledger.run(lambda: Left(read_placed(claim.path)))
+        except BaseException:
+            claim.leave()
+            raise
         unknown = left.unknown(self._clock())
         events = left.done(since_posted=not copied) + unknown
         return Orphan(claim, left, list(map(as_settle, events)), len(unknown), copied)

@@ -28,8 +28,8 @@ class Repair:
     async def machine(self) -> AsyncIterator[Finding]:
         """End what processes of this machine have left."""
         await _until(self._orphans.run_once)
-        for orphan in self._orphans.done:
-            yield _finding(orphan.claim.path, orphan.sentence(), orphan.counts())
+        for told in self._orphans.done:
+            yield _finding(*told)
         if not self._orphans.done:
             yield _finding(self._journals.folder, "every journal belongs to a process that lives")
 
@@ -51,7 +51,11 @@ class Repair:
         if claim is None:
             return _finding(journal, "its process lives, and ends its calls by itself")
         orphan = await self._orphans.adopt(claim, copied=True)
-        await _until(lambda: self._orphans.end(orphan))
+        try:
+            await _until(lambda: self._orphans.end(orphan))
+        except BaseException:
+            claim.leave()
+            raise
         return _finding(journal, orphan.sentence(), orphan.counts())
 
     async def store(self) -> Finding:
