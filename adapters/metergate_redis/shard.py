@@ -129,7 +129,9 @@ class Shard:
         return self._loop.create_task(parts())
 
     def dispatch(self, op: str) -> None:
-        self._ready().dispatches.append(op)
+        turn = self._ready()
+        turn.dispatches.append(op)
+        turn.size += 1
 
     def _ready(self) -> Turn:
         """The turn that is being collected; it goes at the end of this turn of the loop."""

@@ -256,7 +256,7 @@ class Turn:
 
     def only_ends(self, error: StoreUnavailable) -> bool:
         """Refuse the holds, so that the ends alone can go again; whether there was something of both."""
-        if not (self._hold_ops and (self._settle_ops or self._releases)):
+        if not (self._hold_ops and (self._settle_ops or self._releases or self.dispatches)):
             return False
         self._refuse(error)
         self._holding, self._hold_ops, self._runs = [], [], []
