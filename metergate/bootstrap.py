@@ -248,6 +248,7 @@ class _Switchboard:
     def __init__(self, policy: PolicySource, settings: Settings) -> None:
         self._policy = policy
         self._settings = settings
+        self._place = str(ground.folder_of(settings).path)
         self._engine = Engine(policy, settings)
         self._one_at_a_time = asyncio.Lock()
         self._relay = Relay(self)
@@ -268,7 +269,7 @@ class _Switchboard:
 
     async def decide(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Where a gate is at work in this event loop it decides at once; otherwise its process is asked."""
-        place = str(ground.folder_of(self._settings).path)
+        place = self._place
         if self._engine.shares:
             await self._engine.start()
             place = self._engine.foundation.place
