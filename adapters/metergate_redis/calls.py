@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
+from metergate.core.hold import LATE_US
 from metergate.errors import StoreUnavailable
 from metergate.ports import CONFLICT, DONE, GRANTED, UNKNOWN, Expired, Held, Hold, Settle
 from metergate_redis.facts import expired
@@ -15,8 +16,6 @@ T = TypeVar("T")
 SHARED_BY_ACCOUNTS = ("open:plan:", "rate:plan:", "cap:plan:")
 OUT_OF_REACH = Held("unavailable")
 REAPER_LEASE_US = 30 * 10**6
-LATE_US = 3600 * 10**6
-"""A window's counter outlives its window by this much, for calls that settle late."""
 ENDED_KEPT_MS = 120_000
 ANSWERS = {ord("D"): DONE, ord("U"): UNKNOWN, ord("C"): CONFLICT}
 

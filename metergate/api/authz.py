@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from metergate.admin import Doing, NotFound, inputs
 from metergate.api import models, problem, reading
 from metergate.api.endpoints import Answer, Endpoint, answered, grouped
+from metergate.core.hold import LATE_US
 from metergate.core.money import as_json
 from metergate.core.periods import rfc3339
 from metergate.core.refusal import Refusal
@@ -32,8 +33,6 @@ from metergate.ports import CONFLICT, DONE, UNKNOWN, Answers, Settle
 PREFIX: Final = "/authz/v1"
 SECOND_US: Final = 10**6
 LASTS_MAX_US: Final = 24 * 3600 * SECOND_US
-LATE_US: Final = 3600 * SECOND_US
-"""How long after its time a hold may still be settled that neither store nor ledger knows."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 Dress = Callable[[Call], Headers]

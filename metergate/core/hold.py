@@ -52,6 +52,11 @@ def standing_op(until_us: int, unique: str) -> str:
     return f"{STANDING}{until_us:x}_{unique}"
 
 
+LATE_US = 3600 * 10**6
+"""How long after its time a call may still be settled: a window's counter outlives its window by this much,
+and a hold that stands by itself is settled no more when neither store nor ledger knows it."""
+
+
 def stands_until_us(op: str) -> int:
     """Until when a hold stands by itself; 0 where it ends with its process."""
     if not op.startswith(STANDING):

@@ -9,7 +9,7 @@ from itertools import islice
 
 from metergate.core.budget import BALANCE, Draw, correct
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
-from metergate.core.hold import Event
+from metergate.core.hold import LATE_US, Event
 from metergate.errors import StoreUnavailable
 from metergate.ports import (
     CONFLICT,
@@ -48,8 +48,6 @@ ENDED_KEPT = 4096
 """How many ended operations answer a repetition; after that the ledger's unique id is the guard."""
 CARRIED_AT_ONCE = 1024
 REAPER_LEASE_US = 30 * 10**6
-LATE_US = 3600 * 10**6
-"""A window's counter outlives its window by this much, for calls that settle late."""
 
 
 _STALE = Held(STALE)

@@ -233,6 +233,8 @@ class Journalled:
         journal = self._journal
         if journal is None:
             return
+        # What may be settled no more is waited for no longer, or it would hold the journal for ever.
+        self.found([op for op in self._astray if 0 < stands_until_us(op) <= now_us - LATE_US])
         self._carry(journal, now_us)
         journal.keep_from(self.needed_from())
 
