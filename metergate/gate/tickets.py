@@ -133,6 +133,7 @@ def end(ticket: Ticket, units: int | None) -> End:
 
     MoneyError where no money could pay for them.
     """
+    prepared = call.prepared
     counted = ticket.units if units is None else units
     cost = _cost(ticket, counted, told=units is not None)
     measured = _measured(ticket, told=units is not None)

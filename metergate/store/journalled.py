@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 from pathlib import Path
 
-from metergate.core.hold import stands_until_us
+from metergate.core.hold import LATE_US, stands_until_us
 from metergate.errors import StoreUnavailable
 from metergate.ports import CONFLICT, GRANTED, UNKNOWN, Answers, Held, Hold, Settle, SharedStore, T
 from metergate.store import journal as records

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, Settle, SharedStore
