@@ -110,6 +110,7 @@ class End(msgspec.Struct, frozen=True):
 
 
 def of_call(call: Call, at_us: int) -> Ticket:
+    prepared = call.prepared
     return Ticket(
         op=call.op,
         request_id=call.request_id,
@@ -133,7 +134,6 @@ def end(ticket: Ticket, units: int | None) -> End:
 
     MoneyError where no money could pay for them.
     """
-    prepared = call.prepared
     counted = ticket.units if units is None else units
     cost = _cost(ticket, counted, told=units is not None)
     measured = _measured(ticket, told=units is not None)
