@@ -36,9 +36,9 @@ async def refund(cashier: Cashier, payment_id: str, amount: Money | None, id: st
     now_us = cashier.clock()
 
     def begin(tx: Tx) -> tuple[Refund, Sequence[Change]]:
-        known = reversals.refund(tx, id)
         held = payments.get(tx, payment_id, lock=True)
         assert held is not None, "payments are never deleted"
+        known = reversals.refund(tx, id)  # behind the lock, or two that ask at once would both find none
         left = held.paid_minor - sum(
             each.minor for each in reversals.refunds_of(tx, payment_id) if each.state != FAILED
         )
