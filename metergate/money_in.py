@@ -131,5 +131,5 @@ def choices_of(policy: Policy, settings: Settings) -> tuple[ProviderChoice, ...]
     if not settings.provider:
         return policy.providers
     named = [choice for choice in policy.providers if choice.use == settings.provider]
-    options = named[0].options if named else {}
-    return (ProviderChoice(settings.provider, settings.provider, options=options),)
+    given = named[0] if named else ProviderChoice(settings.provider, settings.provider)
+    return (given._replace(name=settings.provider, when={}, chosen=True),)
