@@ -105,16 +105,16 @@ def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> bool:
 
 
 def _reverse(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> None:
-    known = reversals.refunds_of(tx, payment.id)
     for each in facts.refunds:
-        _refund(tx, payment, known, each, now_us)
+        _refund(tx, payment, reversals.refunds_of(tx, payment.id), each, now_us)
     disputes = {each.external_id: each for each in reversals.disputes_of(tx, payment.id)}
     for dispute in facts.disputes:
         _dispute(tx, payment, disputes.get(dispute.id), dispute, now_us)
 
 
 def _refund(tx: Tx, payment: Payment, known: Sequence[Refund], facts: RefundFacts, now_us: int) -> None:
-    same = [each for each in known if _is_same(each, facts)]
+    same = [each for each in known if each.external_id == facts.id]
+    same = same or [each for each in known if _is_ours(each, facts)]
     look_at_us = now_us + _HOUR_US if facts.state == PENDING else None
     if not same:
         id = f"{payment.provider}:{facts.id}"
@@ -126,10 +126,10 @@ def _refund(tx: Tx, payment: Payment, known: Sequence[Refund], facts: RefundFact
         )
 
 
-def _is_same(known: Refund, facts: RefundFacts) -> bool:
-    """Whether it is a refund of ours, also where the answer was lost and the provider keeps no id of ours."""
+def _is_ours(known: Refund, facts: RefundFacts) -> bool:
+    """Whether it is one whose answer was lost, also where the provider keeps no id of ours."""
     if known.external_id is not None:
-        return known.external_id == facts.id
+        return False
     return known.id == facts.refund if facts.refund else known.minor == facts.amount.minor
 
 

@@ -5,7 +5,7 @@ import pytest
 from metergate.billing import refunding
 from metergate.errors import InvalidInput, ProviderError
 from metergate.ledger import Conflict, balances
-from metergate.provider_port import LOST, WON, DisputeFacts, Money, TryAgain
+from metergate.provider_port import LOST, WON, DisputeFacts, Money, RefundFacts, TryAgain
 from tests.billing.bench import NANOS, Bench
 
 
@@ -20,6 +20,24 @@ async def test_a_full_refund_leaves_nothing(bench: Bench) -> None:
     made = await refunding.refund(bench.cashier, id, None, "ref-1")
     assert (made.state, made.minor, made.taken) == ("succeeded", 1000, 10 * NANOS)
     assert bench.balance() == 0
+    assert await bench.differences() == []
+
+
+async def test_refunds_that_name_none_of_ours_are_each_taken_once(bench: Bench) -> None:
+    """A provider that keeps no id of ours, and two refunds of one amount of which only the first is known."""
+    id = await a_paid_one(bench)
+    bench.server.fault({"kind": "well"})
+    bench.server.fault({"kind": "busy"})
+    with pytest.raises(ProviderError):
+        await refunding.refund(bench.cashier, id, Money(400, "USD"), "ref-1")
+    facts = await bench.provider.fetch_payment(f"pay_{id}")
+    assert facts is not None
+    back = tuple([RefundFacts(name, Money(400, "USD"), "succeeded") for name in ("A", "B")])
+    for _ in range(2):
+        await bench.cashier.settled(id, facts._replace(refunds=back))
+    assert bench.balance() == 2 * NANOS
+    await bench.cashier.settled(id, facts._replace(refunds=back[::-1]))
+    assert bench.balance() == 2 * NANOS
     assert await bench.differences() == []
 
 
