@@ -171,7 +171,7 @@ class Cashier:
         captures = able(self._opened(payment), Captures, "capture payments")
         if not payment.capturable:
             raise InvalidInput(f"The payment {id} is not authorised, so there is nothing to capture.")
-        if amount is not None:
+        if amount is not None or "asked" in json.loads(payment.terms):
             payment = await self._capture_part(payment, amount)
         await self._audit(actor, "payment.capture", id)
         name = payment.external_id or payment.checkout_id or ""
@@ -261,12 +261,14 @@ class Cashier:
         await self.write(lambda tx: (customers.put(tx, account, opened.name, external_id, now_us), ()))
         return external_id
 
-    async def _capture_part(self, payment: Payment, amount: Money) -> Payment:
-        if amount.currency != payment.currency or not 0 < amount.minor <= payment.minor:
-            raise InvalidInput(f"Capture at most what was authorised, in {payment.currency}.")
+    async def _capture_part(self, payment: Payment, amount: Money | None) -> Payment:
+        """Note what is to be taken of what was asked for, also where less was to be taken and was not."""
         terms = json.loads(payment.terms)
-        asked = terms.setdefault("asked", [payment.minor, payment.credits])
-        credits = asked[1] * amount.minor // asked[0]
+        minor, all_credits = terms.setdefault("asked", [payment.minor, payment.credits])
+        amount = amount or Money(minor, payment.currency)
+        if amount.currency != payment.currency or not 0 < amount.minor <= minor:
+            raise InvalidInput(f"Capture at most what was authorised, in {payment.currency}.")
+        credits = all_credits * amount.minor // minor
         return await self._note(
             payment.id, minor=amount.minor, credits=credits, terms=json.dumps(terms, sort_keys=True)
         )

@@ -106,6 +106,17 @@ async def test_an_id_means_one_payment(bench: Bench) -> None:
         await bench.top_up(1001, "order-1")
 
 
+async def test_a_part_that_was_not_captured_leaves_the_whole_to_be(bench: Bench) -> None:
+    payment = await bench.top_up(1000, capture=False)
+    await bench.pay(payment)
+    bench.server.fault({"kind": "well"})
+    bench.server.fault({"kind": "busy"})
+    with pytest.raises(ProviderError):
+        await bench.cashier.capture(payment.id, Money(400, "USD"))
+    taken = await bench.cashier.capture(payment.id)
+    assert (taken.state, taken.minor, bench.balance()) == ("succeeded", 1000, 10 * NANOS)
+
+
 async def test_a_part_is_captured_and_gives_its_part_of_the_credits(bench: Bench) -> None:
     payment = await bench.top_up(1000, capture=False)
     await bench.pay(payment)
