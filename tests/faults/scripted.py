@@ -31,7 +31,7 @@ from tests.faults import naive
 from tests.faults.harness.countdown import Countdown
 
 CREDITS, MORE = 20, 3
-HEALS_S = 8.0
+HEALS_S = 15.0
 HOUR_US = 3600 * 10**6
 POLICY: dict[str, Any] = {
     "metergate": 1,

@@ -1,25 +1,15 @@
 """A data folder without room: nothing is served that could not be proven later, and nothing is lost."""
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-
-import anyio
 
 from metergate.testing.asgi import Receive, Scope, Send
 from tests.shell import hello, metered, problem
 from tests.store.disk import full_disk
+from tests.waiting import until
 
 LONG = "/x/" + "a" * 8000
 """Every event carries its path, so that a journal of 16 MB is soon full."""
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        await anyio.sleep(0.01)
 
 
 async def test_a_full_disk_refuses_calls_and_loses_none(tmp_path: Path) -> None:

@@ -1,11 +1,9 @@
 """A PostgreSQL that is stopped under a running service, and comes back."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import anyio
 import psycopg
 import pytest
 from psycopg import sql
@@ -13,6 +11,7 @@ from psycopg import sql
 from metergate import ConfigurationError
 from metergate.ledger.database import Ledger
 from tests.shell import CENT, hello, metered, policy, problem
+from tests.waiting import until
 
 
 @contextmanager
@@ -29,13 +28,6 @@ def away(url: str) -> Iterator[None]:
             yield
         finally:
             connection.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        await anyio.sleep(0.01)
 
 
 async def test_calls_go_on_without_the_ledger_and_are_in_it_afterwards(

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
-from tests.faults.harness.lines import SLACK_S, TIMEOUT_S, Lines, until
+from tests.faults.harness.lines import SLACK_S, TIMEOUT_S, Lines
 from tests.faults.harness.wire import Fault
 from tests.valkey import command
+from tests.waiting import until
 
 SCRIPT = b"EVALSHA"
 

@@ -16,7 +16,8 @@ import yaml
 
 from tests.house.rules import ROOT
 from tests.proxy.house import Gateway
-from tests.servers.serving import DEADLINE_S, ENVIRON, ended, free_port, kill, start
+from tests.servers.serving import ENVIRON, ended, free_port, kill, start
+from tests.waiting import DEADLINE_S
 
 TOKEN = "a-token-of-fronts"
 DATA, ADMIN, API, HERE = "127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:9000", "what METERGATE_AUTHZ_TOKEN is"

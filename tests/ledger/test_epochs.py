@@ -13,8 +13,8 @@ from metergate.ledger.epochs import Epoch, OtherEpoch
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Adjust, PutAccount, PutKey
 from tests.ledger.calls import START, open_account
+from tests.waiting import DEADLINE_S
 
-DEADLINE_S = 10.0
 STANDS = "idle_in_transaction_session_timeout"
 
 

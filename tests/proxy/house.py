@@ -16,8 +16,9 @@ from typing import Any
 import httpx2
 import yaml
 
-from tests.servers.serving import DEADLINE_S, Server, ended, free_port, kill, start
+from tests.servers.serving import Server, ended, free_port, kill, start
 from tests.upstream.house import Line, Script, Served, serving
+from tests.waiting import DEADLINE_S
 
 POLICY: Mapping[str, Any] = {
     "metergate": 1,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Shell
 from tests.proxy.house import POLICY, Gateway, Line, Log, body, gateway, get, status
-from tests.servers.serving import DEADLINE_S
+from tests.waiting import DEADLINE_S
 
 NAMELESS = """\
 metergate: 1

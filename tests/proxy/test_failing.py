@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.proxy.house import Gateway, Line, Log, body, get, header, status
-from tests.upstream.house import until
+from tests.waiting import until
 
 
 def problem(answer: bytes) -> dict[str, Any]:

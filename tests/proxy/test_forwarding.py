@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxy.house import POLICY, Gateway, Line, Log, body, gateway, get, header, status
-from tests.upstream.house import until
+from tests.waiting import until
 
 BIG = 24 << 20
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

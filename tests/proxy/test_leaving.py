@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.proxy.house import Gateway, Line, get, status
-from tests.upstream.house import until
+from tests.waiting import until
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = b"a\r\n" + b"x" * 10 + b"\r\n"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.proxy.house import POLICY, Gateway, Line, Log, body, gateway, get, header, status
 from tests.proxy.test_leaving import resident_kb
-from tests.upstream.house import DEADLINE_S, until
+from tests.waiting import DEADLINE_S, until
 
 BOUNDS: dict[str, Any] = {
     "url_bytes": 1000,

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from tests.proxy.house import Gateway, Line, Log, header
-from tests.upstream.house import DEADLINE_S, until
+from tests.waiting import DEADLINE_S, until
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 

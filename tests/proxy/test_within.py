@@ -20,7 +20,8 @@ from tests.proxy.house import POLICY, body, get, header, status
 from tests.server import house
 from tests.server.house import statuses
 from tests.servers.serving import free_port
-from tests.upstream.house import Line, Script, serving, until
+from tests.upstream.house import Line, Script, serving
+from tests.waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

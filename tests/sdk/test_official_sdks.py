@@ -9,7 +9,8 @@ import openai
 import pytest
 
 from metergate.core import keys
-from tests.servers.serving import DEADLINE_S, Server, serving
+from tests.servers.serving import Server, serving
+from tests.waiting import DEADLINE_S
 
 NEVER_MINTED = keys.mint("live", lambda count: bytes(range(count)))
 

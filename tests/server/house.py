@@ -9,7 +9,8 @@ from typing import Any
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from metergate.cli import serving
 from metergate.core.policy import Serve
-from tests.upstream.house import DEADLINE_S, Line
+from tests.upstream.house import Line
+from tests.waiting import DEADLINE_S
 
 HOST = b"Host: public.example\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"

@@ -21,7 +21,7 @@ from tests.server.house import (
     start,
     statuses,
 )
-from tests.upstream.house import until
+from tests.waiting import until
 
 
 def app_of(*messages: Message) -> ASGIApp:

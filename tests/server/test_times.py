@@ -5,7 +5,7 @@ import json
 
 from metergate.asgi.types import Receive, Scope, Send
 from tests.server.house import GET, HOST, LAST, body, echo, headers, heard, saying, served, start, statuses
-from tests.upstream.house import until
+from tests.waiting import until
 
 SHORT_US = 100_000
 POST = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\n"

@@ -8,7 +8,7 @@ import pytest
 
 from metergate.asgi.types import Receive, Scope, Send
 from tests.server.house import GET, HOST, LAST, echo, served, statuses
-from tests.upstream.house import until
+from tests.waiting import until
 
 SHAKE = (
     b"GET /ws HTTP/1.1\r\n" + HOST + b"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"

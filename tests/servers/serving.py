@@ -16,8 +16,8 @@ import httpx2
 
 from metergate.admin import RemoteOffice
 from tests.house.rules import ROOT
+from tests.waiting import DEADLINE_S
 
-DEADLINE_S = 20.0
 SERVERS = ("uvicorn", "hypercorn", "granian", "ours")
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("METERGATE_")} | {
     "PYTHONPATH": str(ROOT)

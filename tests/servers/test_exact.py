@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import httpx2
 import pytest
 
-from tests.servers.serving import DEADLINE_S, ENVIRON, Server, serving
+from tests.servers.serving import ENVIRON, Server, serving
+from tests.waiting import DEADLINE_S
 
 TASKS = 72
 Revoke = Callable[[Server, str], Awaitable[None]]

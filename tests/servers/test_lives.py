@@ -12,8 +12,9 @@ from metergate import MeterGate
 from metergate.config.settings import Settings
 from metergate.testing.asgi import lifespan
 from tests.servers.fastapi_app import make
-from tests.servers.serving import DEADLINE_S, SERVERS, Server, command, ended, kill, serving, start
+from tests.servers.serving import SERVERS, Server, command, ended, kill, serving, start
 from tests.servers.shared import POLICY
+from tests.waiting import DEADLINE_S
 
 RAW = "tests.servers.raw_app:app"
 

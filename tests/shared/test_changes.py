@@ -14,9 +14,10 @@ from metergate.ports import Adjust, AskBudget, Change, PutAccount, PutKey
 from metergate.worker.flusher import answered
 from tests.faults.test_postgres_away import away
 from tests.shared.app import POLICY
-from tests.shared.house import Place, Process, desk, until, valkey_says
+from tests.shared.house import Place, Process, desk, valkey_says
 from tests.shared.test_outages import frozen
 from tests.valkey import Server as Valkey
+from tests.waiting import until
 
 USD = 10**9
 

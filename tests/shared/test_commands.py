@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.servers.serving import DEADLINE_S, kill
+from tests.servers.serving import kill
 from tests.shared.app import POLICY
 from tests.shared.house import CLEAN, Place, Process, processes
+from tests.waiting import DEADLINE_S
 
 
 @pytest.fixture(scope="module")

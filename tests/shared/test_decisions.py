@@ -11,10 +11,11 @@ from typing import Any
 import httpx2
 import yaml
 
-from tests.servers.serving import DEADLINE_S, free_port, kill
+from tests.servers.serving import free_port, kill
 from tests.shared.app import POLICY
-from tests.shared.house import Place, desk, until, valkey_says
+from tests.shared.house import Place, desk, valkey_says
 from tests.valkey import Server as Valkey
+from tests.waiting import DEADLINE_S, until
 
 TOKEN = "of the fronts"
 
@@ -103,7 +104,8 @@ async def test_together_they_admit_what_was_paid_for(place: Place) -> None:
         # Rows hold more than they come to, so the last credits go to those that hold one.
         while (await ask(deciding[0], 1)) == 200:
             pass
-        assert (await office.units("exact"), await office.balance("exact")) == (60, "0.00")
+        await office.has_used("exact", 60)
+        assert await office.balance("exact") == "0.00"
         await office.proven()
 
 

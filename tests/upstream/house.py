@@ -9,8 +9,8 @@ from typing import Any
 from metergate.core.policy import Upstream
 from metergate.upstream import Pool, Pulse, Response
 from metergate.upstream.connection import Connection
+from tests.waiting import DEADLINE_S
 
-DEADLINE_S = 10.0
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -119,13 +119,6 @@ async def rest(response: Response) -> bytes:
     while chunk := await response.read():
         body += chunk
     return body
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that is about to happen."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for is state of the client, no event of ours
-            await asyncio.sleep(0.001)
 
 
 def saying(*parts: bytes) -> Script:

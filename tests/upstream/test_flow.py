@@ -2,7 +2,8 @@
 
 import asyncio
 
-from tests.upstream.house import OK, Line, rest, serving, until
+from tests.upstream.house import OK, Line, rest, serving
+from tests.waiting import until
 
 MEGABYTES = 16
 PIECE = b"x" * 65_536

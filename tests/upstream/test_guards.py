@@ -4,7 +4,8 @@ import pytest
 
 from metergate.upstream import UpstreamError
 from metergate.upstream.connection import HEAD_MAX, HEADERS_MAX
-from tests.upstream.house import OK, Line, ask, repeating, rest, saying, serving, until
+from tests.upstream.house import OK, Line, ask, repeating, rest, saying, serving
+from tests.waiting import until
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"

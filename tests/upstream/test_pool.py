@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 
 from metergate.upstream import UpstreamError
-from tests.upstream.house import GET, OK, Line, ask, line_of, repeating, rest, serving, until
+from tests.upstream.house import GET, OK, Line, ask, line_of, repeating, rest, serving
+from tests.waiting import until
 
 
 async def test_requests_one_after_another_share_a_connection() -> None:

@@ -10,7 +10,8 @@ from websockets.utils import accept_key
 
 from metergate.upstream import Handshake, Socket
 from metergate.upstream.socket import ABNORMAL, CLOSING_S, INVALID_DATA, MESSAGE_MAX, PING_S, Closing
-from tests.upstream.house import Line, Script, serving, until
+from tests.upstream.house import Line, Script, serving
+from tests.waiting import until
 
 HEAD = b"GET / HTTP/1.1\r\nhost: here\r\n"
 

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from metergate.upstream import UpstreamError
-from tests.upstream.house import GET, OK, Line, ask, rest, saying, serving, until
+from tests.upstream.house import GET, OK, Line, ask, rest, saying, serving
+from tests.waiting import until
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

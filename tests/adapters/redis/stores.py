@@ -12,6 +12,7 @@ from metergate.ports import DONE, AskAccount, AskBudget, CounterStore, Held, Hol
 from metergate.testing.conformance.bench import TERMS, an_event, answered, money
 from metergate_redis import RedisStore
 from metergate_redis.address import parse
+from tests.waiting import DEADLINE_S
 
 MakeStores = Callable[..., Awaitable[RedisStore]]
 
@@ -71,14 +72,7 @@ async def balance(store: CounterStore, account: str = "acct") -> object:
     return told
 
 
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait for what is about to happen."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # what is waited for has no event
-            await asyncio.sleep(0.01)
-
-
-async def again(act: Callable[[], Awaitable[object]], seconds: float = 15) -> object:
+async def again(act: Callable[[], Awaitable[object]], seconds: float = DEADLINE_S) -> object:
     """Try until it works."""
     async with asyncio.timeout(seconds):
         while True:

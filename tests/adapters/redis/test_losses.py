@@ -22,9 +22,9 @@ from tests.adapters.redis.stores import (
     now_us,
     settled,
     stores,
-    until,
 )
 from tests.valkey import Server, command, running, valkey_binary, watched
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -259,6 +259,6 @@ async def test_what_a_failover_lost_is_noticed() -> None:
             command(servers.replica, "REPLICAOF", "NO", "ONE")
             lost = await held(store, await a_hold(store, "lost", money(60)))
             servers.master.kill()
-            await until(lambda: store.epoch == "", 20)
+            await until(lambda: store.epoch == "")
             assert lost[0].values == (40,)
             await closed(store)

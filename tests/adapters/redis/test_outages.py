@@ -26,9 +26,9 @@ from tests.adapters.redis.stores import (
     now_us,
     settled,
     stores,
-    until,
 )
 from tests.valkey import Server, command, running, valkey_binary
+from tests.waiting import until
 
 
 @pytest.fixture

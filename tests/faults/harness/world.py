@@ -24,7 +24,7 @@ from tests.faults.harness.processes import Child, Gate, app_gate, proxy_gate, wo
 from tests.faults.harness.valkey import Valkey, valkey
 from tests.shared.house import Desk, Place
 
-HEALS_S = 45.0
+HEALS_S = 90.0
 """When the faults are over, everything serves again and is in order within this time."""
 PRICE, ROWS, HELD = 1, 3, 5
 POLICY: dict[str, Any] = {
