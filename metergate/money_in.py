@@ -40,8 +40,8 @@ class MoneyIn:
         self._cashier = Cashier(
             lambda: self._office.desk, lambda: self.providers, clock, shared=at_work.shared is not None
         )
-        self.inbox = Inbox(self._cashier, clock)
-        self._rounds = Rounds(self._cashier, self.inbox, clock)
+        self.inbox = Inbox(self._cashier)
+        self._rounds = Rounds(self._cashier, self.inbox)
         self.till = Till(self._cashier, self.inbox, lambda: self.policy, self._addresses, self.told)
 
     def begin(self, office: Office) -> None:

@@ -44,7 +44,6 @@ T = TypeVar("T")
 DAY_US: Final = 86_400 * 10**6
 _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     401: Misconfigured,
-    429: TryAgain,
     500: UnknownOutcome,
 }
 
@@ -185,6 +184,8 @@ class SandboxProvider:
         told = json.loads(answer.body)
         if answer.status == 200:
             return told
+        if answer.status == 429:
+            raise TryAgain(f"The sandbox says: {told['message']}", answer.after_s)
         raise _BY_STATUS.get(answer.status, Misconfigured)(f"The sandbox says: {told['message']}")
 
     async def _started(self) -> None:

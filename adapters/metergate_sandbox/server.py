@@ -44,7 +44,8 @@ class Server:
         self.asked: deque[str] = deque(maxlen=1000)
         """The calls that merchants made, the newest last."""
         self._key = key
-        self._faults: list[str] = []
+        self._faults: list[tuple[str, int]] = []
+        """The kind, and for how many seconds whoever is busy wants to be left alone."""
         self._server: asyncio.Server | None = None
         self._calls = calls(self)
 
@@ -63,7 +64,7 @@ class Server:
         """busy, broken, lost and well are for the next `times` calls; the others for all news from now on."""
         kind = asked.get("kind", "")
         if kind in (BUSY, BROKEN, LOST, WELL):
-            self._faults += [kind] * int(asked.get("times", 1))
+            self._faults += [(kind, int(asked.get("after_s", 0)))] * int(asked.get("times", 1))
         else:
             self.news.fault = kind
         return {}
@@ -120,9 +121,12 @@ class Server:
         if call is None:
             return _json(404, {"code": "no_such_call", "message": f"There is no {method} {path}."})
         self.asked.append(path.removeprefix("/v1/"))
-        fault = self._faults.pop(0) if self._faults and not path.startswith("/v1/test/") else ""
+        fault, after_s = "", 0
+        if self._faults and not path.startswith("/v1/test/"):
+            fault, after_s = self._faults.pop(0)
         if fault in FAULTS:
-            return _json(FAULTS[fault], {"code": fault, "message": "As you wished."})
+            status, kind, told = _json(FAULTS[fault], {"code": fault, "message": "As you wished."})
+            return status, f"{kind}\r\nRetry-After: {after_s}" if after_s else kind, told
         try:
             answer = call(json.loads(body or b"{}"))
         except Refused as refused:

@@ -35,9 +35,9 @@ class Till(Protocol):
 
     async def capture(self, id: str, nanos: int | None, actor: str) -> Payment: ...
 
-    async def cancel(self, id: str) -> Payment: ...
+    async def cancel(self, id: str, actor: str) -> Payment: ...
 
-    async def claim(self, id: str, transaction: str, signature: str) -> Payment: ...
+    async def claim(self, id: str, transaction: str, signature: str, actor: str) -> Payment: ...
 
     async def refund(self, payment: str, nanos: int | None, id: str, actor: str) -> Refund: ...
 
@@ -49,7 +49,9 @@ class Till(Protocol):
 
     async def portal(self, account: str, return_url: str) -> str: ...
 
-    async def import_customer(self, account: str, provider: str, external_id: str) -> Mapping[str, str]: ...
+    async def import_customer(
+        self, account: str, provider: str, external_id: str, actor: str
+    ) -> Mapping[str, str]: ...
 
     async def known(self) -> Sequence[Json]: ...
 
@@ -132,7 +134,7 @@ class Payments:
     async def cancel(self, id: object, account: object = None) -> Json:
         """Give up a payment that nobody has paid."""
         known = await self._one(id, account)
-        return await self._shown(await self._till().cancel(known.id))
+        return await self._shown(await self._till().cancel(known.id, self._desk.actor))
 
     async def claim(
         self, id: object, transaction: object, signature: object = "", account: object = None
@@ -141,7 +143,7 @@ class Payments:
         known = await self._one(id, account)
         named = inputs.ident(transaction, "a transaction")
         signed = inputs.text(signature, "a signature", 1000)
-        return await self._shown(await self._till().claim(known.id, named, signed))
+        return await self._shown(await self._till().claim(known.id, named, signed, self._desk.actor))
 
     async def refund(self, payment: object, amount: object = None, id: object = None) -> Json:
         """Give a payment back, all of it or a part, once per id."""
@@ -181,7 +183,7 @@ class Payments:
         owner = inputs.account_id(account)
         await self._desk.read(lambda tx: found(tx, owner))
         name, external = inputs.name(provider, "a provider"), inputs.ident(customer, "a customer id")
-        return dict(await self._till().import_customer(owner, name, external))
+        return dict(await self._till().import_customer(owner, name, external, self._desk.actor))
 
     async def providers(self) -> Json:
         """The payment providers, how they are, and what they can do."""

@@ -7,7 +7,8 @@ from metergate.errors import InvalidInput
 from metergate.ledger import inbox
 from metergate.ledger.database import Tx
 
-STATES = ("waiting", "done", "ignored", "refused", "dead")
+REPLAYED = (inbox.DEAD, inbox.REFUSED, inbox.IGNORED)
+"""What may be handled once more without naming each; what is done changes nothing."""
 
 
 class Webhooks:
@@ -23,8 +24,8 @@ class Webhooks:
     ) -> Json:
         """News of providers, the newest first."""
         name = None if provider is None else inputs.name(provider, "a provider")
-        if state is not None and state not in STATES:
-            raise InvalidInput(f"Ask for one of the states {', '.join(STATES)}.")
+        if state is not None and state not in inbox.STATES:
+            raise InvalidInput(f"Ask for one of the states {', '.join(inbox.STATES)}.")
         wanted = None if state is None else str(state)
         most, last = inputs.limit(limit), inputs.seq(after)
         rows = await self._desk.read(lambda tx: inbox.page(tx, name, wanted, most + 1, last))
@@ -32,21 +33,22 @@ class Webhooks:
 
     async def replay(self, id: object = None, provider: object = None, state: object = None) -> Json:
         """Handle news once more: one event of a provider by its id, or all that are dead or refused."""
-        if id is None and state not in ("dead", "refused", "ignored"):
-            raise InvalidInput("Name an event by its id, or all with the state dead, refused or ignored.")
+        if id is None and state not in REPLAYED:
+            raise InvalidInput(
+                f"Name an event by its id, or all with one of the states {', '.join(REPLAYED)}."
+            )
         name = None if provider is None else inputs.name(provider, "a provider")
         wanted = None if id is None else inputs.ident(id, "an event id")
         now_us = self._desk.clock()
 
         def work(tx: Tx) -> int:
-            if wanted is None:
-                seqs = [row.seq for row in inbox.page(tx, name, str(state), inputs.LIMIT_MAX)]
-            else:
-                seqs = inbox.named(tx, wanted, name)
-                if not seqs:
-                    raise NotFound(f"There is no event {wanted}.")
-            self._desk.note(tx, "webhooks.replay", wanted or str(state), {"events": len(seqs)})
-            return inbox.replay(tx, seqs, now_us) if seqs else 0
+            count = inbox.replay(
+                tx, now_us, provider=name, event_id=wanted, state=None if wanted else str(state)
+            )
+            if wanted and not count:
+                raise NotFound(f"There is no event {wanted}.")
+            self._desk.note(tx, "webhooks.replay", wanted or str(state), {"events": count})
+            return count
 
         count = await self._desk.ledger.write(work)
         if self._desk.hooks.till:
@@ -67,7 +69,7 @@ class Webhooks:
                 shown.append(
                     {
                         "provider": name,
-                        "events": {state: counted.get(state, 0) for state in STATES},
+                        "events": {state: counted.get(state, 0) for state in inbox.STATES},
                         "lag_seconds": max(0, now_us - oldest) // 10**6 if oldest else 0,
                         "forged": told.get("forged", 0),
                         "last_at": shapes.when(told.get("last_us")),

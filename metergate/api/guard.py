@@ -81,7 +81,7 @@ class Guarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        address = _address(scope)
+        address = caller(scope)
         wait_s = self._wait_s(address)
         headers = None if wait_s else self._without_token(scope["headers"], address)
         if headers is not None:
@@ -168,8 +168,8 @@ def _hardening(send: Send) -> Send:
     return hardened
 
 
-def _address(scope: Scope) -> str:
-    """Who asks, as far as an address tells it."""
+def caller(scope: Scope) -> str:
+    """Who asks, as far as an address tells it: of an IPv6 address the network that one caller has."""
     client = scope.get("client")
     text: str = client[0] if client else ""
     if ":" in text and _ip(text):

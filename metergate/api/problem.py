@@ -1,6 +1,7 @@
 """Whatever goes wrong leaves as one `application/problem+json` object, the same as a refusal of the gate."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -13,6 +14,7 @@ from metergate.core import refusal as refusals
 from metergate.core.refusal import REASONS, US, Refusal
 from metergate.errors import MetergateError
 from metergate.ledger import Conflict
+from metergate.provider_port import TryAgain
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
@@ -78,8 +80,18 @@ def of_error(
     extra: dict[str, Any] = {}
     if isinstance(error, Unfit):
         extra["errors"] = [{"field": field, "message": sentence} for field, sentence in error.fields]
+    headers = {}
+    if isinstance(error, TryAgain) and error.after_s > 0:
+        headers["retry-after"] = str(ceil(error.after_s))
     return _response(
-        status, error.reason, title, str(error), request_id=request_id, anthropic=anthropic, extra=extra
+        status,
+        error.reason,
+        title,
+        str(error),
+        request_id=request_id,
+        anthropic=anthropic,
+        headers=headers,
+        extra=extra,
     )
 
 

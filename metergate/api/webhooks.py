@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metergate.admin import Office
-from metergate.api import problem, reading
+from metergate.api import guard, problem, reading
 from metergate.api.endpoints import Answer, answered
 from metergate.errors import InvalidInput, ProviderError
 
@@ -27,7 +27,7 @@ ADDRESSES: Final = 4096
 
 
 class Brake:
-    """How often one address may tell us something: twenty a second, and four hundred at once."""
+    """How often one caller may tell us something: twenty a second, and four hundred at once."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
@@ -49,8 +49,7 @@ def receiving(receive: Receive, brake: Brake, provider: str = "") -> Answer:
     """Keep news, and only then say that we have it: what goes wrong before makes the provider try again."""
 
     async def answer(request: Request) -> Response:
-        address = request.client.host if request.client else ""
-        if not brake.allows(address):
+        if not brake.allows(guard.caller(request.scope)):
             return answered({"detail": "Send the same again in ten seconds."}, 429, {"retry-after": "10"})
         body = await reading.body(request)
         name = provider or request.path_params["provider"]

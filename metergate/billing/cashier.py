@@ -4,11 +4,12 @@ Where an answer was lost the provider is asked for the payment by our id, before
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from metergate.billing import orders
 from metergate.billing.orders import Wanted
+from metergate.billing.patience import Patience
 from metergate.billing.providers import Opened, Providers, able
 from metergate.billing.settling import Settled, settle
 from metergate.errors import InvalidInput, ProviderError
@@ -61,6 +62,7 @@ class Cashier:
         """`shared` says that what the counters were not told is written down in the ledger."""
         self._books = books
         self.clock = clock
+        self.patience = Patience(clock)
         self._providers = providers
         self._shared = shared
         self._owed: list[Change] = []
@@ -181,20 +183,23 @@ class Cashier:
             return await self.verify(id)
         return (await self.settled(id, facts)).payment
 
-    async def cancel(self, id: str) -> Payment:
+    async def cancel(self, id: str, actor: str = "") -> Payment:
         """Give up a payment that nobody has paid."""
         payment = await self.verify(id)
         if payment.state != PENDING:
             raise InvalidInput(f"The payment {id} is {payment.state}; only a pending one can be canceled.")
         captures = able(self._opened(payment), Captures, "cancel payments")
+        await self._audit(actor, "payment.cancel", id)
         facts = await captures.cancel_payment(payment.external_id or payment.checkout_id or "")
         return (await self.settled(id, facts)).payment
 
-    async def claim(self, id: str, transaction: str, signature: str = "") -> Payment:
+    async def claim(self, id: str, transaction: str, signature: str = "", actor: str = "") -> Payment:
         """A payer names the transaction that pays a payment."""
         payment = await self.get(id)
         claims = able(self._opened(payment), Claims, "be told of transactions")
-        return (await self.settled(id, await claims.claim_payment(id, transaction, signature))).payment
+        facts = await claims.claim_payment(id, transaction, signature)
+        await self._audit(actor, "payment.claim", id, {"transaction": transaction})
+        return (await self.settled(id, facts)).payment
 
     # -- what the others use -------------------------------------------------------------------------------
 
@@ -226,13 +231,15 @@ class Cashier:
         made = await keeper.create_customer(Payer(account.id, account.email, account.name))
         return await self._keep_customer(opened, account.id, made.id)
 
-    async def import_customer(self, opened: Opened, account: Account, external_id: str) -> str:
+    async def import_customer(
+        self, opened: Opened, account: Account, external_id: str, actor: str = ""
+    ) -> str:
         """Take a customer that the provider has already; the one before stays in the history."""
         keeper = able(opened, Customers, "keep customers")
         found = await keeper.fetch_customer(external_id)
         if found is None:
             raise InvalidInput(f"{opened.name} has no customer {external_id:.80}.")
-        return await self._keep_customer(opened, account.id, found.id)
+        return await self._keep_customer(opened, account.id, found.id, actor or "system")
 
     async def write(self, work: Work[T]) -> T:
         """Change the ledger and tell the counters, also what they could not be told the last time."""
@@ -256,9 +263,17 @@ class Cashier:
     def _opened(self, payment: Payment) -> Opened:
         return self.providers.get(payment.provider)
 
-    async def _keep_customer(self, opened: Opened, account: str, external_id: str) -> str:
+    async def _keep_customer(self, opened: Opened, account: str, external_id: str, actor: str = "") -> str:
         now_us = self.clock()
-        await self.write(lambda tx: (customers.put(tx, account, opened.name, external_id, now_us), ()))
+
+        def work(tx: Tx) -> tuple[None, Sequence[Change]]:
+            customers.put(tx, account, opened.name, external_id, now_us)
+            if actor:  # somebody chose it
+                told = {"provider": opened.name, "customer": external_id}
+                audit.note(tx, now_us, actor, "customer.import", account, told)
+            return None, ()
+
+        await self.write(work)
         return external_id
 
     async def _capture_part(self, payment: Payment, amount: Money | None) -> Payment:
@@ -285,9 +300,11 @@ class Cashier:
 
         await self.write(work)
 
-    async def _audit(self, actor: str, action: str, id: str) -> None:
+    async def _audit(
+        self, actor: str, action: str, id: str, details: Mapping[str, str] | None = None
+    ) -> None:
         def work(tx: Tx) -> tuple[None, Sequence[Change]]:
-            audit.note(tx, self.clock(), actor or "system", action, id)
+            audit.note(tx, self.clock(), actor or "system", action, id, details)
             return None, ()
 
         await self.write(work)

@@ -18,7 +18,6 @@ from metergate.errors import InvalidInput, ProviderError, StoreUnavailable
 from metergate.ledger import inbox, payments, provider_notes
 from metergate.ledger.database import Tx
 from metergate.ledger.inbox import DEAD, DONE, IGNORED, REFUSED, Arrived, EventRow
-from metergate.ports import Clock
 from metergate.provider_port import (
     INVOICE,
     PAYMENT,
@@ -42,13 +41,13 @@ _LONGEST_US: Final = 3600 * 10**6
 
 
 class Inbox:
-    def __init__(self, cashier: Cashier, clock: Clock) -> None:
+    def __init__(self, cashier: Cashier) -> None:
         self.forged: dict[str, int] = {}
         """How much news of each provider was refused because it was not signed as it should be."""
         self.last_us: dict[str, int] = {}
         """When true news of each provider came last."""
         self._cashier = cashier
-        self._clock = clock
+        self._clock = cashier.clock
 
     async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> int:
         """Keep what a provider tells; how many events are new. Returns after the commit."""
@@ -104,10 +103,15 @@ class Inbox:
         return await self._cashier.books.ledger.write(work)
 
     async def _handle(self, row: EventRow) -> None:
-        ledger = self._cashier.books.ledger
+        ledger, patience = self._cashier.books.ledger, self._cashier.patience
+        left_us = patience.left_us(row.provider)
+        if left_us:
+            await self._wait(row, left_us)
+            return
         try:
             handled = await self._understand(row)
         except (ProviderError, StoreUnavailable) as error:
+            patience.heard(row.provider, error)
             await self._put_off(row, str(error))
         except Exception as error:  # an event that nobody understands must not stop the others
             log.exception("The event %s of %s could not be handled.", row.event_id, row.provider)
@@ -119,14 +123,22 @@ class Inbox:
     async def _put_off(self, row: EventRow, why: str) -> None:
         now_us, tries = self._clock(), row.tries + 1
         wait_us = min(_FIRST_US * 2 ** min(tries, 20), _LONGEST_US)
+        wait_us = max(wait_us, self._cashier.patience.left_us(row.provider))
 
         def work(tx: Tx) -> None:
             if tries >= TRIES:
                 inbox.finish(tx, row.seq, DEAD, why, now_us)
             else:
-                inbox.put_off(tx, row.seq, why, now_us + wait_us)
+                inbox.put_off(tx, row.seq, why, now_us + wait_us, tries)
 
         await self._cashier.books.ledger.write(work)
+
+    async def _wait(self, row: EventRow, left_us: int) -> None:
+        """The provider wants to be left alone: then it is not asked, and this is no try."""
+        why, until_us = f"{row.provider} asked to be left alone.", self._clock() + left_us
+        await self._cashier.books.ledger.write(
+            lambda tx: inbox.put_off(tx, row.seq, why, until_us, row.tries)
+        )
 
     async def _understand(self, row: EventRow) -> Handled:
         event = msgspec.json.decode(row.event, type=ProviderEvent)

@@ -73,8 +73,10 @@ async def send(cashier: Cashier, row: Refund) -> Refund:
     except (Declined, Misconfigured, InvalidInput, PaymentFailed):
         await _note(cashier, row.id, state=FAILED, look_at_us=None)
         raise
-    except (TryAgain, UnknownOutcome):
-        await _note(cashier, row.id, look_at_us=cashier.clock() + MINUTE_US)
+    except (TryAgain, UnknownOutcome) as error:
+        cashier.patience.heard(row.provider, error)
+        wait_us = max(MINUTE_US, cashier.patience.left_us(row.provider))
+        await _note(cashier, row.id, look_at_us=cashier.clock() + wait_us)
         raise
     await cashier.settled(payment.id, _with(payment, made, row.id))
     return await _read(cashier, row.id)

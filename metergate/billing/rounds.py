@@ -1,19 +1,20 @@
 """What the worker does for money in: news that waits, payments that nobody has finished, feeds."""
 
 import logging
-from typing import Final
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
 
 from metergate.billing import following, refunding
 from metergate.billing.cashier import Cashier
 from metergate.billing.inbox import Inbox
 from metergate.billing.settling import next_look_us
-from metergate.errors import MetergateError, ProviderError, StoreUnavailable
+from metergate.errors import MetergateError, StoreUnavailable
 from metergate.ledger import payments, reversals, subscriptions
 from metergate.ledger.payments import Payment
-from metergate.ledger.reversals import Refund
-from metergate.ports import Clock
 
 log = logging.getLogger("metergate.billing")
+T = TypeVar("T")
 
 BATCH: Final = 20
 LOOK_EVERY_US: Final = 2 * 10**6
@@ -23,10 +24,11 @@ MINUTE_US: Final = 60 * 10**6
 
 
 class Rounds:
-    def __init__(self, cashier: Cashier, inbox: Inbox, clock: Clock) -> None:
+    def __init__(self, cashier: Cashier, inbox: Inbox) -> None:
         self._cashier = cashier
         self._inbox = inbox
-        self._clock = clock
+        self._clock = cashier.clock
+        self._patience = cashier.patience
         self._looked_us = 0
         self._fetched_us = 0
         self._renewed_us = 0
@@ -44,8 +46,7 @@ class Rounds:
             self._fetched_us = now_us
             done += await self._fetch()
         if abs(now_us - self._renewed_us) >= RENEWALS_EVERY_US:
-            self._renewed_us = now_us
-            await self._renewals()
+            done += await self._renewals(now_us)
         return done
 
     async def _look(self) -> int:
@@ -54,51 +55,55 @@ class Rounds:
         due = await ledger.read(lambda tx: payments.due(tx, now_us, BATCH))
         for payment in due:
             await self._put_off(payment)
-            try:
-                await self._cashier.verify(payment.id)
-            except StoreUnavailable:
-                raise
-            except MetergateError as error:
-                log.info("The payment %s cannot be asked for now: %s", payment.id, error)
+            what = f"The payment {payment.id} cannot be asked for now"
+            await self._try(payment.provider, what, partial(self._cashier.verify, payment.id))
         refunds = await ledger.read(lambda tx: reversals.due(tx, now_us, BATCH))
         for refund in refunds:
-            await self._refund(refund)
+            later = self._clock() + max(10 * MINUTE_US, self._patience.left_us(refund.provider))
+            await ledger.write(partial(reversals.change_refund, id=refund.id, look_at_us=later))
+            what = f"The refund {refund.id} is not done yet"
+            await self._try(refund.provider, what, partial(refunding.send, self._cashier, refund))
         return len(due) + len(refunds)
-
-    async def _refund(self, refund: Refund) -> None:
-        later = self._clock() + 10 * MINUTE_US
-        await self._cashier.books.ledger.write(
-            lambda tx: reversals.change_refund(tx, refund.id, look_at_us=later)
-        )
-        try:
-            await refunding.send(self._cashier, refund)
-        except StoreUnavailable:
-            raise
-        except MetergateError as error:
-            log.warning("The refund %s is not done yet: %s", refund.id, error)
 
     async def _put_off(self, payment: Payment) -> None:
         """Whatever becomes of the question, the next one has its time: no payment holds up the others."""
         look_at_us = next_look_us(payment, self._clock())
+        if look_at_us is not None:
+            look_at_us = max(look_at_us, self._clock() + self._patience.left_us(payment.provider))
         await self._cashier.books.ledger.write(
             lambda tx: payments.change(tx, payment.id, look_at_us=look_at_us)
         )
 
-    async def _renewals(self) -> None:
+    async def _renewals(self, now_us: int) -> int:
         """Ask for subscriptions that should have been renewed an hour ago, and of which nobody told us."""
-        before_us = self._clock() - RENEWALS_EVERY_US
-        due = await self._cashier.books.ledger.read(lambda tx: subscriptions.over(tx, before_us, BATCH))
+        ledger, before_us = self._cashier.books.ledger, now_us - RENEWALS_EVERY_US
+        due = await ledger.read(lambda tx: subscriptions.over(tx, before_us, BATCH))
         for known in due:
-            try:
-                await following.look_again(self._cashier, known)
-            except ProviderError as error:
-                log.warning("The subscription %s cannot be asked for now: %s", known.id, error)
+            await ledger.write(partial(subscriptions.asked, id=known.id, now_us=now_us))
+            what = f"The subscription {known.id} cannot be asked for now"
+            await self._try(known.provider, what, partial(following.look_again, self._cashier, known))
+        if len(due) < BATCH:  # otherwise there are more, after the news that came meanwhile
+            self._renewed_us = now_us
+        return len(due)
 
     async def _fetch(self) -> int:
-        done = 0
-        for opened in self._cashier.providers.all:
-            try:
-                done += await self._inbox.fetch(opened)
-            except ProviderError as error:
-                log.warning("The news of %s cannot be fetched now: %s", opened.name, error)
-        return done
+        found = [
+            await self._try(
+                each.name, f"The news of {each.name} cannot be fetched now", partial(self._inbox.fetch, each)
+            )
+            for each in self._cashier.providers.all
+        ]
+        return sum(new or 0 for new in found)
+
+    async def _try(self, provider: str, what: str, asking: Callable[[], Awaitable[T]]) -> T | None:
+        """Ask, unless the provider wants to be left alone; None where there is no answer."""
+        if self._patience.left_us(provider):
+            return None
+        try:
+            return await asking()
+        except StoreUnavailable:
+            raise
+        except MetergateError as error:
+            self._patience.heard(provider, error)
+            log.warning("%s: %s", what, error)
+            return None

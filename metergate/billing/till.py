@@ -88,11 +88,11 @@ class Till:
     async def capture(self, id: str, nanos: int | None, actor: str) -> Payment:
         return await self._cashier.capture(id, await self._part(id, nanos), actor)
 
-    async def cancel(self, id: str) -> Payment:
-        return await self._cashier.cancel(id)
+    async def cancel(self, id: str, actor: str) -> Payment:
+        return await self._cashier.cancel(id, actor)
 
-    async def claim(self, id: str, transaction: str, signature: str) -> Payment:
-        return await self._cashier.claim(id, transaction, signature)
+    async def claim(self, id: str, transaction: str, signature: str, actor: str) -> Payment:
+        return await self._cashier.claim(id, transaction, signature, actor)
 
     async def refund(self, payment: str, nanos: int | None, id: str, actor: str) -> Refund:
         part = await self._part(payment, nanos)
@@ -120,10 +120,12 @@ class Till:
         back = offers.safe_return(return_url, addresses.origins) if return_url else addresses.default
         return await able(opened, Portal, "show customers a page of their own").portal_url(customer, back)
 
-    async def import_customer(self, account: str, provider: str, external_id: str) -> Mapping[str, str]:
+    async def import_customer(
+        self, account: str, provider: str, external_id: str, actor: str
+    ) -> Mapping[str, str]:
         opened = self._cashier.providers.get(provider)
         owner = await self._account(account)
-        id = await self._cashier.import_customer(opened, owner, external_id)
+        id = await self._cashier.import_customer(opened, owner, external_id, actor)
         return {"account": account, "provider": provider, "customer": id}
 
     async def known(self) -> Sequence[Json]:

@@ -10,7 +10,7 @@ from metergate.ledger import bulk
 from metergate.ledger.database import Select, Tx
 from metergate.ledger.payment_tables import provider_events as events
 
-WAITING, DONE, IGNORED, REFUSED, DEAD = "waiting", "done", "ignored", "refused", "dead"
+STATES = WAITING, DONE, IGNORED, REFUSED, DEAD = "waiting", "done", "ignored", "refused", "dead"
 LEASE_US: Final = 60 * 10**6
 """How long whoever takes events may need for them, before somebody else does."""
 
@@ -81,30 +81,25 @@ def finish(tx: Tx, seq: int, state: str, detail: str, now_us: int) -> None:
     tx.execute(events.update().where(events.c.org == tx.org, events.c.seq == seq).values(values))
 
 
-def put_off(tx: Tx, seq: int, detail: str, until_us: int) -> None:
-    """Try it again later."""
-    values: dict[str, Any] = {"detail": detail, "next_at_us": until_us}
+def put_off(tx: Tx, seq: int, detail: str, until_us: int, tries: int) -> None:
+    """Try it again later; it was tried so often until now."""
+    values: dict[str, Any] = {"detail": detail, "next_at_us": until_us, "tries": tries}
     tx.execute(events.update().where(events.c.org == tx.org, events.c.seq == seq).values(values))
 
 
-def replay(tx: Tx, seqs: Sequence[int], now_us: int) -> int:
-    """Have events handled once more, whatever became of them."""
+def replay(
+    tx: Tx,
+    now_us: int,
+    *,
+    provider: str | None = None,
+    event_id: str | None = None,
+    state: str | None = None,
+) -> int:
+    """Have events handled once more, whatever became of them; how many. What is not named is any."""
+    named = {"provider": provider, "event_id": event_id, "state": state}
+    which = [events.c[name] == value for name, value in named.items() if value is not None]
     again = {"state": WAITING, "detail": "", "tries": 0, "next_at_us": now_us, "handled_at_us": None}
-    which = (events.c.org == tx.org, events.c.seq.in_(list(seqs)))
-    return tx.execute(events.update().where(*which).values(again)).rowcount
-
-
-def get(tx: Tx, provider: str, event_id: str) -> EventRow | None:
-    row = tx.execute(_select(tx).where(_is(tx, provider, event_id))).first()
-    return EventRow(*row) if row else None
-
-
-def named(tx: Tx, event_id: str, provider: str | None = None) -> list[int]:
-    """Where the events of this id stand: two providers may have the same."""
-    query = sa.select(events.c.seq).where(events.c.org == tx.org, events.c.event_id == event_id)
-    if provider is not None:
-        query = query.where(events.c.provider == provider)
-    return list(tx.execute(query).scalars())
+    return tx.execute(events.update().where(events.c.org == tx.org, *which).values(again)).rowcount
 
 
 def page(

@@ -70,24 +70,23 @@ def get(tx: Tx, id: str) -> Subscription | None:
 
 
 def over(tx: Tx, before_us: int, limit: int) -> list[Subscription]:
-    """Subscriptions that have not ended, and whose period was over before an instant."""
+    """Those that have not ended, whose period was over before an instant, and nobody has asked since."""
     columns = [subscriptions.c[name] for name in Subscription._fields]
     query = sa.select(*columns).where(
         subscriptions.c.org == tx.org,
         subscriptions.c.state != "canceled",
         subscriptions.c.period_end_us < before_us,
+        subscriptions.c.updated_at_us <= before_us,
     )
     return [
         Subscription(*row) for row in tx.execute(query.order_by(subscriptions.c.updated_at_us).limit(limit))
     ]
 
 
-def of(tx: Tx, account: str) -> list[Subscription]:
-    """The account's subscriptions, the newest last."""
-    columns = [subscriptions.c[name] for name in Subscription._fields]
-    own = (subscriptions.c.org == tx.org, subscriptions.c.account == account)
-    query = sa.select(*columns).where(*own).order_by(subscriptions.c.seq)
-    return [Subscription(*row) for row in tx.execute(query)]
+def asked(tx: Tx, id: str, now_us: int) -> None:
+    """Somebody asks for it now, whatever the answer will be."""
+    which = (subscriptions.c.org == tx.org, subscriptions.c.id == id)
+    tx.execute(subscriptions.update().where(*which).values(updated_at_us=now_us))
 
 
 def _change(tx: Tx, table: sa.Table, provider: str, external_id: str | None, values: dict[str, Any]) -> int:

@@ -14,6 +14,12 @@ class Answer(NamedTuple):
     """By their names in small letters."""
     body: bytes
 
+    @property
+    def after_s(self) -> float:
+        """How many seconds `Retry-After` asks for; 0 where it says nothing, or a date."""
+        told = self.headers.get("retry-after", "").strip()
+        return float(told) if told.isascii() and told.isdigit() else 0.0
+
 
 class Http(Protocol):
     """HTTP for adapters whose SDK brings none. Follows no redirects and repeats nothing."""

@@ -47,10 +47,10 @@ class Answer(NamedTuple):
 
 
 async def fetch(
-    app: App, method: str, target: str, *, headers: HeaderPairs = (), body: bytes = b"", root_path: str = ""
+    app: App, method: str, target: str, *, headers: HeaderPairs = (), body: bytes = b"", **more: Any
 ) -> Answer:
     """The whole answer to one request."""
-    async with Request(app, method, target, headers=headers, body=body, root_path=root_path) as request:
+    async with Request(app, method, target, headers=headers, body=body, **more) as request:
         return Answer(await request.status(), request.headers, await request.read())
 
 

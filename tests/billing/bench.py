@@ -54,8 +54,8 @@ class Bench:
         self.provider = open_provider(context)
         providers = Providers([Opened("sandbox", self.provider, "sandbox")], [Rule("sandbox")])
         self.cashier = Cashier(lambda: self.office.desk, lambda: providers, clock, shared=False)
-        self.inbox = Inbox(self.cashier, clock)
-        self.rounds = Rounds(self.cashier, self.inbox, clock)
+        self.inbox = Inbox(self.cashier)
+        self.rounds = Rounds(self.cashier, self.inbox)
 
     async def top_up(self, minor: int = 1999, id: str = "", **more: Any) -> Payment:
         """Somebody wants to pay; the credits are worth what they cost."""

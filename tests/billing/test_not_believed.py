@@ -33,14 +33,6 @@ async def test_forged_and_old_news_is_refused_before_it_is_kept(bench: Bench) ->
     assert bench.balance() == 0
 
 
-async def test_a_secret_is_rotated_without_a_gap(bench: Bench) -> None:
-    await bench.paid()
-    bench.provider._secrets = ("whsec_2", SECRET)
-    for number, secret in enumerate(("whsec_2", SECRET)):
-        body = bench.deliveries()[number]
-        assert await bench.inbox.receive("sandbox", signed(body, secret, bench.clock()), body) == 1
-
-
 async def test_nobody_who_is_no_provider_of_ours_tells_us_anything(bench: Bench) -> None:
     with pytest.raises(InvalidInput, match="No payment provider stripe tells us anything"):
         await bench.inbox.receive("stripe", {}, b"{}")
@@ -135,9 +127,39 @@ async def test_what_was_tried_too_often_is_dead_until_somebody_replays_it(bench:
         bench.clock.advance(seconds=7200)
     [row] = await bench.events()
     assert (row.state, bench.balance()) == (DEAD, 0)
-    await bench.ledger.write(lambda tx: inbox.replay(tx, [row.seq], bench.clock()))
+    await bench.ledger.write(lambda tx: inbox.replay(tx, bench.clock(), event_id=row.event_id))
     await bench.handle()
     assert ((await bench.events())[0].state, bench.balance()) == (DONE, 1999 * NANOS // 100)
+
+
+async def test_a_provider_that_asks_to_be_left_alone_is_not_asked_meanwhile(bench: Bench) -> None:
+    """Neither for the event that heard so, nor for the one behind it, for which that is no try."""
+    for id in ("p1", "p2"):
+        await bench.paid(id=id)
+    await bench.deliver(body for body in bench.deliveries() if b"succeeded" in body)
+    bench.server.fault({"kind": "busy", "after_s": 600})
+    bench.server.asked.clear()
+    await bench.handle()
+    assert list(bench.server.asked) == ["payments/fetch"]
+    bench.clock.advance(seconds=599)
+    await bench.handle()
+    await bench.rounds.run_once()
+    assert list(bench.server.asked) == ["payments/fetch"]
+    assert [(each.state, each.tries) for each in await bench.events()] == [(WAITING, 0), (WAITING, 1)]
+    bench.clock.advance(seconds=1)
+    await bench.handle()
+    assert {each.state for each in await bench.events()} == {DONE}
+    assert bench.balance() == 2 * 1999 * NANOS // 100
+
+
+async def test_nobody_is_left_alone_for_more_than_a_day(bench: Bench) -> None:
+    await bench.paid()
+    await bench.deliver(bench.deliveries()[-1:])
+    bench.server.fault({"kind": "busy", "after_s": 10**12})
+    await bench.handle()
+    bench.clock.advance(seconds=86_400)
+    await bench.handle()
+    assert bench.balance() == 1999 * NANOS // 100
 
 
 async def test_who_dies_with_events_in_hand_leaves_them_to_others(bench: Bench) -> None:

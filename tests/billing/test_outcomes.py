@@ -4,8 +4,18 @@ import pytest
 
 from metergate.billing import Cashier, Opened, Providers, Rule, Wanted
 from metergate.errors import InvalidInput, PaymentFailed, ProviderError
-from metergate.ledger import Conflict, payments
-from metergate.provider_port import Declined, Money, Payer, ProviderHealth, UnknownOutcome
+from metergate.ledger import Conflict, payments, subscriptions
+from metergate.ledger.database import Tx
+from metergate.provider_port import (
+    Checkout,
+    Declined,
+    Money,
+    Order,
+    Payer,
+    PaymentFacts,
+    ProviderHealth,
+    UnknownOutcome,
+)
 from tests.billing.bench import NANOS, Bench
 
 
@@ -206,6 +216,61 @@ async def test_a_renewal_that_nobody_told_us_of_is_asked_for(bench: Bench) -> No
     bench.clock.advance(seconds=32 * 86_400)
     await bench.rounds.run_once()
     assert (await bench.office.accounts.show("acct"))["plan"] is None
+
+
+async def test_renewals_that_nobody_answers_do_not_keep_those_of_others_waiting(bench: Bench) -> None:
+    """More than one batch that the provider does not know any more, before the one that it does."""
+    id = await a_subscription(bench)
+    await bench.deliver(bench.deliveries())
+    await bench.handle()
+
+    def older(tx: Tx) -> None:
+        mine = subscriptions.get(tx, "sub-1")
+        assert mine is not None
+        for number in range(45):
+            gone = mine._replace(id=f"gone-{number}", external_id=f"gone-{number}", updated_at_us=number)
+            subscriptions.put(tx, gone)
+
+    await bench.ledger.write(older)
+    bench.sandbox.renew(id, "unpaid")
+    bench.clock.advance(seconds=32 * 86_400)
+    bench.server.asked.clear()
+    for _ in range(3):
+        await bench.rounds.run_once()
+    assert (await bench.office.accounts.show("acct"))["plan"] is None
+    assert bench.server.asked.count("subscriptions/fetch") == 46
+    await bench.rounds.run_once()
+    assert bench.server.asked.count("subscriptions/fetch") == 46  # the others have their hour
+
+
+class Chain:
+    """A provider that is told of transactions, and believes each of them."""
+
+    live = False
+
+    async def health(self) -> ProviderHealth:
+        return ProviderHealth(ok=True)
+
+    async def close(self) -> None: ...
+
+    async def open_checkout(self, order: Order) -> Checkout:
+        return Checkout(f"amount-{order.id}", "")
+
+    async def claim_payment(self, order: str, transaction: str, signature: str) -> PaymentFacts:
+        return PaymentFacts(transaction, order, "succeeded", Money(900, "USD"), live=False)
+
+
+async def test_who_claimed_a_transaction_is_in_the_books(bench: Bench) -> None:
+    chain = Providers([Opened("chain", Chain(), "chain")], [Rule("chain")])
+    cashier = Cashier(lambda: bench.office.desk, lambda: chain, bench.clock, shared=False)
+    await cashier.pay(Wanted("acct", Money(900, "USD"), credits=9 * NANOS), "order-1")
+    assert (await cashier.claim("order-1", "0xabc", actor="customer")).state == "succeeded"
+    [row] = (await bench.office.do("audit.list", {"subject": "order-1"}))["data"][:1]
+    assert (row["actor"], row["action"], row["details"]) == (
+        "customer",
+        "payment.claim",
+        {"transaction": "0xabc"},
+    )
 
 
 async def test_a_plan_is_not_sold_by_who_cannot_renew_it(bench: Bench) -> None:

@@ -1,7 +1,9 @@
 """Money in over HTTP: the customer's side, webhooks, the paths of older systems, the operator's side."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,15 @@ from metergate.asgi.types import Receive, Scope, Send
 from metergate.config.settings import Settings
 from metergate.engine import Engine
 from metergate.errors import ConfigurationError
+from metergate.ledger import inbox
+from metergate.ledger.database import Tx
+from metergate.ledger.payment_tables import provider_events
 from metergate.provider_port import Payer
 from metergate.provider_port.http import ask
-from metergate.testing.asgi import lifespan
+from metergate.testing.asgi import fetch, lifespan
 from metergate.testing.clock import FakeClock
 from metergate_sandbox import Server
+from metergate_sandbox.news import signed
 from tests.api.client import TOKEN, Client, problem
 from tests.billing.bench import KEY, POLICY, SECRET
 
@@ -47,9 +53,15 @@ class House:
     async def pay(self, payment: dict[str, Any], card: str = "4242424242424242") -> None:
         await ask("POST", payment["url"], body=f"card={card}".encode())
 
-    async def tell(self, body: bytes, path: str = "/billing/v1/webhooks/sandbox", **headers: str) -> Any:
-        signed = {**self.server.news.headers(body), **headers}
-        return await Client(self.app, "")("POST", path, raw=body, headers=signed)
+    async def tell(
+        self,
+        body: bytes,
+        path: str = "/billing/v1/webhooks/sandbox",
+        headers: Mapping[str, str] | None = None,
+        host: str = "127.0.0.1",
+    ) -> Any:
+        shown = {**self.server.news.headers(body), **(headers or {})}
+        return await fetch(self.app, "POST", path, headers=shown, body=body, client=(host, 50_000))
 
     async def handled(self) -> None:
         """Wait until the worker has nothing left to handle."""
@@ -60,9 +72,7 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(folder: Path, **changes: object) -> AsyncIterator[House]:
-    import time
-
+async def a_house(folder: Path, secret: str = SECRET, **changes: object) -> AsyncIterator[House]:
     server = Server(KEY, SECRET, lambda: time.time_ns() // 1000, ask)
     await server.start()
     settings = Settings(
@@ -71,7 +81,7 @@ async def a_house(folder: Path, **changes: object) -> AsyncIterator[House]:
         environ={
             "SANDBOX_API_BASE": server.url,
             "SANDBOX_SECRET_KEY": KEY,
-            "SANDBOX_WEBHOOK_SECRET": SECRET,
+            "SANDBOX_WEBHOOK_SECRET": secret,
         },
     )
     policy = {
@@ -193,7 +203,7 @@ async def test_payment_methods_are_kept_charged_and_forgotten(house: House) -> N
 
 
 async def test_news_that_is_not_signed_is_a_400_and_that_of_nobody_a_404(house: House) -> None:
-    forged = await house.tell(b"{}", **{"sandbox-signature": "t=1,v1=0"})
+    forged = await house.tell(b"{}", headers={"sandbox-signature": "t=1,v1=0"})
     assert (forged.status, problem(forged)["reason"]) == (400, "webhook_forged")
     assert (await house.tell(b"{}", "/billing/v1/webhooks/nobody")).status == 404
     assert (await house.tell(b"x" * (2**20 + 1))).status == 413
@@ -206,6 +216,13 @@ async def test_a_flood_of_news_is_slowed_down(house: House) -> None:
     statuses = [(await house.tell(b"{}")).status for _ in range(420)]
     assert statuses[0] == 400
     assert statuses[-1] == 429
+
+
+async def test_who_has_a_network_of_addresses_is_one_who_floods(house: House) -> None:
+    """An IPv6 address is chosen anew for every call; the network that it is of is not."""
+    answers = [await house.tell(b"{}", host=f"2001:db8:0:1::{number:x}") for number in range(420)]
+    assert answers[-1].status == 429
+    assert (await house.tell(b"{}", host="2001:db8:0:2::1")).status == 400
 
 
 async def test_the_operator_sees_what_was_told_and_handles_it_again(house: House) -> None:
@@ -222,6 +239,42 @@ async def test_the_operator_sees_what_was_told_and_handles_it_again(house: House
     await house.handled()
     assert (await ada.ok("GET", "/billing/v1/credits"))["balance"]["amount"] == "5.00"
     assert (await house.operator("POST", "/admin/v1/webhooks/replay", {"id": "evt_none"})).status == 404
+
+
+async def test_all_that_is_dead_is_handled_again_however_much_it_is(house: House) -> None:
+    def dead(tx: Tx) -> None:
+        about = {"id": "e", "type": "t", "kind": "other", "object": "o", "live": False}
+        many = [inbox.Arrived("sandbox", f"evt_{n}", "t", json.dumps(about), 0) for n in range(1200)]
+        inbox.receive(tx, many, {}, b"", 0)
+        tx.execute(provider_events.update().values(state=inbox.DEAD))
+
+    await house.app.engine.office.desk.ledger.write(dead)
+    again = await house.operator.ok("POST", "/admin/v1/webhooks/replay", {"state": "dead"})
+    assert again == {"replayed": 1200}
+    assert (await house.operator.ok("GET", "/admin/v1/webhooks?state=dead"))["data"] == []
+
+
+async def test_who_canceled_and_who_moved_a_customer_is_in_the_books(house: House) -> None:
+    await house.customer("ada")
+    bought = await house.operator.ok(
+        "POST", "/admin/v1/payments", {"account": "ada", "amount": "3.00", "capture": False}
+    )
+    await house.operator.ok("POST", f"/admin/v1/payments/{bought['id']}/cancel")
+    house.server.sandbox.create_customer(Payer("old-ada"))
+    wanted = {"account": "ada", "provider": "sandbox", "customer": "cus_old-ada"}
+    await house.operator.ok("POST", "/admin/v1/customers", wanted)
+    told = (await house.operator.ok("GET", "/admin/v1/events"))["data"]
+    rows = [(each["actor"], each["action"], each["subject"]) for each in told]
+    assert ("admin", "payment.cancel", bought["id"]) in rows
+    assert ("admin", "customer.import", "ada") in rows
+
+
+async def test_a_busy_provider_says_when_to_come_again(house: House) -> None:
+    ada = await house.customer()
+    house.server.fault({"kind": "busy", "after_s": 30})
+    answer = await ada("POST", "/billing/v1/checkout", {"amount": "5.00"})
+    assert (answer.status, problem(answer)["reason"]) == (502, "provider_busy")
+    assert answer.header("retry-after") == "30"
 
 
 async def test_the_operator_refunds_and_sees_what_went_back(house: House) -> None:
@@ -301,6 +354,20 @@ async def test_a_blank_secret_refuses_to_start(tmp_path: Path, secret: str) -> N
     engine = Engine({**POLICY, "provider": "sandbox"}, settings, FakeClock())
     with pytest.raises(ConfigurationError, match="Set SANDBOX_WEBHOOK_SECRET"):
         await engine.start()
+
+
+async def test_a_secret_is_rotated_without_a_gap(tmp_path: Path) -> None:
+    """While one takes the place of another both prove news, and afterwards the old one does not."""
+    for given, accepted in ((f"whsec_2, {SECRET}", (200, 200)), ("whsec_2", (200, 400))):
+        async with a_house(tmp_path, secret=given) as house:
+            body = json.dumps(
+                {"id": given, "type": "t", "kind": "other", "object": "", "live": False}
+            ).encode()
+            now_us = time.time_ns() // 1000
+            told = [
+                await house.tell(body, headers=signed(body, each, now_us)) for each in ("whsec_2", SECRET)
+            ]
+            assert tuple([answer.status for answer in told]) == accepted
 
 
 async def test_every_endpoint_of_money_answers_in_the_form_it_promises(house: House) -> None:
