@@ -81,8 +81,9 @@ class Forwarding(msgspec.Struct, eq=False):
             self.listener.cancel()
         if self.draining:
             self.way.pool.draining -= 1
-        if self.response is not None:
-            self.response.abandon()
+        response, self.response = self.response, None  # it leads back to us, and would wait for the collector
+        if response is not None:
+            response.abandon()
 
     # -- the request ---------------------------------------------------------------------------------------
 
