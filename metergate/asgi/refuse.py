@@ -9,6 +9,14 @@ from metergate.core.refusal import Refusal, body, headers
 from metergate.errors import MetergateError
 from metergate.gate.call import Call, Visit
 
+IN_A_SOCKET = "websocket.http"
+"""Before what a server is told that answers a handshake like any other request."""
+
+
+def answers_whole(scope: Scope) -> bool:
+    """Whether the server can answer a handshake with a response of its own kind."""
+    return f"{IN_A_SOCKET}.response" in (scope.get("extensions") or ())
+
 
 def answer(
     refusal: Refusal, policy: Policy, request_id: str, *, anthropic: bool

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from metergate.asgi.refuse import IN_A_SOCKET, answers_whole
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.asgi.ways import Way
 from metergate.core.refusal import Refusal
@@ -10,7 +11,6 @@ from metergate.upstream import Handshake, Response, Socket
 from metergate.upstream.socket import ABNORMAL, GOING_AWAY, NO_STATUS, NORMAL
 
 INTERNAL_ERROR = 1011
-WHOLE_ANSWER = "websocket.http.response"
 ANSWER_MAX = 65_536
 
 
@@ -40,10 +40,10 @@ class SocketForwarding:
                 await self._decline(response)
                 return
             chosen = handshake.chosen(response)
+            socket = pool.talk(connection, response.rest)
         except BaseException:
             response.abandon()
             raise
-        socket = pool.talk(connection, response.rest)
         try:
             headers = self._way.answers.read(response.headers)
             await self._send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
@@ -53,7 +53,7 @@ class SocketForwarding:
 
     async def _decline(self, response: Response) -> None:
         """The upstream's own refusal is the answer, where the server can send one."""
-        if WHOLE_ANSWER not in (self._scope.get("extensions") or ()):
+        if not answers_whole(self._scope):
             response.abandon()
             await self._send({"type": "websocket.close", "code": NORMAL})
             return
@@ -62,8 +62,9 @@ class SocketForwarding:
             body += chunk
         response.abandon()
         headers = [pair for pair in self._way.answers.read(response.headers) if pair[0] != b"content-length"]
-        await self._send({"type": f"{WHOLE_ANSWER}.start", "status": response.status, "headers": headers})
-        await self._send({"type": f"{WHOLE_ANSWER}.body", "body": body[:ANSWER_MAX]})
+        kind = f"{IN_A_SOCKET}.response"
+        await self._send({"type": f"{kind}.start", "status": response.status, "headers": headers})
+        await self._send({"type": f"{kind}.body", "body": body[:ANSWER_MAX]})
 
     async def _talk(self, socket: Socket) -> None:
         """Pass messages in both directions until one side has closed."""

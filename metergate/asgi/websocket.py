@@ -7,8 +7,8 @@ from urllib.parse import quote
 from starlette.websockets import WebSocketDisconnect
 
 from metergate.asgi.current import running
-from metergate.asgi.refuse import send_refusal
-from metergate.asgi.request_headers import HeaderReader, without_own
+from metergate.asgi.refuse import IN_A_SOCKET, answers_whole, send_refusal
+from metergate.asgi.request_headers import ANTHROPIC, HeaderReader, without_own
 from metergate.asgi.socket_holds import SocketHolds, dispatched
 from metergate.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from metergate.core.draws import FIXED_COUNTS
@@ -23,7 +23,6 @@ from metergate.gate.members import Member
 PAYMENT_REQUIRED = 4402
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
-WHOLE_ANSWER = "websocket.http.response"
 
 COUNTED_IN_SOCKETS = FIXED_COUNTS | {"bytes", "messages", "seconds"}
 """The counts that mean something without an answer to read."""
@@ -44,11 +43,12 @@ async def serve(
 
     decided = await by_rule(gate, found, seen.keys, request_id, hold)
     if isinstance(decided, Refusal):
-        await _turn_away(scope, receive, send, gate, decided, request_id, anthropic=seen.anthropic)
+        await receive()
+        await _turn_away(scope, send, gate, decided, request_id)
     elif isinstance(decided, Visit):
-        await _Talk(decided, receive, send).run(app, scope)
+        await _Talk(decided, scope, receive, send).run(app)
     else:
-        await _Socket(decided, receive, send).run(app, scope)
+        await _Socket(decided, scope, receive, send).run(app)
 
 
 async def _hold(
@@ -67,24 +67,17 @@ async def _hold(
     return admitted if isinstance(admitted, Refusal) else dispatched(admitted) or admitted
 
 
-async def _turn_away(
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    gate: RequestGate,
-    refusal: Refusal,
-    request_id: str,
-    *,
-    anthropic: bool,
-) -> None:
+async def _turn_away(scope: Scope, send: Send, gate: RequestGate, refusal: Refusal, request_id: str) -> None:
     """Refuse the handshake: with the whole answer where the server can send one, else by closing."""
-    await receive()
-    if WHOLE_ANSWER in (scope.get("extensions") or ()):
-        await send_refusal(
-            send, refusal, gate.policy, request_id, anthropic=anthropic, prefix="websocket.http"
-        )
+    if answers_whole(scope):
+        asked = any(name == ANTHROPIC for name, _ in scope["headers"])
+        await send_refusal(send, refusal, gate.policy, request_id, anthropic=asked, prefix=IN_A_SOCKET)
     else:
-        await send({"type": "websocket.close", "code": _close_code(refusal), "reason": refusal.reason})
+        await send(_closing(refusal))
+
+
+def _closing(refusal: Refusal) -> Message:
+    return {"type": "websocket.close", "code": _close_code(refusal), "reason": refusal.reason}
 
 
 def _close_code(refusal: Refusal) -> int:
@@ -98,20 +91,19 @@ class _Gone(OSError):
 class _Talk:
     """One socket of a known caller, until either side or the gate closes it."""
 
-    def __init__(self, call: Call | Visit, receive: Receive, send: Send) -> None:
+    def __init__(self, call: Call | Visit, scope: Scope, receive: Receive, send: Send) -> None:
         self._running = call
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._accepted = False
         self._closed = False
-        self._whole_answers = False
         self._refused: Refusal | None = None
 
-    async def run(self, app: ASGIApp, scope: Scope) -> None:
-        self._whole_answers = WHOLE_ANSWER in (scope.get("extensions") or ())
+    async def run(self, app: ASGIApp) -> None:
         token = running.set(self._running)
         try:
-            await app(scope, self._received, self._sent)
+            await app(self._scope, self._received, self._sent)
         except (OSError, WebSocketDisconnect):
             if self._refused is None:
                 raise
@@ -143,18 +135,11 @@ class _Talk:
         if self._closed:
             return
         self._closed = True
-        if self._accepted or not self._whole_answers:
-            code, reason = _close_code(self._refused), self._refused.reason
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        if self._accepted:
+            await self._send(_closing(self._refused))
         else:
-            await send_refusal(
-                self._send,
-                self._refused,
-                self._running.gate.policy,
-                self._running.request_id,
-                anthropic=False,
-                prefix="websocket.http",
-            )
+            running = self._running
+            await _turn_away(self._scope, self._send, running.gate, self._refused, running.request_id)
 
     def _end(self) -> None:
         self._running.settle()
@@ -163,8 +148,8 @@ class _Talk:
 class _Socket(_Talk):
     """One metered socket. Its first hold covers a stretch of units; each further stretch is a charge."""
 
-    def __init__(self, call: Call, receive: Receive, send: Send) -> None:
-        super().__init__(call, receive, send)
+    def __init__(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(call, scope, receive, send)
         self._call = call
         self._loop = asyncio.get_running_loop()
         self._meter = call.gate.policy.meters[call.route.meter]

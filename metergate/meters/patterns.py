@@ -84,9 +84,10 @@ def _begins_apart(parsed: Iterable[Node]) -> bool:
     nodes = list(parsed)
     if not nodes or nodes[0][0] is not ops.LITERAL:
         return False
-    first = nodes[0][1]
+    first = chr(nodes[0][1])
+    letters = [ord(letter) for letter in (first.lower(), first.upper())]  # as if it were told to ignore case
     endless = [repeated for repeated, most in _repeats(nodes) if most > FEW]
-    return not any(len(each) != 1 or _matches(each[0], first) for each in endless)
+    return not any(len(each) != 1 or any(_matches(each[0], letter) for letter in letters) for each in endless)
 
 
 def _matches(node: Node, letter: int) -> bool:

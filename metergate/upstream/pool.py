@@ -84,11 +84,11 @@ class Pool:
         self.connections.remove(connection)
         self.connections.add(socket)
         connection.transport.set_protocol(socket)
+        connection.go_on()
         if self.total_s:
             socket.until = self.pulse.now + self.total_s
         if rest:
             socket.data_received(rest)
-        connection.go_on()
         return socket
 
     def close(self) -> None:

@@ -157,12 +157,12 @@ class Socket(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _hear(self, frame: "Frame") -> None:
-        if frame.opcode >= 8:
-            return  # what controls the connection, the library has answered
+        if frame.opcode >= 8 or self.closing is not None:
+            return  # what controls the connection, the library has answered; after the end nobody listens
         if frame.opcode:
             self._is_text = frame.opcode == 1
         self._parts.append(bytes(frame.data))
-        if not frame.fin or self.closing is not None:
+        if not frame.fin:
             return
         data = b"".join(self._parts)
         self._parts.clear()

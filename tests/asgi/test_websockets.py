@@ -260,6 +260,23 @@ async def test_a_handshake_is_refused_with_the_whole_answer_where_that_is_possib
                 assert socket.close_code == code
 
 
+async def greedy(socket: Socket) -> None:
+    await current.charge("images", 99)
+    await socket.accept()
+
+
+async def test_a_charge_that_does_not_fit_refuses_the_handshake_in_the_shape_of_the_caller(
+    tmp_path: Path,
+) -> None:
+    async with metered(app(greedy), tmp_path, RULES) as shell:
+        socket = shell.websocket("/call")
+        socket.scope["headers"] = [*socket.scope["headers"], (b"anthropic-version", b"2023-06-01")]
+        async with socket:
+            answer = await socket.accepted()
+            assert answer is not None and answer.status == 402
+            assert answer.json()["error"]["type"] == "billing_error"
+
+
 @pytest.mark.parametrize("path", ["/free", "/public"])
 async def test_free_sockets_cost_nothing(tmp_path: Path, path: str) -> None:
     async with metered(app(), tmp_path, RULES) as shell:
