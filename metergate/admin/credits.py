@@ -18,7 +18,7 @@ from metergate.ledger.grants import Given, GrantRow
 from metergate.ports import Adjust, AskBudget, Change, PutAccount
 
 TRIAL = "trial:"
-PAYMENT = "payment:"
+PAYMENT = ("payment:", "refund:", "dispute:")
 ADJUST = f"{corrections.ADJUST}:"
 GRANTS_SHOWN = 1000
 
@@ -40,10 +40,10 @@ class Credits:
         owner = inputs.account_id(account)
         nanos = inputs.amount(amount, "an amount")
         grant_id = f"grant_{secrets.token_hex(10)}" if id is None else inputs.ident(id, "a grant id")
-        if grant_id.startswith((TRIAL, ADJUST, PAYMENT)):
+        if grant_id.startswith((TRIAL, ADJUST, *PAYMENT)):
             raise InvalidInput(
-                f"Use a grant id that does not begin with {TRIAL}, {ADJUST} or {PAYMENT}: those are made by "
-                "plans, by corrections, and by what was paid."
+                f"Use a grant id that does not begin with {TRIAL}, {ADJUST}, payment, refund or dispute: "
+                "those are made by plans, by corrections, and by what was paid."
             )
         kind = inputs.flag(promotional, "promotional")
         told = inputs.text(memo, "a memo", 500)

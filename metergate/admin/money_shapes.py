@@ -13,6 +13,7 @@ from metergate.ledger.reversals import Dispute, Refund
 
 def payment(row: Payment, refunds: Sequence[Refund], disputes: Sequence[Dispute]) -> Json:
     back = sum(each.minor for each in refunds if each.state == "succeeded")
+    over = row.paid_minor - row.minor
     method = json.loads(row.method) if row.method else None
     return {
         "id": row.id,
@@ -22,6 +23,7 @@ def payment(row: Payment, refunds: Sequence[Refund], disputes: Sequence[Dispute]
         "kind": row.kind,
         "amount": money(row.minor, row.currency),
         "paid": money(row.paid_minor, row.currency) if row.paid_minor else None,
+        "overpaid": money(over, row.currency) if over > 0 else None,
         "credits": as_json(row.credits, row.currency),
         "refunded": money(back, row.currency),
         "subject": row.subject or None,

@@ -77,6 +77,7 @@ class Payment(Given):
     kind: str
     amount: Money
     paid: Money | None
+    overpaid: Money | None = None
     credits: Money
     refunded: Money
     subject: str | None

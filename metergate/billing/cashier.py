@@ -124,6 +124,7 @@ class Cashier:
         opened = self.providers.get(payment.provider)
         account = await self.books.ledger.read(lambda tx: accounts.known(tx, payment.account))
         await self._note(payment.id, unknown=True)
+        asked_us = self.clock()
         try:
             customer = await self.customer(opened, account)
             order = orders.order_of(payment._replace(customer=customer), account)
@@ -131,7 +132,7 @@ class Cashier:
             method = orders.method_of(payment)
             if method:
                 facts = await able(opened, Charges, "charge a kept payment method").charge(order, method)
-                return (await self.settled(payment.id, facts)).payment
+                return (await self.settled(payment.id, facts, asked_us)).payment
             made = await able(opened, Checkouts, "open a page to pay on").open_checkout(order)
         except NeedsAction as asked:
             return await self._note(payment.id, unknown=False, url=asked.url, reason=str(asked))
@@ -158,9 +159,10 @@ class Cashier:
         if not isinstance(lookups, Lookups):
             return payment
         name = payment.external_id or payment.checkout_id
+        asked_us = self.clock()
         facts = await lookups.fetch_payment(name) if name else await lookups.find_payment(payment.id)
         if facts is not None:
-            return (await self.settled(id, facts)).payment
+            return (await self.settled(id, facts, asked_us)).payment
         if payment.unknown:
             return await self._note(id, unknown=False)
         return payment
@@ -177,11 +179,12 @@ class Cashier:
             payment = await self._capture_part(payment, amount)
         await self._audit(actor, "payment.capture", id)
         name = payment.external_id or payment.checkout_id or ""
+        asked_us = self.clock()
         try:
             facts = await captures.capture_payment(name, amount, f"{id}-capture")
         except UnknownOutcome:
             return await self.verify(id)
-        return (await self.settled(id, facts)).payment
+        return (await self.settled(id, facts, asked_us)).payment
 
     async def cancel(self, id: str, actor: str = "") -> Payment:
         """Give up a payment that nobody has paid."""
@@ -190,24 +193,26 @@ class Cashier:
             raise InvalidInput(f"The payment {id} is {payment.state}; only a pending one can be canceled.")
         captures = able(self._opened(payment), Captures, "cancel payments")
         await self._audit(actor, "payment.cancel", id)
+        asked_us = self.clock()
         facts = await captures.cancel_payment(payment.external_id or payment.checkout_id or "")
-        return (await self.settled(id, facts)).payment
+        return (await self.settled(id, facts, asked_us)).payment
 
     async def claim(self, id: str, transaction: str, signature: str = "", actor: str = "") -> Payment:
         """A payer names the transaction that pays a payment."""
         payment = await self.get(id)
         claims = able(self._opened(payment), Claims, "be told of transactions")
+        asked_us = self.clock()
         facts = await claims.claim_payment(id, transaction, signature)
         await self._audit(actor, "payment.claim", id, {"transaction": transaction})
-        return (await self.settled(id, facts)).payment
+        return (await self.settled(id, facts, asked_us)).payment
 
     # -- what the others use -------------------------------------------------------------------------------
 
-    async def settled(self, id: str, facts: PaymentFacts) -> Settled:
+    async def settled(self, id: str, facts: PaymentFacts, said_us: int = 0) -> Settled:
         """Believe what a provider says of a payment, with everything that follows."""
 
         def work(tx: Tx) -> tuple[Settled, Sequence[Change]]:
-            found = settle(tx, id, facts, self.clock())
+            found = settle(tx, id, facts, self.clock(), said_us)
             if found is None:
                 raise InvalidInput(f"There is no payment {id:.80}.")
             return found, found.changes

@@ -157,22 +157,24 @@ class Inbox:
         return Handled(IGNORED, "Nothing follows from it.")
 
     async def _payment(self, opened: Opened, event: ProviderEvent) -> Handled:
-        facts = event.payment
+        facts, said_us = event.payment, event.at_us
         if facts is None:
+            said_us = self._clock()
             facts = await able(opened, Lookups, "be asked for payments").fetch_payment(event.object)
         if facts is None:
             return Handled(IGNORED, f"{opened.name} has no payment {event.object:.80}.")
         id = await self._ours(opened.name, event, facts)
         if not id:
             return Handled(IGNORED, "It is about no payment of ours.")
-        settled = await self._cashier.settled(id, facts)
-        if settled.payment.mismatch:
-            return Handled(REFUSED, f"{id}: {settled.payment.mismatch}")
-        return Handled(DONE, id)
+        payment = (await self._cashier.settled(id, facts, said_us)).payment
+        if payment.mismatch:
+            return Handled(REFUSED, f"{id}: {payment.mismatch}")
+        over = payment.paid_minor - payment.minor
+        return Handled(DONE, f"{id}: {over} more was paid than was asked for" if over > 0 else id)
 
     async def _ours(self, provider: str, event: ProviderEvent, facts: PaymentFacts) -> str:
         """The id of our payment; an order of ours that another provider was asked for is none."""
-        names = (facts.id, event.object)
+        names = [name for name in (facts.id, event.object) if name]
 
         def look(tx: Tx) -> str:
             for order in (facts.order, event.order):

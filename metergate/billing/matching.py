@@ -17,7 +17,8 @@ def mismatch(payment: Payment, facts: PaymentFacts) -> str:
         return f"The provider says that {facts.customer:.80} paid, not {payment.customer}."
     if facts.state == SUCCEEDED and facts.amount.minor < payment.minor:
         return f"Only {facts.amount.minor} of {payment.minor} was paid, in the smallest unit of the currency."
-    if payment.state == SUCCEEDED and payment.external_id not in (None, facts.id):
+    another = payment.state == SUCCEEDED and facts.id not in ("", payment.external_id)
+    if another and facts.state == SUCCEEDED:
         return f"It was paid by {payment.external_id} already, and {facts.id:.80} is another payment."
     reversals: list[RefundFacts | DisputeFacts] = [*facts.refunds, *facts.disputes]
     for back in reversals:

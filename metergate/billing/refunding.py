@@ -68,6 +68,7 @@ async def send(cashier: Cashier, row: Refund) -> Refund:
         return row
     provider = able(cashier.providers.get(payment.provider), Refunds, "refund payments")
     name = payment.external_id or payment.checkout_id or ""
+    asked_us = cashier.clock()
     try:
         made = await provider.refund_payment(name, Money(row.minor, row.currency), row.id)
     except (Declined, Misconfigured, InvalidInput, PaymentFailed):
@@ -78,7 +79,7 @@ async def send(cashier: Cashier, row: Refund) -> Refund:
         wait_us = max(MINUTE_US, cashier.patience.left_us(row.provider))
         await _note(cashier, row.id, look_at_us=cashier.clock() + wait_us)
         raise
-    await cashier.settled(payment.id, _with(payment, made, row.id))
+    await cashier.settled(payment.id, _with(payment, made, row.id), asked_us)
     return await _read(cashier, row.id)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from metergate.billing.matching import mismatch
-from metergate.ledger import accounts, grants, payments, reversals, subscriptions
+from metergate.ledger import accounts, audit, grants, payments, reversals, subscriptions
 from metergate.ledger.database import Tx
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Dispute, Refund
@@ -18,9 +18,12 @@ from metergate.provider_port import (
     CANCELED,
     CREDITS,
     FAILED,
+    LOST,
+    OPEN,
     PENDING,
     PLAN,
     SUCCEEDED,
+    WON,
     DisputeFacts,
     PaymentFacts,
     RefundFacts,
@@ -28,7 +31,9 @@ from metergate.provider_port import (
 
 # What is known for certain is not taken back by older news.
 _CERTAINTY: Final = {PENDING: 0, FAILED: 1, CANCELED: 2, SUCCEEDED: 3}
-_ENDINGS: Final = {"open": 0, "won": 1, "lost": 2}
+_BEGINNINGS: Final = (PENDING, OPEN)
+_ENDINGS: Final = {PENDING: 0, FAILED: 1, SUCCEEDED: 2, OPEN: 0, WON: 1, LOST: 2}
+"""Of two words that are equally late about a refund or a dispute, the one with the higher number holds."""
 _HOUR_US: Final = 3600 * 10**6
 _WAITS: Final = ((_HOUR_US // 4, 60 * 10**6), (_HOUR_US, _HOUR_US // 12), (24 * _HOUR_US, _HOUR_US))
 """How often a provider is asked for a payment of this age that nobody has finished."""
@@ -42,16 +47,21 @@ class Settled(NamedTuple):
     """Whether anything changed."""
 
 
-def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int) -> Settled | None:
-    """Believe the facts, if they are about this payment; None where there is no such payment."""
+def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int, said_us: int = 0) -> Settled | None:
+    """Believe the facts, if they are about this payment; None where there is no such payment.
+
+    `said_us` is when they were surely true: before they were asked for, or when the news says.
+    """
     payment = payments.get(tx, id, lock=True)
     if payment is None:
         return None
     problem = mismatch(payment, facts)
     if problem:
         return _doubted(tx, payment, problem, now_us)
+    if payment.state == SUCCEEDED and facts.id not in ("", payment.external_id):
+        return Settled(payment, (), moved=False)  # of another attempt to pay it, which came to nothing
     moved = _move(tx, payment, facts, now_us)
-    _reverse(tx, payment, facts, now_us)
+    _reverse(tx, payment, facts, now_us, said_us or now_us)
     payment = _again(tx, id)
     changes = _effects(tx, payment, now_us)
     return Settled(payment, changes, moved or bool(changes))
@@ -82,14 +92,18 @@ def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> bool:
         "state": state,
         "capturable": facts.capturable and state == PENDING,
         "unknown": False,
-        "mismatch": "",
     }
     if certain:
         changed["reason"] = facts.reason
-    if facts.id != payment.checkout_id or state == SUCCEEDED:
+    if certain and facts.state != PENDING:
+        changed["mismatch"] = ""
+    if facts.id and (facts.id != payment.checkout_id or state == SUCCEEDED):
         changed["external_id"] = facts.id
     if state == SUCCEEDED and not payment.paid_minor:
         changed["paid_minor"] = facts.amount.minor
+        if facts.amount.minor > payment.minor:
+            told = {"minor": payment.minor, "paid": facts.amount.minor, "currency": payment.currency}
+            audit.note(tx, now_us, payment.provider, "payment.overpaid", payment.id, told)
     if facts.method is not None:
         changed["method"] = json.dumps(facts.method._asdict())
     if facts.customer and not payment.customer:
@@ -104,26 +118,42 @@ def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> bool:
     return bool(different)
 
 
-def _reverse(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> None:
+def _reverse(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int, said_us: int) -> None:
     for each in facts.refunds:
-        _refund(tx, payment, reversals.refunds_of(tx, payment.id), each, now_us)
+        _refund(tx, payment, each, now_us, each.turn or said_us)
     disputes = {each.external_id: each for each in reversals.disputes_of(tx, payment.id)}
     for dispute in facts.disputes:
-        _dispute(tx, payment, disputes.get(dispute.id), dispute, now_us)
+        _dispute(tx, payment, disputes.get(dispute.id), dispute, now_us, dispute.turn or said_us)
 
 
-def _refund(tx: Tx, payment: Payment, known: Sequence[Refund], facts: RefundFacts, now_us: int) -> None:
+def _refund(tx: Tx, payment: Payment, facts: RefundFacts, now_us: int, said: int) -> None:
+    known = reversals.refunds_of(tx, payment.id)
     same = [each for each in known if each.external_id == facts.id]
     same = same or [each for each in known if _is_ours(each, facts)]
     look_at_us = now_us + _HOUR_US if facts.state == PENDING else None
     if not same:
         id = f"{payment.provider}:{facts.id}"
         new = (payment.id, payment.provider, facts.id, facts.state, payment.currency, facts.amount.minor)
-        reversals.add_refund(tx, Refund(id, *new, None, now_us, look_at_us))
-    elif same[0].state == PENDING or same[0].external_id is None:
-        reversals.change_refund(
-            tx, same[0].id, state=facts.state, external_id=facts.id, look_at_us=look_at_us
-        )
+        reversals.add_refund(tx, Refund(id, *new, None, now_us, look_at_us, _word(facts, said)))
+        return
+    ours = same[0]
+    if _later(ours, facts, said):
+        word = _word(facts, said)
+        reversals.change_refund(tx, ours.id, state=facts.state, said=word, look_at_us=look_at_us)
+    if ours.external_id is None:
+        reversals.change_refund(tx, ours.id, external_id=facts.id)
+
+
+def _later(known: Refund | Dispute, facts: RefundFacts | DisputeFacts, said: int) -> bool:
+    """Whether this is news of it, and not what was said before; nothing ends and begins again."""
+    if facts.state in _BEGINNINGS or known.state in _BEGINNINGS:
+        return facts.state != known.state and known.state in _BEGINNINGS
+    return (said, _ENDINGS[facts.state]) > (known.said, _ENDINGS[known.state])
+
+
+def _word(facts: RefundFacts | DisputeFacts, said: int) -> int:
+    """A beginning is older than all that comes of it."""
+    return 0 if facts.state in _BEGINNINGS else said
 
 
 def _is_ours(known: Refund, facts: RefundFacts) -> bool:
@@ -133,12 +163,16 @@ def _is_ours(known: Refund, facts: RefundFacts) -> bool:
     return known.id == facts.refund if facts.refund else known.minor == facts.amount.minor
 
 
-def _dispute(tx: Tx, payment: Payment, known: Dispute | None, facts: DisputeFacts, now_us: int) -> None:
+def _dispute(
+    tx: Tx, payment: Payment, known: Dispute | None, facts: DisputeFacts, now_us: int, said: int
+) -> None:
+    word = _word(facts, said)
     if known is None:
         new = (payment.id, payment.provider, facts.id, facts.state, payment.currency, facts.amount.minor)
-        reversals.add_dispute(tx, Dispute(*new, None, now_us))
-    elif _ENDINGS[facts.state] > _ENDINGS[known.state]:
-        reversals.change_dispute(tx, payment.provider, facts.id, state=facts.state)
+        reversals.add_dispute(tx, Dispute(*new, None, now_us, word))
+    elif _later(known, facts, said):
+        change = {"state": facts.state, "minor": facts.amount.minor, "said": word}
+        reversals.change_dispute(tx, payment.provider, facts.id, **change)
 
 
 def _effects(tx: Tx, payment: Payment, now_us: int) -> list[Change]:
@@ -151,8 +185,8 @@ def _effects(tx: Tx, payment: Payment, now_us: int) -> list[Change]:
             memo = payment.description[:500]
             given = grants.give(tx, payment.account, payment.credits, id=id, at_us=now_us, memo=memo)
             changes.append(Adjust(f"grant:{id}", payment.account, given.delta))
-        taken = reversals.take_back(tx, payment, now_us)
-        changes += [Adjust(back.id, back.account, -back.amount) for back in taken]
+        moved = reversals.follow(tx, payment, now_us)
+        changes += [Adjust(each.id, each.account, each.amount) for each in moved]
     # Where the subscription that it began is known, that says which plan the account is on.
     begins = payment.kind == PLAN and subscriptions.get(tx, payment.id) is None
     cause = f"payment:{payment.id}"

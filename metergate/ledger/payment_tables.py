@@ -1,7 +1,8 @@
 """The tables of money in. Amounts are in the currency's smallest unit, credits in nanos.
 
 What providers call things is UNIQUE per organisation and provider: that is what makes news of any order and
-number have one effect. Refunds and disputes remember in `taken` how many nanos of credits they took back.
+number have one effect. Refunds and disputes remember in `taken` how many nanos of credits they have taken
+back, and in `said` which word about them was the last.
 """
 
 import sqlalchemy as sa
@@ -116,6 +117,7 @@ refunds = sa.Table(
     _text("currency"),
     _int("minor"),
     sa.Column("taken", INT),
+    _int("said"),
     _int("created_at_us"),
     sa.Column("look_at_us", INT),
     _payment_of(),
@@ -141,6 +143,7 @@ disputes = sa.Table(
     _text("currency"),
     _int("minor"),
     sa.Column("taken", INT),
+    _int("said"),
     _int("created_at_us"),
     _payment_of(),
     _external("disputes"),

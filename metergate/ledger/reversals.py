@@ -1,20 +1,24 @@
 """Money that went back: refunds and disputes as rows, and the credits that go with it.
 
 A reversal takes its credits from the grant of its payment first, then from others as usage would, and what
-nobody has any more is recorded debt. Each happens once: its transaction carries its id.
+nobody has any more is recorded debt. Where the money comes after all (a dispute that was lost is won, a
+refund fails late), the credits are given again. Each of these happens once: its transaction carries its id
+and its number.
 """
 
 import hashlib
+from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from metergate.core.money import round_half_up
+from metergate.ledger import grants, tables, transactions
 from metergate.ledger.database import Tx
 from metergate.ledger.payment_tables import disputes, refunds
 from metergate.ledger.payments import Payment
 from metergate.ledger.standing import hold_still, save
-from metergate.ledger.tables import entries, transactions
 from metergate.ledger.transactions import BREAKAGE, Transaction, record, reserve
 
 BACK = ("succeeded", "lost")
@@ -32,6 +36,12 @@ class Refund(NamedTuple):
     taken: int | None
     created_at_us: int
     look_at_us: int | None = None
+    said: int = 0
+    """Which word about it was the last; 0 before the first that counts."""
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return "refund", self.id
 
 
 class Dispute(NamedTuple):
@@ -43,9 +53,16 @@ class Dispute(NamedTuple):
     minor: int
     taken: int | None
     created_at_us: int
+    said: int = 0
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return "dispute", f"{self.provider}:{self.external_id}"
 
 
-class TakenBack(NamedTuple):
+class Moved(NamedTuple):
+    """Credits that were taken back, or given again where the amount is above zero."""
+
     id: str
     account: str
     amount: int
@@ -94,54 +111,86 @@ def change_dispute(tx: Tx, provider: str, external_id: str, **values: Any) -> No
     tx.execute(disputes.update().where(disputes.c.org == tx.org, *same).values(**values))
 
 
-def take_back(tx: Tx, payment: Payment, now_us: int) -> list[TakenBack]:
-    """Take the credits of every refund and lost dispute of a paid payment that has not taken them yet.
+def follow(tx: Tx, payment: Payment, now_us: int) -> list[Moved]:
+    """Have as many credits of a paid payment taken back as its refunds and lost disputes come to now.
 
-    In all they take of the credits what their share of the price is, so their order changes nothing; and
-    never more than was given, less what expired of it: that is gone already.
+    In all that is what their share of the price is, rounded once, so their order changes nothing; and never
+    more than was given, less what expired of it: that is gone already.
     """
-    reversals: list[Refund | Dispute] = [*refunds_of(tx, payment.id), *disputes_of(tx, payment.id)]
-    gone_back = [each for each in reversals if each.state in BACK]
-    took = sum(each.taken or 0 for each in gone_back)
-    minor = sum(each.minor for each in gone_back if each.taken is not None)
+    every: list[Refund | Dispute] = [*refunds_of(tx, payment.id), *disputes_of(tx, payment.id)]
+    gone = [each for each in every if each.state in BACK]
+    here = [(each, None) for each in every if each.state not in BACK]
     most = payment.credits - _expired(tx, payment)
-    done = []
-    for each in gone_back:
-        if each.taken is not None:
-            continue
-        minor += each.minor
-        share = min(round_half_up(payment.credits * minor, payment.paid_minor or payment.minor), most)
-        amount = max(0, share - took)
-        took += amount
-        id = _take(tx, payment, each, amount, now_us)
-        if amount:
-            done.append(TakenBack(id, payment.account, amount))
-    return done
+    moved = [
+        _move(tx, payment, each, amount, now_us) for each, amount in (*here, *_amounts(payment, gone, most))
+    ]
+    return [each for each in moved if each.amount]
 
 
-def _take(tx: Tx, payment: Payment, reversal: Refund | Dispute, amount: int, now_us: int) -> str:
-    if isinstance(reversal, Refund):
-        id = f"refund:{reversal.id}"
-        change_refund(tx, reversal.id, taken=amount)
+def _amounts(
+    payment: Payment, gone: Sequence[Refund | Dispute], most: int
+) -> list[tuple[Refund | Dispute, int]]:
+    """What each of them takes: what it has taken, then its share, and the last what is left to be even."""
+    ordered = sorted(gone, key=lambda each: each.taken is None)
+    left = min(_share(payment, sum(each.minor for each in ordered)), most)
+    amounts = []
+    for each in ordered:
+        due = _share(payment, each.minor) if each.taken is None else each.taken
+        amount = left if each is ordered[-1] else min(due, left)
+        amounts.append((each, amount))
+        left -= amount
+    return amounts
+
+
+def _share(payment: Payment, minor: int) -> int:
+    """The credits of an amount that went back. What was paid too much goes first, and took none."""
+    over = max(0, payment.paid_minor - payment.minor)
+    return round_half_up(payment.credits * max(0, minor - over), payment.minor)
+
+
+def _move(tx: Tx, payment: Payment, of: Refund | Dispute, taken: int | None, now_us: int) -> Moved:
+    """Bring what was taken for it to an amount; None where nothing is."""
+    if taken != of.taken:
+        if isinstance(of, Refund):
+            change_refund(tx, of.id, taken=taken)
+        else:
+            change_dispute(tx, of.provider, of.external_id, taken=taken)
+    amount = (of.taken or 0) - (taken or 0)
+    if not amount:
+        return Moved("", payment.account, 0)
+    name = _free(tx, *of.name)
+    if amount > 0:
+        memo = f"Given again: {':'.join(of.name)}"[:500]
+        grants.give(tx, payment.account, amount, id=name, at_us=now_us, memo=memo, kind="adjust")
     else:
-        id = f"dispute:{reversal.provider}:{reversal.external_id}"
-        change_dispute(tx, reversal.provider, reversal.external_id, taken=amount)
-    if amount:
         purse = (payment.account, payment.currency)
         standing = hold_still(tx, [purse])[purse]
-        lines = standing.take(amount, now_us, f"payment:{payment.id}")
-        digest = hashlib.sha256(f"{payment.id} {amount}".encode()).hexdigest()
-        head = Transaction(reserve(tx, 1)[0], id, "adjust", payment.account, now_us, digest)
+        lines = standing.take(-amount, now_us, f"payment:{payment.id}")
+        digest = hashlib.sha256(f"{payment.id} {-amount}".encode()).hexdigest()
+        head = Transaction(reserve(tx, 1)[0], name, "adjust", payment.account, now_us, digest)
         record(tx, [(head, lines)])
         save(tx, [standing])
-    return id
+    return Moved(name, payment.account, amount)
+
+
+def numbered(kind: str, id: str, number: int) -> str:
+    """What the first, the second, … movement of credits for a refund or a dispute is called."""
+    return f"{kind}:{id}" if number == 1 else f"{kind}#{number:02}:{id}"
+
+
+def _free(tx: Tx, kind: str, id: str) -> str:
+    """The name of its next movement; the payment is locked, so nobody else takes it."""
+    return next(
+        name
+        for name in (numbered(kind, id, number) for number in count(1))
+        if transactions.get(tx, name) is None and grants.get(tx, name) is None
+    )
 
 
 def _expired(tx: Tx, payment: Payment) -> int:
-    heads = sa.select(transactions.c.seq).where(
-        transactions.c.org == tx.org, transactions.c.id == f"expire:payment:{payment.id}"
-    )
-    query = sa.select(sa.func.coalesce(sa.func.sum(entries.c.amount), 0)).where(
-        entries.c.org == tx.org, entries.c.transaction.in_(heads), entries.c.book == BREAKAGE
+    heads, entries = tables.transactions.c, tables.entries.c
+    expired = sa.select(heads.seq).where(heads.org == tx.org, heads.id == f"expire:payment:{payment.id}")
+    query = sa.select(sa.func.coalesce(sa.func.sum(entries.amount), 0)).where(
+        entries.org == tx.org, entries.transaction.in_(expired), entries.book == BREAKAGE
     )
     return int(tx.execute(query).scalar_one())

@@ -97,12 +97,16 @@ class RefundFacts(NamedTuple):
     state: str
     refund: str = ""
     """Our id of it, as the provider has it; empty when it was made elsewhere."""
+    turn: int = 0
+    """Grows with what happens to it, so that late news is known as late; 0 where a time has to do."""
 
 
 class DisputeFacts(NamedTuple):
     id: str
     amount: Money
     state: str
+    turn: int = 0
+    """As of a refund: a dispute can be lost, won after all, and lost again."""
 
 
 class PaymentFacts(NamedTuple):
@@ -238,7 +242,11 @@ class ProviderEvent(NamedTuple):
     order: str = ""
     """Our id, where the news names it."""
     payment: PaymentFacts | None = None
-    """Only from a provider that cannot be asked for a payment: what this news says of it."""
+    """Only from a provider that cannot be asked for a payment: what this news says of it.
+
+    It may be a part: PENDING where nothing is said of whether it is paid, an empty id where only our order is
+    named, and of the refunds and disputes the one that the news is about. The ledger puts the parts together.
+    """
 
 
 class EventPage(NamedTuple):

@@ -86,6 +86,66 @@ async def test_a_dispute_takes_nothing_until_it_is_lost(bench: Bench) -> None:
     assert await bench.differences() == []
 
 
+async def test_a_dispute_that_is_won_after_it_was_lost_gives_the_credits_back(bench: Bench) -> None:
+    """And takes them again when it is lost again, however often anybody asks."""
+    id = await a_paid_one(bench)
+    await bench.spend(4 * NANOS)
+    for state, left in ((LOST, -4), (WON, 6), (WON, 6), (LOST, -4), (WON, 6)):
+        bench.clock.advance(seconds=60)
+        bench.sandbox.dispute(f"pay_{id}", DisputeFacts("dp_1", Money(1000, "USD"), state))
+        for _ in range(2):
+            await bench.cashier.verify(id)
+        assert bench.balance() == left * NANOS
+        assert await bench.differences() == []
+
+
+async def test_what_a_won_dispute_leaves_free_a_refund_takes(bench: Bench) -> None:
+    """Together they had taken all that there was; thirds of a nano are not lost on the way."""
+    id = await a_paid_one(bench, 999)
+    bench.sandbox.dispute(f"pay_{id}", DisputeFacts("dp_1", Money(999, "USD"), LOST))
+    bench.sandbox.refund(f"pay_{id}", Money(333, "USD"), "by-hand")
+    await bench.cashier.verify(id)
+    assert bench.balance() == 0
+    bench.clock.advance(seconds=60)
+    bench.sandbox.dispute(f"pay_{id}", DisputeFacts("dp_1", Money(999, "USD"), WON))
+    await bench.cashier.verify(id)
+    assert bench.balance() == 6_660_000_000
+    assert await bench.differences() == []
+
+
+async def test_a_refund_that_fails_late_gives_the_credits_back(bench: Bench) -> None:
+    id = await a_paid_one(bench)
+    await refunding.refund(bench.cashier, id, None, "ref-1")
+    assert bench.balance() == 0
+    there = bench.sandbox.payments[f"pay_{id}"]
+    failed = there.refunds[0]._replace(state="failed")
+    bench.sandbox.payments[f"pay_{id}"] = there._replace(refunds=(failed,))
+    bench.clock.advance(seconds=60)
+    await bench.cashier.verify(id)
+    assert bench.balance() == 10 * NANOS
+    assert await bench.differences() == []
+
+
+async def test_what_was_paid_too_much_is_visible_and_goes_back_first(bench: Bench) -> None:
+    """The account gets what it ordered; the rest takes no credits with it when it goes back."""
+    payment = await bench.paid(1000)
+    there = f"pay_{payment.id}"
+    paid = bench.sandbox.payments[there]
+    bench.sandbox.payments[there] = paid._replace(amount=Money(1250, "USD"))
+    await bench.deliver(bench.deliveries()[-1:])
+    await bench.handle()
+    shown = await bench.office.payments.show(payment.id)
+    assert (shown["paid"]["amount"], shown["overpaid"]["amount"]) == ("12.50", "2.50")
+    assert "250 more was paid" in (await bench.events())[0].detail
+    assert bench.balance() == 10 * NANOS
+    for amount, left in ((250, 10), (500, 5), (500, 0)):
+        await refunding.refund(bench.cashier, payment.id, Money(amount, "USD"), f"ref-{left}")
+        assert bench.balance() == left * NANOS
+    noted = [each["action"] for each in (await bench.office.books.audit())["data"]]
+    assert noted.count("payment.overpaid") == 1
+    assert await bench.differences() == []
+
+
 async def test_refund_and_dispute_of_one_payment_take_no_more_than_it_gave(bench: Bench) -> None:
     id = await a_paid_one(bench)
     await refunding.refund(bench.cashier, id, Money(600, "USD"), "ref-1")

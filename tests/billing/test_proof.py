@@ -54,5 +54,6 @@ async def test_a_payment_that_does_not_add_up_is_found(any_bench: Bench, lie: st
 
 
 async def test_nobody_grants_in_the_name_of_a_payment(bench: Bench) -> None:
-    with pytest.raises(InvalidInput, match="by what was paid"):
-        await bench.office.credits.grant("acct", "5.00", id="payment:p9")
+    for id in ("payment:p9", "refund:r1", "dispute:sandbox:dp_1"):
+        with pytest.raises(InvalidInput, match="by what was paid"):
+            await bench.office.credits.grant("acct", "5.00", id=id)
