@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from metergate.admin.desk import Json
 from metergate.admin.shapes import when
-from metergate.core.money import NANOS, as_json, exponent
+from metergate.core.money import as_json, minor_unit
 from metergate.ledger.inbox import EventRow
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Dispute, Refund
@@ -75,4 +75,4 @@ def event(row: EventRow) -> Json:
 
 
 def money(minor: int, currency: str) -> Json:
-    return as_json(minor * (NANOS // int(10 ** exponent(currency))), currency)
+    return as_json(minor * minor_unit(currency), currency)

@@ -96,13 +96,8 @@ class _Decisions:
             try:
                 return await verb(request)
             except MetergateError as error:
-                return problem.of_error(
-                    error,
-                    request_id=error.refusal.request_id if error.refusal else "",
-                    currency=policy.currency,
-                    top_up_url=policy.payment_url,
-                    anthropic=problem.speaks_anthropic(request),
-                )
+                request_id = error.refusal.request_id if error.refusal else ""
+                return problem.for_caller(error, request, policy, request_id)
             except HTTPException as error:
                 return problem.of_status(error.status_code, anthropic=problem.speaks_anthropic(request))
 

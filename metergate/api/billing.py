@@ -89,7 +89,7 @@ class _Guard:
                 key = await self._key(gate, request)
                 response = await mine(request, key)
             except MetergateError as error:
-                response = self._refused(gate, request, request_id, error)
+                response = problem.for_caller(error, request, gate.policy, request_id)
             except HTTPException as error:
                 anthropic = problem.speaks_anthropic(request)
                 response = problem.of_status(error.status_code, request_id=request_id, anthropic=anthropic)
@@ -105,18 +105,6 @@ class _Guard:
         if isinstance(member, Refusal):
             raise MetergateError(member.sentence, reason=member.reason, refusal=member)
         return _shown_key(member.caller)
-
-    def _refused(
-        self, gate: RequestGate, request: Request, request_id: str, error: MetergateError
-    ) -> Response:
-        policy = gate.policy
-        return problem.of_error(
-            error,
-            request_id=request_id,
-            currency=policy.currency,
-            top_up_url=policy.payment_url,
-            anthropic=problem.speaks_anthropic(request),
-        )
 
 
 def _shown_key(caller: Caller) -> KeyFacts:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from metergate import errors
 from metergate.admin import NotFound, OwnerUnavailable
 from metergate.core import refusal as refusals
+from metergate.core.policy import Policy
 from metergate.core.refusal import REASONS, US, Refusal
 from metergate.errors import MetergateError
 from metergate.ledger import Conflict
@@ -99,6 +100,17 @@ def _refusal(error: MetergateError) -> Refusal:
     """What a refusal says of an error that was raised without one."""
     found = Refusal(error.reason, str(error))
     return found._replace(retry_after_us=RETRY_AFTER_S * US) if found.status == 503 else found
+
+
+def for_caller(error: MetergateError, request: Request, policy: Policy, request_id: str = "") -> Response:
+    """What the gate would answer, in the caller's dialect and with the policy's way to pay."""
+    return of_error(
+        error,
+        request_id=request_id,
+        currency=policy.currency,
+        top_up_url=policy.payment_url,
+        anthropic=speaks_anthropic(request),
+    )
 
 
 def of_refusal(

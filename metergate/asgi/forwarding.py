@@ -15,7 +15,7 @@ from metergate.asgi.token_holds import Stopped
 from metergate.asgi.types import Message, Receive, Scope, Send
 from metergate.asgi.ways import Way
 from metergate.core.refusal import Refusal
-from metergate.errors import MetergateError
+from metergate.errors import MetergateError, as_exception
 from metergate.upstream import Head, Response, UpstreamError
 from metergate.upstream.connection import Connection
 from metergate.upstream.request_head import CHUNKED, EXPECT, LAST_CHUNK, NO_BODY, chunk, framing
@@ -31,10 +31,8 @@ class _Gone(Exception):
     """The client has left, and nobody wants the rest of the answer."""
 
 
-class _TooLarge(MetergateError):
-    def __init__(self, longest: int) -> None:
-        sentence = f"Send a body of at most {longest} bytes."
-        super().__init__(sentence, reason="body_too_large", refusal=Refusal("body_too_large", sentence))
+def _too_large(longest: int) -> MetergateError:
+    return as_exception(Refusal("body_too_large", f"Send a body of at most {longest} bytes."))
 
 
 class Forwarding(msgspec.Struct, eq=False):
@@ -91,7 +89,7 @@ class Forwarding(msgspec.Struct, eq=False):
         """Head and framing, and whether a body follows; None where a part of it is to go with the head."""
         length = self.due = head.length
         if length is not None and length > self.longest:
-            raise _TooLarge(self.longest)
+            raise _too_large(self.longest)
         if head.expects and (length or head.chunked):
             return head.data + EXPECT + (CHUNKED if length is None else framing(length)), True
         if length is None and not head.chunked and self.scope["http_version"][:1] == "1":
@@ -128,7 +126,7 @@ class Forwarding(msgspec.Struct, eq=False):
         body = message.get("body", b"")
         self.room -= len(body)
         if self.room < 0:
-            raise _TooLarge(self.longest)
+            raise _too_large(self.longest)
         return body, message.get("more_body", False)
 
     def _framed(self, body: bytes) -> bytes:

@@ -8,12 +8,12 @@ from typing import Protocol, cast
 
 from metergate.asgi.current import running
 from metergate.asgi.forwarding import Forwarding
-from metergate.asgi.socket_forwarding import NotOffered, SocketForwarding
+from metergate.asgi.socket_forwarding import SocketForwarding
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.asgi.ways import Way, Ways
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
-from metergate.errors import ConfigurationError, MetergateError
+from metergate.errors import ConfigurationError, as_exception
 from metergate.gate.call import Call, Visit
 from metergate.gate.routes import NOWHERE
 from metergate.upstream import BadRequestError, Client, Handshake, Pulse, UpstreamError
@@ -22,14 +22,6 @@ log = logging.getLogger("metergate")
 
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """What `X-Forwarded-Proto` calls them."""
-
-
-class NotNamed(MetergateError):
-    """A stranger's preflight; the operator's credential is for paths that the policy names."""
-
-    def __init__(self) -> None:
-        refusal = Refusal("route_not_in_policy")
-        super().__init__(refusal.sentence, reason=refusal.reason, refusal=refusal)
 
 
 class Engine(Protocol):
@@ -62,7 +54,8 @@ class Proxy:
         route = call.route
         policy = self._engine.policy
         if route is NOWHERE and policy.default == "deny" and not policy.shadow:
-            raise NotNamed  # only preflights come so far
+            # A stranger's preflight; the operator's credential is for paths that the policy names.
+            raise as_exception(Refusal("route_not_in_policy"))
         way = self._way(route)
         head = way.heads.write(
             scope["method"], target(scope), scope["headers"], client(scope), call.request_id
@@ -79,7 +72,7 @@ class Proxy:
         """A WebSocket, where the route allows one."""
         route = call.route
         if not route.websocket:
-            raise NotOffered
+            raise as_exception(Refusal("route_not_in_policy", "This path offers no WebSocket."))
         way = self._way(route)
         handshake = Handshake.new(scope["subprotocols"])
         head = way.heads.write("GET", target(scope), scope["headers"], client(scope), call.request_id)

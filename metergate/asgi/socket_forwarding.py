@@ -5,21 +5,11 @@ import asyncio
 from metergate.asgi.refuse import IN_A_SOCKET, answers_whole
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.asgi.ways import Way
-from metergate.core.refusal import Refusal
-from metergate.errors import MetergateError
 from metergate.upstream import Handshake, Response, Socket
 from metergate.upstream.socket import ABNORMAL, GOING_AWAY, NO_STATUS, NORMAL
 
 INTERNAL_ERROR = 1011
 ANSWER_MAX = 65_536
-
-
-class NotOffered(MetergateError):
-    def __init__(self) -> None:
-        sentence = "This path offers no WebSocket."
-        super().__init__(
-            sentence, reason="route_not_in_policy", refusal=Refusal("route_not_in_policy", sentence)
-        )
 
 
 class SocketForwarding:

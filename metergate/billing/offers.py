@@ -27,9 +27,9 @@ def of_plan(account: str, plan: str, policy: Policy) -> Wanted:
     return Wanted(account, price, PLAN, 0, plan, f"Plan: {found.name or plan}", every)
 
 
-def of_amount(account: str, nanos: int, currency: str, description: str = "") -> Wanted:
+def of_amount(account: str, nanos: int, currency: str) -> Wanted:
     """Credits for as much money."""
-    return Wanted(account, minor_of(nanos, currency), CREDITS, nanos, "", description or "Credits")
+    return Wanted(account, minor_of(nanos, currency), CREDITS, nanos, "", "Credits")
 
 
 def safe_return(url: str, origins: Sequence[str]) -> str:

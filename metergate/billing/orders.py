@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from metergate.core.money import NANOS, exponent, plain
+from metergate.core.money import minor_unit, plain
 from metergate.errors import InvalidInput
 from metergate.ledger.accounts import Account
 from metergate.ledger.payments import Payment
@@ -28,21 +28,15 @@ class Wanted(NamedTuple):
     provider: str = ""
     success_url: str = ""
     cancel_url: str = ""
-    expires_at_us: int = 0
     options: Mapping[str, str] = {}
 
 
 def minor_of(nanos: int, currency: str) -> Money:
     """The amount in the currency's smallest unit; what is not whole in it cannot be paid."""
-    unit = _unit(currency)
+    unit = minor_unit(currency)
     if nanos % unit:
         raise InvalidInput(f"{plain(nanos, currency)} {currency} cannot be paid: round it to whole units.")
     return Money(nanos // unit, currency)
-
-
-def _unit(currency: str) -> int:
-    """How many nanos the currency's smallest unit has."""
-    return NANOS // int(10 ** exponent(currency))
 
 
 def new_id() -> str:
@@ -56,7 +50,6 @@ def a_row(id: str, wanted: Wanted, provider: str, *, live: bool, now_us: int) ->
         "every": wanted.every,
         "success_url": wanted.success_url,
         "cancel_url": wanted.cancel_url,
-        "expires_at_us": wanted.expires_at_us,
         "options": dict(wanted.options),
     }
     return Payment(
@@ -97,8 +90,6 @@ def alike(known: Payment, wanted: Payment) -> bool:
 
 def _asked(row: Payment) -> tuple[Any, ...]:
     terms = json.loads(row.terms)
-    terms.pop("captured", None)
-    terms.pop("expires_at_us", None)
     minor, credits = (terms.pop("asked", None) or (row.minor, row.credits))[:2]
     return row.account, row.kind, row.currency, minor, credits, row.subject, row.description, terms
 
@@ -117,7 +108,6 @@ def order_of(payment: Payment, account: Account) -> Order:
         every=terms["every"],
         success_url=terms["success_url"],
         cancel_url=terms["cancel_url"],
-        expires_at_us=terms["expires_at_us"],
         capture=terms["capture"],
         options=terms["options"],
     )

@@ -43,8 +43,6 @@ FORGOTTEN_US: Final = 30 * 24 * _HOUR_US
 class Settled(NamedTuple):
     payment: Payment
     changes: Sequence[Change]
-    moved: bool
-    """Whether anything changed."""
 
 
 def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int, said_us: int = 0) -> Settled | None:
@@ -59,12 +57,11 @@ def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int, said_us: int = 0) 
     if problem:
         return _doubted(tx, payment, problem, now_us)
     if payment.state == SUCCEEDED and facts.id not in ("", payment.external_id):
-        return Settled(payment, (), moved=False)  # of another attempt to pay it, which came to nothing
-    moved = _move(tx, payment, facts, now_us)
+        return Settled(payment, ())  # of another attempt to pay it, which came to nothing
+    _move(tx, payment, facts, now_us)
     _reverse(tx, payment, facts, now_us, said_us or now_us)
     payment = _again(tx, id)
-    changes = _effects(tx, payment, now_us)
-    return Settled(payment, changes, moved or bool(changes))
+    return Settled(payment, _effects(tx, payment, now_us))
 
 
 def next_look_us(payment: Payment, now_us: int) -> int | None:
@@ -80,12 +77,12 @@ def next_look_us(payment: Payment, now_us: int) -> int | None:
 
 def _doubted(tx: Tx, payment: Payment, problem: str, now_us: int) -> Settled:
     if payment.mismatch == problem:
-        return Settled(payment, (), moved=False)
+        return Settled(payment, ())
     payments.change(tx, payment.id, mismatch=problem, unknown=False, updated_at_us=now_us)
-    return Settled(_again(tx, payment.id), (), moved=True)
+    return Settled(_again(tx, payment.id), ())
 
 
-def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> bool:
+def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> None:
     certain = _CERTAINTY[facts.state] >= _CERTAINTY[payment.state]
     state = facts.state if certain else payment.state
     changed: dict[str, object] = {
@@ -115,7 +112,6 @@ def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> bool:
     if different:
         different["updated_at_us"] = now_us
     payments.change(tx, payment.id, look_at_us=look_at_us, **different)
-    return bool(different)
 
 
 def _reverse(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int, said_us: int) -> None:

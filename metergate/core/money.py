@@ -51,6 +51,11 @@ def exponent(currency: str) -> int:
         raise MoneyError(f"Use an ISO 4217 currency code such as USD, not {shown(currency)}.") from None
 
 
+def minor_unit(currency: str) -> int:
+    """How many nanos the currency's smallest unit has."""
+    return NANOS // int(10 ** exponent(currency))
+
+
 def fits(n: int) -> bool:
     """Whether the amount can be kept by every store and ledger."""
     return -MAX <= n <= MAX

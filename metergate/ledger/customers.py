@@ -15,15 +15,11 @@ class Customer(NamedTuple):
     account: str
     provider: str
     external_id: str
-    email: str
-    name: str
     since_us: int
     until_us: int | None
 
 
-def put(
-    tx: Tx, account: str, provider: str, external_id: str, now_us: int, *, email: str = "", name: str = ""
-) -> Customer:
+def put(tx: Tx, account: str, provider: str, external_id: str, now_us: int) -> None:
     """Say what a provider calls an account from now on."""
     known = named(tx, provider, external_id)
     if known is not None and known.account != account:
@@ -33,13 +29,10 @@ def put(
     tx.execute(
         customers.update().where(*current, customers.c.external_id != external_id).values(until_us=now_us)
     )
-    columns = ("org", "account", "provider", "external_id", "email", "name", "since_us")
-    row = (tx.org, account, provider, external_id, email, name, now_us)
+    columns = ("org", "account", "provider", "external_id", "since_us")
+    row = (tx.org, account, provider, external_id, now_us)
     bulk.insert(tx, customers, columns, [row], "ON CONFLICT DO NOTHING")
     tx.execute(customers.update().where(*mine, customers.c.external_id == external_id).values(until_us=None))
-    found = named(tx, provider, external_id)
-    assert found is not None
-    return found
 
 
 def current(tx: Tx, account: str, provider: str) -> Customer | None:

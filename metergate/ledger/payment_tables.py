@@ -42,8 +42,6 @@ customers = sa.Table(
     _text("account"),
     _text("provider"),
     _text("external_id"),
-    _text("email"),
-    _text("name"),
     _int("since_us"),
     sa.Column("until_us", INT),
     _account_of(),

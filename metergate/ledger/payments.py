@@ -3,10 +3,9 @@
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
+from metergate.ledger import bulk
 from metergate.ledger.database import Select, Tx
-from metergate.ledger.errors import Conflict
 from metergate.ledger.payment_tables import payments
 
 
@@ -50,18 +49,9 @@ class Payment(NamedTuple):
 
 def insert(tx: Tx, payment: Payment) -> bool:
     """Write a new payment; False where its id is known."""
-    if get(tx, payment.id) is not None:
-        return False
-    values = payment._asdict()
-    del values["seq"]
-    try:
-        with tx.connection.begin_nested():
-            tx.execute(payments.insert().values(org=tx.org, **values))
-    except IntegrityError:
-        if get(tx, payment.id) is None:
-            raise Conflict(f"Another payment of {payment.provider} has the same name there.") from None
-        return False
-    return True
+    columns = ("org", *Payment._fields[1:])  # its number is given by the database
+    row = (tx.org, *payment[1:])
+    return bulk.insert(tx, payments, columns, [row], "ON CONFLICT DO NOTHING") == 1
 
 
 def get(tx: Tx, id: str, *, lock: bool = False) -> Payment | None:

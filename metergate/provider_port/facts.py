@@ -8,8 +8,6 @@ PENDING = "pending"  # the payer, the bank or the chain has not said the last wo
 SUCCEEDED = "succeeded"  # the money is ours; an authorised payment is not, before it is captured
 FAILED = "failed"
 CANCELED = "canceled"
-REFUNDED = "refunded"  # only shown: all of it went back
-DISPUTED = "disputed"  # only shown: a dispute is open or lost
 
 # What a refund or a dispute is; a refund is PENDING, SUCCEEDED or FAILED.
 OPEN, WON, LOST = "open", "won", "lost"

@@ -17,8 +17,6 @@ CREATE TABLE customers (
     account TEXT NOT NULL,
     provider TEXT NOT NULL,
     external_id TEXT NOT NULL,
-    email TEXT NOT NULL,
-    name TEXT NOT NULL,
     since_us {int} NOT NULL,
     until_us {int},
     FOREIGN KEY (org, account) REFERENCES accounts (org, id),
