@@ -1,0 +1,70 @@
+"""Customers, what they pay with, and Stripe's page on which they look after themselves."""
+
+from collections.abc import Sequence
+
+from stripe import Customer, PaymentMethod
+from stripe.params import CustomerCreateParams
+
+from metergate.errors import InvalidInput
+from metergate.provider_port import CustomerFacts, Method, Payer
+from metergate_stripe.base import Base, id_of
+from metergate_stripe.outcomes import Missing, ask, maybe
+
+ALL = 100
+
+
+class Keeping(Base):
+    async def create_customer(self, payer: Payer) -> CustomerFacts:
+        """Its search is minutes behind, and a request's key is known for a day: together that is exact."""
+        known = await self._customer_of(payer.account)
+        if known is not None:
+            return self._customer(known)
+        asked: CustomerCreateParams = {"metadata": {self.named("account"): payer.account}}
+        if payer.email:
+            asked["email"] = payer.email
+        if payer.name:
+            asked["name"] = payer.name
+        key = self.once("customer", payer.account)
+        return self._customer(await ask(self.api.customers.create_async(asked, key)))
+
+    async def fetch_customer(self, id: str) -> CustomerFacts | None:
+        found = await maybe(self.api.customers.retrieve_async(id))
+        return None if found is None or getattr(found, "deleted", False) else self._customer(found)
+
+    async def list_methods(self, customer: str) -> Sequence[Method]:
+        page = await ask(self.api.customers.payment_methods.list_async(customer, {"limit": ALL}))
+        return [method_of(each) for each in page.data]
+
+    async def attach_method(self, customer: str, token: str) -> Method:
+        try:
+            known = await ask(self.api.payment_methods.retrieve_async(token))
+            if id_of(known.customer) != customer:
+                known = await ask(self.api.payment_methods.attach_async(token, {"customer": customer}))
+        except Missing as error:
+            raise InvalidInput("Stripe knows no such payment method: make one with Stripe.js.") from error
+        return method_of(known)
+
+    async def detach_method(self, customer: str, method: str) -> None:
+        await maybe(self.api.payment_methods.detach_async(method))
+
+    async def portal_url(self, customer: str, return_url: str) -> str:
+        back = return_url or self.settings.back
+        opened = self.api.billing_portal.sessions.create_async(
+            {"customer": customer, "return_url": back} if back else {"customer": customer}
+        )
+        return (await ask(opened)).url
+
+    async def _customer_of(self, account: str) -> Customer | None:
+        found = await ask(self.api.customers.search_async({"query": self.where("account", account)}))
+        return found.data[0] if found.data else None
+
+    def _customer(self, known: Customer) -> CustomerFacts:
+        account = self.mark(known.metadata, "account")
+        return CustomerFacts(known.id, account, known.email or "", known.name or "")
+
+
+def method_of(known: PaymentMethod) -> Method:
+    """The kinds of methods have their details under their own name, and not all have these."""
+    details = getattr(known, known.type, None)
+    brand = getattr(details, "brand", None) or getattr(details, "bank_name", None) or ""
+    return Method(known.id, known.type, brand, getattr(details, "last4", None) or "")

@@ -1,0 +1,129 @@
+"""News: proven on the raw bytes, and read for what it is about and nothing more."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from metergate.provider_port import (
+    CUSTOMER,
+    INVOICE,
+    OTHER,
+    PAYMENT,
+    SUBSCRIPTION,
+    USAGE,
+    EventPage,
+    Forged,
+    ProviderEvent,
+)
+from metergate_stripe.base import Base
+from metergate_stripe.keeping import ALL
+from metergate_stripe.outcomes import Missing, ask, every
+
+TOLERANCE_US: Final = 300 * 10**6
+SIGNATURES_MAX: Final = 16
+SETTLES_S: Final = 300
+"""Events of the last minutes are read again: one that is written late would be before the place we are at."""
+
+_KINDS: Final = (
+    ("checkout.session.", PAYMENT),
+    ("payment_intent.", PAYMENT),
+    ("charge.", PAYMENT),
+    ("refund.", PAYMENT),
+    ("customer.subscription.", SUBSCRIPTION),
+    ("invoice.", INVOICE),
+    ("invoice_payment.", INVOICE),
+    ("customer.", CUSTOMER),
+    ("billing.meter.", USAGE),
+    ("v1.billing.meter.", USAGE),
+)
+
+
+class News(Base):
+    async def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[ProviderEvent]:
+        self._prove(headers.get("stripe-signature", ""), body)
+        try:
+            return [self._event(json.loads(body))]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Forged("What was signed is no event of Stripe.") from error
+
+    async def events_after(self, cursor: str) -> EventPage:
+        """What Stripe could not deliver, from the oldest on; it keeps events for thirty days."""
+        if not cursor:
+            return await self._all_events()
+        listed = self.api.events.list_async(
+            {"delivery_success": False, "ending_before": cursor, "limit": ALL}
+        )
+        try:
+            page = await ask(listed)
+        except Missing:
+            return await self._all_events()
+        settled = [each.id for each in page.data if each.created <= self.now_s() - SETTLES_S]
+        events = [self._event(each.to_dict()) for each in reversed(page.data)]
+        return EventPage(events, settled[0] if settled else cursor, page.has_more)
+
+    async def _all_events(self) -> EventPage:
+        listed = await ask(self.api.events.list_async({"delivery_success": False, "limit": ALL}))
+        found = [each async for each in every(listed)]
+        settled = [each.id for each in found if each.created <= self.now_s() - SETTLES_S]
+        return EventPage(
+            [self._event(each.to_dict()) for each in reversed(found)], settled[0] if settled else ""
+        )
+
+    def _prove(self, header: str, body: bytes) -> None:
+        at_s, signatures = _read(header)
+        if abs(self.context.clock() - at_s * 10**6) > TOLERANCE_US:
+            raise Forged("This was signed too long ago, or not by a clock like ours.")
+        told = f"{at_s}.".encode() + body
+        for secret in self.settings.webhook_secrets:
+            ours = hmac.new(secret.encode(), told, hashlib.sha256).hexdigest()
+            if any(hmac.compare_digest(ours.encode(), each.encode()) for each in signatures):
+                return
+        raise Forged("Stripe did not sign this.")
+
+    def _event(self, told: Mapping[str, Any]) -> ProviderEvent:
+        type = str(told["type"])
+        about = told["related_object"] or {} if "related_object" in told else told["data"]["object"]
+        foreign = (told.get("account") or "") not in ("", self.settings.account)
+        kind = OTHER if foreign else _kind(type)
+        return ProviderEvent(
+            id=str(told["id"]),
+            type=type,
+            kind=kind,
+            object=_object(kind, about),
+            live=told["livemode"] is True,
+            at_us=_instant_us(told["created"]),
+            order=str((about.get("metadata") or {}).get(self.named("order"), "")) if kind == PAYMENT else "",
+        )
+
+
+def _read(header: str) -> tuple[int, list[str]]:
+    """When it was signed, and the signatures of the scheme that counts: several while a secret is changed."""
+    parts = [part.split("=", 1) for part in header.split(",")]
+    times = [part[1] for part in parts if len(part) == 2 and part[0] == "t"]
+    signatures = [part[1] for part in parts if len(part) == 2 and part[0] == "v1"]
+    plain = len(times) == 1 and times[0].isascii() and times[0].isdecimal() and len(times[0]) < 16
+    if not plain or not 0 < len(signatures) <= SIGNATURES_MAX:
+        raise Forged("Stripe did not sign this.")
+    return int(times[0]), signatures
+
+
+def _kind(type: str) -> str:
+    return next((kind for prefix, kind in _KINDS if type.startswith(prefix)), OTHER)
+
+
+def _object(kind: str, about: Mapping[str, Any]) -> str:
+    """What has to be asked for: of a charge, a refund or a dispute, its payment."""
+    name = {PAYMENT: "payment_intent", INVOICE: "invoice"}.get(kind, "")
+    if name and about.get("object") not in ("checkout.session", "payment_intent", "invoice"):
+        return str(about.get(name) or about.get("charge") or about["id"])
+    return str(about.get("id", ""))
+
+
+def _instant_us(created: int | str) -> int:
+    """Events that only point at something write their time as text."""
+    if isinstance(created, str):
+        return int(datetime.fromisoformat(created).timestamp()) * 10**6
+    return int(created) * 10**6

@@ -1,0 +1,126 @@
+"""Plans that Stripe renews."""
+
+from stripe import Invoice, Subscription
+from stripe.params.checkout import SessionCreateParamsLineItem
+
+from metergate.provider_port import (
+    PENDING,
+    Declined,
+    Item,
+    NeedsAction,
+    Order,
+    PaymentFacts,
+    SubscriptionFacts,
+)
+from metergate_stripe.base import id_of
+from metergate_stripe.catalogue import Catalogue
+from metergate_stripe.keeping import ALL
+from metergate_stripe.money import from_stripe
+from metergate_stripe.outcomes import ask, every, maybe
+from metergate_stripe.payments import LAG_S, WITH, Payments
+
+FIRST = "subscription_create"
+"""Why Stripe makes the invoice with which a subscription begins."""
+
+
+class Plans(Payments, Catalogue):
+    async def find_payment(self, order: str) -> PaymentFacts | None:
+        return await super().find_payment(order) or await self._find_plan(order)
+
+    async def fetch_subscription(self, id: str) -> SubscriptionFacts | None:
+        known = await maybe(self.api.subscriptions.retrieve_async(id))
+        return None if known is None else self._subscription(known)
+
+    async def cancel_subscription(self, id: str, *, at_period_end: bool) -> SubscriptionFacts:
+        known = await ask(self.api.subscriptions.retrieve_async(id))
+        if known.status not in ("canceled", "incomplete_expired"):
+            ended = (
+                self.api.subscriptions.update_async(id, {"cancel_at_period_end": True})
+                if at_period_end
+                else self.api.subscriptions.cancel_async(id)
+            )
+            known = await ask(ended)
+        return self._subscription(known)
+
+    def plan_marks(self, order: Order) -> dict[str, str]:
+        return {**self.marks(order), self.named("plan"): order.plan}
+
+    async def plan_lines(self, order: Order) -> list[SessionCreateParamsLineItem]:
+        return [{"price": await self._price(order), "quantity": 1}]
+
+    async def begin_plan(self, order: Order, method: str) -> PaymentFacts:
+        """Charge a kept method for the first period; without money there is no subscription."""
+        begun = await ask(
+            self.api.subscriptions.create_async(
+                {
+                    "customer": order.customer,
+                    "items": [{"price": await self._price(order), "quantity": 1}],
+                    "default_payment_method": method,
+                    "metadata": self.plan_marks(order),
+                    "off_session": True,
+                    "payment_behavior": "allow_incomplete",
+                },
+                self.once(order.id),
+            )
+        )
+        facts, page = await self._first_payment(begun)
+        if facts.state != PENDING:
+            return facts
+        intent = await ask(self.api.payment_intents.retrieve_async(facts.id))
+        if intent.status == "requires_action":
+            raise NeedsAction("Your bank wants you to confirm the payment.", page)
+        if intent.status == "requires_payment_method":
+            await self.cancel_subscription(begun.id, at_period_end=False)
+            raise Declined(facts.reason or "The payment method was declined.")
+        return facts
+
+    async def _price(self, order: Order) -> str:
+        title = order.description.removeprefix("Plan: ") or order.plan
+        return (await self.price_of(Item("plan", order.plan, title, every=order.every), order.amount)).id
+
+    async def _find_plan(self, order: str) -> PaymentFacts | None:
+        recent = {"gte": self.now_s() - LAG_S}
+        listed = self.api.subscriptions.list_async(
+            {"created": {"gte": recent["gte"]}, "status": "all", "limit": ALL}
+        )
+        async for each in every(await ask(listed)):
+            if self.mark(each.metadata, "order") == order:
+                return (await self._first_payment(each))[0]
+        found = await ask(self.api.subscriptions.search_async({"query": self.where("order", order)}))
+        return (await self._first_payment(found.data[0]))[0] if found.data else None
+
+    async def _first_payment(self, begun: Subscription) -> tuple[PaymentFacts, str]:
+        """What pays the first invoice of a subscription, and the page where that can be paid."""
+        order = self.mark(begun.metadata, "order")
+        invoice = await self._first_invoice(begun.id)
+        page = invoice.hosted_invoice_url or ""
+        paid_by = await self.intent_of_invoice(invoice.id)
+        if paid_by:
+            intent = await ask(self.api.payment_intents.retrieve_async(paid_by, {"expand": WITH}))
+            return await self.facts_of(intent, order, page), page
+        amount = from_stripe(invoice.total, invoice.currency)
+        state = "succeeded" if invoice.status == "paid" else PENDING
+        customer = id_of(begun.customer)
+        return PaymentFacts(invoice.id, order, state, amount, begun.livemode, customer, url=page), page
+
+    async def _first_invoice(self, subscription: str) -> Invoice:
+        listed = self.api.invoices.list_async({"subscription": subscription, "limit": ALL})
+        invoices = [each async for each in every(await ask(listed))]
+        return next((each for each in invoices if each.billing_reason == FIRST), invoices[-1])
+
+    def _subscription(self, known: Subscription) -> SubscriptionFacts:
+        items = known.items.data
+        fixed = [each for each in items if each.price.recurring is None or not each.price.recurring.meter]
+        item = (fixed or items)[0]
+        plan = self.mark(item.price.metadata, "plan") or self.mark(known.metadata, "plan")
+        return SubscriptionFacts(
+            id=known.id,
+            order=self.mark(known.metadata, "order"),
+            customer=id_of(known.customer),
+            plan=plan,
+            state="canceled" if known.status == "incomplete_expired" else known.status,
+            live=known.livemode,
+            period_start_us=item.current_period_start * 10**6,
+            period_end_us=item.current_period_end * 10**6,
+            ends=known.cancel_at_period_end or known.cancel_at is not None,
+        )
