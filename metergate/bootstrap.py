@@ -24,8 +24,7 @@ from metergate.core.verdict import Verdict
 from metergate.engine import Engine
 from metergate.errors import ConfigurationError, InvalidInput
 from metergate.gate import tracking
-from metergate.ports import AskAccount, Clock
-from metergate.worker.flusher import answered
+from metergate.ports import AskAccount, Clock, answered
 
 STARTING_S = 5.0
 """How long somebody who asks waits for an owner that is just starting."""

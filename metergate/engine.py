@@ -35,8 +35,7 @@ from metergate.gate import explaining, tracking, watching
 from metergate.gate.gate import RequestGate
 from metergate.gate.watching import Decision, Watch
 from metergate.money_in import MoneyIn, choices_of
-from metergate.ports import AskAccount, AskBudget, Clock
-from metergate.worker.flusher import answered
+from metergate.ports import AskAccount, AskBudget, Clock, answered
 from metergate.worker.reviving import Reviving
 
 log = logging.getLogger("metergate")

@@ -19,6 +19,12 @@ Clock = Callable[[], int]
 T = TypeVar("T")
 Answers = Sequence[T] | Awaitable[Sequence[T]]
 
+
+async def answered(answers: Answers[T]) -> Sequence[T]:
+    """The answers of a store, whether it had them at once or not."""
+    return await answers if isinstance(answers, Awaitable) else answers
+
+
 # What a store answers to a hold.
 GRANTED = "granted"
 DENIED = "denied"  # `position` names the draw that did not fit, `value` what its budget holds

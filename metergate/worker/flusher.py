@@ -13,18 +13,13 @@ from metergate.ledger.epochs import OtherEpoch
 from metergate.ledger.posting import Posted
 from metergate.ledger.telling import Committed, Teller
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Answers, Change, Clock, CounterStore, Entry, PutAccount, SharedStore, T
+from metergate.ports import Change, Clock, CounterStore, Entry, PutAccount, SharedStore, answered
 from metergate.wire import Unreadable, count_events, decode_events, gather
 
 EVENTS = 32_768
 """About as many are posted in one transaction: what it costs beside its rows is shared by all of them."""
 FEWEST, MOST = 256, 8192
 """Entries of the outbox in one transaction; how many events one holds is known once it is there."""
-
-
-async def answered(answers: Answers[T]) -> Sequence[T]:
-    """The answers of a store, whether it had them at once or not."""
-    return answers if isinstance(answers, Sequence) else await answers
 
 
 class Flusher:

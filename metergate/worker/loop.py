@@ -11,11 +11,11 @@ from metergate.errors import ConfigurationError, StoreUnavailable
 from metergate.ledger import epochs
 from metergate.ledger.errors import LedgerUnavailable
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Clock, CounterStore
+from metergate.ports import Clock, CounterStore, answered
 from metergate.worker.chaining import Chaining
 from metergate.worker.entrance import Entrance, Sharing, ends_of
 from metergate.worker.expiry import Expiry
-from metergate.worker.flusher import Flusher, answered
+from metergate.worker.flusher import Flusher
 from metergate.worker.keeping import Keeping
 from metergate.worker.lookout import Lookout
 from metergate.worker.orphans import Orphans

@@ -13,11 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Clock, Settle, SharedStore
+from metergate.ports import Clock, Settle, SharedStore, answered
 from metergate.store.journal import read_placed
 from metergate.store.journals import Claim, Journals
 from metergate.store.left import Left
-from metergate.worker.flusher import answered
 from metergate.worker.recovery import set_aside
 from metergate.worker.reviving import Reviving, as_settle
 

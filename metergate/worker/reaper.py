@@ -1,9 +1,8 @@
 """Holds whose time is over: given back if nothing was dispatched, settled by the policy's rule if it was."""
 
 from metergate.core.hold import unknown_outcome
-from metergate.ports import Clock, CounterStore, Expired, Settle
+from metergate.ports import Clock, CounterStore, Expired, Settle, answered
 from metergate.wire import decode_terms, encode_event
-from metergate.worker.flusher import answered
 
 BATCH = 500
 

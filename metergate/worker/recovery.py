@@ -17,11 +17,20 @@ from metergate.ledger import accounts, audit, balances, keys, posting, twins, us
 from metergate.ledger.apart import UNPOSTABLE, post_apart
 from metergate.ledger.database import Tx
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Change, Clock, CounterStore, Hold, PutAccount, PutBudget, PutKey, PutTwin
+from metergate.ports import (
+    Change,
+    Clock,
+    CounterStore,
+    Hold,
+    PutAccount,
+    PutBudget,
+    PutKey,
+    PutTwin,
+    answered,
+)
 from metergate.store import journal
 from metergate.store.journal import Record
 from metergate.store.left import Left
-from metergate.worker.flusher import answered
 
 BATCH = 5000
 

@@ -25,9 +25,9 @@ from metergate.ports import (
     Hold,
     PutTwin,
     Settle,
+    answered,
 )
 from metergate.wire import decode_event, encode_event, encode_terms
-from metergate.worker.flusher import answered
 
 LASTS_US = 60 * 10**6
 PORTION = 500

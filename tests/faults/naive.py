@@ -7,9 +7,9 @@ from metergate.core.hold import UsageEvent
 from metergate.ledger import posting
 from metergate.ledger.database import Tx
 from metergate.ledger.posting import Posted
-from metergate.ports import Entry, Hold
+from metergate.ports import Entry, Hold, answered
 from metergate.store.embedded import EmbeddedStore
-from metergate.worker.flusher import Flusher, answered
+from metergate.worker.flusher import Flusher
 
 
 def acknowledge_first() -> None:

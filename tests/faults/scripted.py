@@ -24,9 +24,8 @@ from metergate.asgi.middleware import Metered
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.config.settings import Settings
 from metergate.engine import Engine
-from metergate.ports import AskBudget, Clock
+from metergate.ports import AskBudget, Clock, answered
 from metergate.testing.asgi import fetch
-from metergate.worker.flusher import answered
 from tests.faults import naive
 from tests.faults.harness.countdown import Countdown
 

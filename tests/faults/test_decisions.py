@@ -16,7 +16,8 @@ import yaml
 from metergate import Gate
 from metergate.config.settings import Settings
 from tests.faults.test_sigkill import all_rows
-from tests.servers.serving import free_port, kill, start
+from tests.ports import free_port
+from tests.servers.serving import kill, start
 from tests.waiting import DEADLINE_S
 
 TOKEN = "of the fronts"

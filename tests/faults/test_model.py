@@ -32,9 +32,8 @@ from metergate.config.settings import Settings
 from metergate.engine import Engine
 from metergate.errors import MetergateError
 from metergate.ledger import Ledger
-from metergate.ports import AskBudget
+from metergate.ports import AskBudget, answered
 from metergate.testing.asgi import Answer, fetch
-from metergate.worker.flusher import answered
 from tests.adapters.redis.fake import fake_server
 from tests.shell import hello
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from tests.house.rules import ROOT
+from tests.ports import free_port
 from tests.proxy.house import Gateway
-from tests.servers.serving import ENVIRON, ended, free_port, kill, start
+from tests.servers.serving import ENVIRON, ended, kill, start
 from tests.waiting import DEADLINE_S
 
 TOKEN = "a-token-of-fronts"

@@ -20,8 +20,8 @@ from metergate.provider_port import (
 from metergate.provider_port.http import ask
 from metergate.testing.clock import FakeClock
 from metergate.testing.notes import NotesInMemory
+from tests.ports import free_port
 from tests.upstream.house import saying, serving
-from tests.valkey import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
 

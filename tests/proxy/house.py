@@ -16,7 +16,8 @@ from typing import Any
 import httpx2
 import yaml
 
-from tests.servers.serving import Server, ended, free_port, kill, start
+from tests.ports import free_port
+from tests.servers.serving import Server, ended, kill, start
 from tests.upstream.house import Line, Script, Served, serving
 from tests.waiting import DEADLINE_S
 

@@ -16,10 +16,10 @@ from metergate.asgi.token_holds import Stopped
 from metergate.asgi.types import Message
 from metergate.bootstrap import Gateway
 from metergate.config.settings import Settings
+from tests.ports import free_port
 from tests.proxy.house import POLICY, body, get, header, status
 from tests.server import house
 from tests.server.house import statuses
-from tests.servers.serving import free_port
 from tests.upstream.house import Line, Script, serving
 from tests.waiting import until
 

@@ -16,7 +16,8 @@ from typing import Any
 import httpx2
 
 from tests.house.rules import ROOT
-from tests.servers.serving import ended, free_port, kill
+from tests.ports import free_port
+from tests.servers.serving import ended, kill
 from tests.waiting import DEADLINE_S
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("METERGATE_")}

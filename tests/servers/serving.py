@@ -16,6 +16,7 @@ import httpx2
 
 from metergate.admin import RemoteOffice
 from tests.house.rules import ROOT
+from tests.ports import free_port
 from tests.waiting import DEADLINE_S
 
 SERVERS = ("uvicorn", "hypercorn", "granian", "ours")
@@ -144,9 +145,3 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

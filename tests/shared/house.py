@@ -22,10 +22,10 @@ from metergate.config.settings import Settings
 from metergate.errors import StoreUnavailable
 from metergate.ledger import Ledger
 from tests.house.rules import ROOT
+from tests.ports import free_port
 from tests.servers.serving import ended, kill
 from tests.shared.app import POLICY
 from tests.valkey import Server as Valkey
-from tests.valkey import free_port
 from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from metergate.foundation import now_us
 from metergate.ledger import accounts, grants, keys, untold
 from metergate.ledger.database import Tx
 from metergate.ledger.telling import NOT_TOLD, Committed
-from metergate.ports import Adjust, AskBudget, Change, PutAccount, PutKey
-from metergate.worker.flusher import answered
+from metergate.ports import Adjust, AskBudget, Change, PutAccount, PutKey, answered
 from tests.faults.test_postgres_away import away
 from tests.shared.app import POLICY
 from tests.shared.house import Place, Process, desk, valkey_says

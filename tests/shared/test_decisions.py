@@ -11,7 +11,8 @@ from typing import Any
 import httpx2
 import yaml
 
-from tests.servers.serving import free_port, kill
+from tests.ports import free_port
+from tests.servers.serving import kill
 from tests.shared.app import POLICY
 from tests.shared.house import Place, desk, valkey_says
 from tests.valkey import Server as Valkey

@@ -11,10 +11,9 @@ from metergate.core.facts import Caller
 from metergate.core.hold import Outcome, Terms, UsageEvent
 from metergate.engine import Engine
 from metergate.foundation import Shared, now_us
-from metergate.ports import AskAccount, Hold, Settle
+from metergate.ports import AskAccount, Hold, Settle, answered
 from metergate.store.journalled import Journalled
 from metergate.wire import encode_event, encode_terms
-from metergate.worker.flusher import answered
 from tests.shared.app import POLICY
 from tests.shared.house import Desk, Place
 from tests.waiting import until

@@ -13,12 +13,12 @@ import httpx2
 import pytest
 import yaml
 
+from tests.ports import free_port
 from tests.proxy.house import Log
 from tests.servers.serving import ended, kill
 from tests.shared.app import POLICY
 from tests.shared.house import Place, desk
 from tests.upstream.house import serving
-from tests.valkey import free_port
 from tests.waiting import DEADLINE_S, until
 
 WORKERS = 3

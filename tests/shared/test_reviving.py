@@ -9,10 +9,9 @@ from metergate.core.hold import Outcome, Terms, UsageEvent
 from metergate.engine import Engine
 from metergate.errors import StoreUnavailable
 from metergate.foundation import now_us
-from metergate.ports import AskBudget, Settle
+from metergate.ports import AskBudget, Settle, answered
 from metergate.wire import encode_event
 from metergate.worker.entrance import Entrance
-from metergate.worker.flusher import answered
 from tests.shared.app import POLICY
 from tests.shared.house import Desk, Place, valkey_says
 from tests.valkey import Server as Valkey

@@ -8,13 +8,13 @@ import pytest
 
 from metergate.core.hold import standing_op
 from metergate.errors import StoreUnavailable
-from metergate.ports import DENIED, DONE, GRANTED, UNKNOWN, Settle
+from metergate.ports import DENIED, DONE, GRANTED, UNKNOWN, Settle, answered
 from metergate.store.journal import read_placed, segment_numbers
 from metergate.store.journalled import Journalled
 from metergate.store.journals import Journals
 from metergate.store.left import Left
 from metergate.testing.conformance import CounterStoreContract, MakeStore
-from metergate.testing.conformance.bench import an_event, answered, money
+from metergate.testing.conformance.bench import an_event, money
 from tests.adapters.redis.stores import a_hold, balance, know, now_us, stores
 from tests.store.disk import full_disk
 from tests.valkey import Server, command

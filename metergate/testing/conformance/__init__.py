@@ -11,10 +11,12 @@ Every test asks for a fresh, empty store. A store may answer with lists or with 
 
 import pytest
 
+from metergate.ports import answered
+
 PARTS = ("bench", "budgets", "ends", "facts", "holds", "outbox", "twins")
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in PARTS))
 
-from metergate.testing.conformance.bench import MakeStore, answered  # noqa: E402  # asserts are rewritten first
+from metergate.testing.conformance.bench import MakeStore  # noqa: E402  # asserts are rewritten first
 from metergate.testing.conformance.budgets import BudgetTests  # noqa: E402
 from metergate.testing.conformance.ends import EndTests  # noqa: E402
 from metergate.testing.conformance.facts import FactTests  # noqa: E402

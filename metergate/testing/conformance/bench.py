@@ -1,6 +1,6 @@
 """A store under test, with short words for what the tests do with it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import TypeVar
@@ -13,7 +13,6 @@ from metergate.core.hold import Event, Outcome, Terms, UsageEvent
 from metergate.core.idempotency import Twin
 from metergate.ports import (
     DONE,
-    Answers,
     AskAccount,
     AskBudget,
     Change,
@@ -25,6 +24,7 @@ from metergate.ports import (
     PutBudget,
     Settle,
     Told,
+    answered,
 )
 from metergate.testing.clock import FakeClock
 from metergate.wire import decode_events, encode_event, encode_terms, raw_terms
@@ -44,11 +44,6 @@ OUTCOME = Outcome(1, (), 1, "measured", (1,), raw_terms(TERMS))
 
 def an_event(op: str, path: str = "/") -> Event:
     return encode_event(UsageEvent(op, f"req-{op}", 0, path, OUTCOME))
-
-
-async def answered(answer: Answers[T]) -> Sequence[T]:
-    """What a store answers, whether at once or later."""
-    return await answer if isinstance(answer, Awaitable) else answer
 
 
 def money(amount: int, account: str = "acct", *, low: int = 0) -> Draw:

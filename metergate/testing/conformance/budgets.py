@@ -7,9 +7,9 @@ import pytest
 from metergate.core.budget import BALANCE, QUOTA, RATE, SLOTS, UNBOUNDED, Draw, correct, take
 from metergate.core.facts import AccountFacts
 from metergate.core.money import MAX
-from metergate.ports import DENIED, DONE, GRANTED, Hold, PutAccount, PutBudget, Settle
+from metergate.ports import DENIED, DONE, GRANTED, Hold, PutAccount, PutBudget, Settle, answered
 from metergate.testing.clock import START_US
-from metergate.testing.conformance.bench import Bench, OnBench, an_event, answered, money, quota, rate, slot
+from metergate.testing.conformance.bench import Bench, OnBench, an_event, money, quota, rate, slot
 
 SECOND_US = 10**6
 EXACT = 2**53

@@ -2,14 +2,13 @@
 
 import pytest
 
-from metergate.ports import CONFLICT, DENIED, DONE, GRANTED, UNKNOWN, Expired, Settle
+from metergate.ports import CONFLICT, DENIED, DONE, GRANTED, UNKNOWN, Expired, Settle, answered
 from metergate.testing.conformance.bench import (
     HOUR_US,
     TERMS,
     Bench,
     OnBench,
     an_event,
-    answered,
     money,
     quota,
     rate,

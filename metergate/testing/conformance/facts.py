@@ -19,8 +19,9 @@ from metergate.ports import (
     PutAccount,
     PutKey,
     Told,
+    answered,
 )
-from metergate.testing.conformance.bench import Bench, OnBench, answered, money
+from metergate.testing.conformance.bench import Bench, OnBench, money
 
 ACCOUNT = AccountFacts("acct", "growth", 1_700_000_000_000_001, True)
 KEY = KeyFacts(

@@ -1,17 +1,8 @@
 """The outbox: no charge without its event, no event without its charge, and none of them lost."""
 
 from metergate.core.idempotency import Twin
-from metergate.ports import DONE, FULL, GRANTED, TWIN_DONE, TWIN_RUNNING, Held, Settle
-from metergate.testing.conformance.bench import (
-    HOUR_US,
-    Bench,
-    MakeStore,
-    OnBench,
-    a_bench,
-    an_event,
-    answered,
-    money,
-)
+from metergate.ports import DONE, FULL, GRANTED, TWIN_DONE, TWIN_RUNNING, Held, Settle, answered
+from metergate.testing.conformance.bench import HOUR_US, Bench, MakeStore, OnBench, a_bench, an_event, money
 from metergate.wire import decode_event, decode_events
 
 

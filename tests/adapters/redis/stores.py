@@ -8,8 +8,18 @@ from contextlib import asynccontextmanager
 from metergate.core.budget import Draw
 from metergate.core.facts import AccountFacts, Caller
 from metergate.errors import MetergateError
-from metergate.ports import DONE, AskAccount, AskBudget, CounterStore, Held, Hold, PutAccount, Settle
-from metergate.testing.conformance.bench import TERMS, an_event, answered, money
+from metergate.ports import (
+    DONE,
+    AskAccount,
+    AskBudget,
+    CounterStore,
+    Held,
+    Hold,
+    PutAccount,
+    Settle,
+    answered,
+)
+from metergate.testing.conformance.bench import TERMS, an_event, money
 from metergate_redis import RedisStore
 from metergate_redis.address import parse
 from tests.waiting import DEADLINE_S

@@ -1,7 +1,7 @@
 """A server that was emptied, rolled back or replaced is noticed, and nothing is done to it."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +23,8 @@ from tests.adapters.redis.stores import (
     settled,
     stores,
 )
-from tests.valkey import Server, command, running, valkey_binary, watched
+from tests.valkey import Server, command, valkey_binary, watched
 from tests.waiting import until
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running(valkey_binary()) as started:
-        yield started
 
 
 @pytest.fixture(params=["", "shards=3"], ids=["one shard", "three shards"])

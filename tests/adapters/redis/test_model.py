@@ -36,10 +36,11 @@ from metergate.ports import (
     PutKey,
     PutTwin,
     Settle,
+    answered,
 )
 from metergate.store.embedded import EmbeddedStore
 from metergate.testing.clock import START_US
-from metergate.testing.conformance.bench import TERMS, an_event, answered
+from metergate.testing.conformance.bench import TERMS, an_event
 from metergate.wire import decode_events
 from metergate_redis import RedisStore
 from metergate_redis.address import parse

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -27,15 +27,8 @@ from tests.adapters.redis.stores import (
     settled,
     stores,
 )
-from tests.valkey import Server, command, running, valkey_binary
+from tests.valkey import Server, command
 from tests.waiting import until
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server of the test's own, which it may treat badly."""
-    with running(valkey_binary()) as started:
-        yield started
 
 
 @pytest.fixture

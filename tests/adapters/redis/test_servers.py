@@ -17,13 +17,8 @@ from metergate_redis.address import parse
 from metergate_redis.inspection import OTHERS, UNBOUNDED, UNCONFIRMED
 from metergate_redis.servers import slot_of
 from tests.adapters.redis.stores import a_hold, again, balance, held, know, settled, stores
-from tests.valkey import KEEPING, Server, cluster, command, free_port, redis_binary, running, valkey_binary
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running(valkey_binary()) as started:
-        yield started
+from tests.ports import free_port
+from tests.valkey import KEEPING, Server, cluster, command, redis_binary, running, valkey_binary
 
 
 def part_of_a_cluster() -> tuple[str, ...]:

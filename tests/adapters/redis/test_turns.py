@@ -14,18 +14,12 @@ from metergate.ports import DONE, GRANTED, AskBudget, Held, Hold
 from metergate_redis import RedisStore
 from metergate_redis.turn import OPS_AT_ONCE
 from tests.adapters.redis.stores import a_hold, again, balance, held, know, now_us, settled, stores
-from tests.valkey import Server, running, valkey_binary
+from tests.valkey import Server
 
 CALLS = 12
 DEADLINE_S = 1.0
 MANY = 1500
 QUOTAS = 14
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running(valkey_binary()) as started:
-        yield started
 
 
 @pytest.fixture

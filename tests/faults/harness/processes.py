@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import httpx2
 
+from tests.ports import free_port
 from tests.servers.serving import kill
 from tests.shared.house import Place
-from tests.valkey import free_port
 
 
 class Child:
