@@ -14,6 +14,7 @@ from metergate.config.settings import Settings
 from metergate.core.policy import Policy, ProviderChoice
 from metergate.errors import MetergateError
 from metergate.foundation import Foundation
+from metergate.notices import Courier
 from metergate.provider_port import Context
 from metergate.provider_port.http import ask
 
@@ -42,6 +43,9 @@ class MoneyIn:
         )
         self.inbox = Inbox(self._cashier)
         self._rounds = Rounds(self._cashier, self.inbox)
+        self.courier = Courier(
+            lambda: at_work.ledger, lambda: at_work.peppers, lambda: self.policy.private_networks, clock
+        )
         self.till = Till(self._cashier, self.inbox, lambda: self.policy, self._addresses, self.told)
 
     def begin(self, office: Office) -> None:
@@ -49,6 +53,7 @@ class MoneyIn:
         self._office = office
         if self._settings.worker:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="metergate-billing")
+            self.courier.start()
 
     def use(self, policy: Policy) -> None:
         """Open the providers of a policy, unless they are those that are open."""
@@ -73,6 +78,7 @@ class MoneyIn:
         self._news.set()
 
     async def stop(self) -> None:
+        await self.courier.stop()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -8,7 +8,7 @@ from metergate.admin.credits import found, trial, trial_id
 from metergate.admin.desk import Desk, Json, page
 from metergate.core.policy import Plan
 from metergate.errors import InvalidInput
-from metergate.ledger import Conflict, accounts
+from metergate.ledger import Conflict, accounts, notices
 from metergate.ledger.accounts import Account
 from metergate.ledger.database import Tx
 from metergate.ports import Change, PutAccount
@@ -112,7 +112,10 @@ class Accounts:
                 fields = sorted({*changed, *(["metadata"] if free is not None else [])})
                 self._desk.note(tx, "account.update", account, {"fields": fields})
             if stop is not None and accounts.suspend(tx, account, stop):
+                now_us = self._desk.clock()
                 self._desk.note(tx, "account.suspend" if stop else "account.resume", account)
+                type = "account.suspended" if stop else "account.resumed"
+                notices.tell(tx, type, account, {}, now_us, f"{account}:{now_us}")
             bonus = [] if chosen is None else self._subscribe(tx, account, chosen)
             row = found(tx, account)
             return shapes.account(row), [PutAccount(row.facts), *bonus]

@@ -10,6 +10,7 @@ from metergate.admin.books import Books
 from metergate.admin.credits import Credits
 from metergate.admin.decisions import Decisions
 from metergate.admin.desk import Desk, Hooks, Json
+from metergate.admin.endpoints import Endpoints
 from metergate.admin.keys import Keys
 from metergate.admin.payments import Payments
 from metergate.admin.plans import Plans
@@ -52,6 +53,7 @@ class Office:
         self.credits = Credits(desk)
         self.payments = Payments(desk)
         self.webhooks = Webhooks(desk)
+        self.endpoints = Endpoints(desk)
         self.plans = Plans(desk)
         self.usage = Usage(desk)
         self.books = Books(desk)

@@ -11,6 +11,7 @@ from metergate.admin.books import Books
 from metergate.admin.credits import Credits
 from metergate.admin.decisions import Decisions
 from metergate.admin.desk import Json
+from metergate.admin.endpoints import Endpoints
 from metergate.admin.keys import Keys
 from metergate.admin.payments import Payments
 from metergate.admin.plans import Plans
@@ -81,6 +82,20 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "webhooks.list": _verb("webhooks", Webhooks.page),
         "webhooks.replay": _verb("webhooks", Webhooks.replay),
         "webhooks.health": _verb("webhooks", Webhooks.health),
+        "endpoints.create": _verb("endpoints", Endpoints.create),
+        "endpoints.list": _verb("endpoints", Endpoints.page),
+        "endpoints.show": _verb("endpoints", Endpoints.show),
+        "endpoints.update": _verb("endpoints", Endpoints.update),
+        "endpoints.enable": _verb("endpoints", Endpoints.enable),
+        "endpoints.disable": _verb("endpoints", Endpoints.disable),
+        "endpoints.delete": _verb("endpoints", Endpoints.delete),
+        "endpoints.rotate": _verb("endpoints", Endpoints.rotate),
+        "endpoints.test": _verb("endpoints", Endpoints.test),
+        "endpoints.types": _verb("endpoints", Endpoints.types),
+        "deliveries.list": _verb("endpoints", Endpoints.deliveries),
+        "deliveries.show": _verb("endpoints", Endpoints.delivery),
+        "deliveries.replay": _verb("endpoints", Endpoints.replay),
+        "notices.list": _verb("endpoints", Endpoints.told),
         "plans.list": _verb("plans", Plans.page),
         "plans.show": _verb("plans", Plans.show),
         "policy.show": _verb("plans", Plans.policy),

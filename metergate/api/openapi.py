@@ -23,6 +23,9 @@ QUERY: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "until": ("Before this time.", {"type": "string", "format": "date-time"}),
     "provider": ("Only of this payment provider.", {"type": "string"}),
     "state": ("Only in this state.", {"type": "string"}),
+    "endpoint": ("Only of this endpoint.", {"type": "string"}),
+    "notice": ("Only of this notice.", {"type": "string"}),
+    "type": ("Only of this type.", {"type": "string"}),
 }
 FORWARD: Final = "/authz/v1/forward"
 NAMING: Final = {

@@ -3,6 +3,7 @@
 from metergate.api import models, models_proof
 from metergate.api.endpoints import LIST, Endpoint
 from metergate.api.models import Page
+from metergate.api.operations_notices import NOTICES
 from metergate.api.operations_payments import OWN_PAYMENTS, PAYMENTS
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -132,6 +133,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=("head", "step"),
     ),
     *PAYMENTS,
+    *NOTICES,
     Endpoint("GET", "/events", "audit.list", Page[models.Event], "Who did what", query=("subject", *LIST)),
     Endpoint("GET", "/policy", "policy.show", models.PolicySummary, "The running policy in short"),
     Endpoint("POST", "/policy/reload", "policy.reload", models.ReloadedPolicy, "Read the policy file anew"),

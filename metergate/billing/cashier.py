@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from metergate.billing import orders
+from metergate.billing import orders, telling
 from metergate.billing.orders import Wanted
 from metergate.billing.patience import Patience
 from metergate.billing.providers import Opened, Providers, able
@@ -301,6 +301,7 @@ class Cashier:
             if held is not None and held.state == PENDING:
                 ended = {"state": FAILED, "reason": reason, "unknown": False, "look_at_us": None}
                 payments.change(tx, id, updated_at_us=self.clock(), **ended)
+                telling.moved(tx, held._replace(state=FAILED, reason=reason), self.clock())
             return None, ()
 
         await self.write(work)

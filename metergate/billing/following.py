@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from metergate.billing import telling
 from metergate.billing.cashier import Cashier
 from metergate.billing.providers import Opened, able
 from metergate.ledger import accounts, customers, payments, subscriptions
@@ -57,7 +58,9 @@ def follow(tx: Tx, provider: str, account: str, facts: SubscriptionFacts, now_us
     period = (facts.period_start_us, facts.period_end_us, facts.ends)
     since = known.created_at_us if known else now_us
     named = (id, account, provider, facts.id, facts.plan, facts.state, facts.live)
-    subscriptions.put(tx, Subscription(*named, *period, since, now_us))
+    row = Subscription(*named, *period, since, now_us)
+    subscriptions.put(tx, row)
+    telling.subscribed(tx, known, row)
     cause = f"subscription:{provider}:{facts.id}:{facts.state}:{facts.plan}:{now_us}"
     owner = accounts.known(tx, account)
     if facts.state in PAID_FOR:

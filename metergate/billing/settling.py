@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from metergate.billing import telling
 from metergate.billing.matching import mismatch
 from metergate.ledger import accounts, audit, grants, payments, reversals, subscriptions
 from metergate.ledger.database import Tx
@@ -58,9 +59,12 @@ def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int, said_us: int = 0) 
         return _doubted(tx, payment, problem, now_us)
     if payment.state == SUCCEEDED and facts.id not in ("", payment.external_id):
         return Settled(payment, ())  # of another attempt to pay it, which came to nothing
+    before = payment.state
     _move(tx, payment, facts, now_us)
-    _reverse(tx, payment, facts, now_us, said_us or now_us)
     payment = _again(tx, id)
+    if payment.state != before:
+        telling.moved(tx, payment, now_us)
+    _reverse(tx, payment, facts, now_us, said_us or now_us)
     return Settled(payment, _effects(tx, payment, now_us))
 
 
@@ -130,12 +134,15 @@ def _refund(tx: Tx, payment: Payment, facts: RefundFacts, now_us: int, said: int
     if not same:
         id = f"{payment.provider}:{facts.id}"
         new = (payment.id, payment.provider, facts.id, facts.state, payment.currency, facts.amount.minor)
-        reversals.add_refund(tx, Refund(id, *new, None, now_us, look_at_us, _word(facts, said)))
+        row = Refund(id, *new, None, now_us, look_at_us, _word(facts, said))
+        reversals.add_refund(tx, row)
+        telling.refunded(tx, payment, row, now_us)
         return
     ours = same[0]
     if _later(ours, facts, said):
         word = _word(facts, said)
         reversals.change_refund(tx, ours.id, state=facts.state, said=word, look_at_us=look_at_us)
+        telling.refunded(tx, payment, ours._replace(state=facts.state, said=word), now_us)
     if ours.external_id is None:
         reversals.change_refund(tx, ours.id, external_id=facts.id)
 
@@ -165,10 +172,14 @@ def _dispute(
     word = _word(facts, said)
     if known is None:
         new = (payment.id, payment.provider, facts.id, facts.state, payment.currency, facts.amount.minor)
-        reversals.add_dispute(tx, Dispute(*new, None, now_us, word))
+        row = Dispute(*new, None, now_us, word)
+        reversals.add_dispute(tx, row)
+        telling.disputed(tx, payment, row, now_us)
     elif _later(known, facts, said):
         change = {"state": facts.state, "minor": facts.amount.minor, "said": word}
         reversals.change_dispute(tx, payment.provider, facts.id, **change)
+        row = known._replace(state=facts.state, minor=facts.amount.minor, said=word)
+        telling.disputed(tx, payment, row, now_us)
 
 
 def _effects(tx: Tx, payment: Payment, now_us: int) -> list[Change]:

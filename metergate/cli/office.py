@@ -7,6 +7,7 @@ import click
 
 from metergate.cli import asking, show
 from metergate.cli.lines import ACCOUNT, PAGE, JsonObject, Line, arg, opt, switch
+from metergate.cli.office_notices import NOTICES
 from metergate.cli.office_payments import PAYMENTS
 
 PERIOD = (
@@ -105,6 +106,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
             show.rows("id", "account", "amount", "remaining", "state", "promotional", "expires_at", "memo"),
         ),
         **PAYMENTS,
+        **NOTICES,
         "plans list": Line(
             "plans.list",
             "List the plans of the policy.",

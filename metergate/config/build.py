@@ -29,6 +29,10 @@ CONNECTIONS = frozenset(
         "company",
         "invoices",
         "top_up_url",
+        "top_ups",
+        "alerts",
+        "notices",
+        "brakes",
     }
 )
 """Sections that decide about no call: what comes from the environment there is no part of the version."""
@@ -69,6 +73,10 @@ def policy(file: PolicyFile, source: Source) -> core.Policy:
         late_reports_us=file.late_reports,
         fsync="always" if file.profile == "strict" else file.fsync,
         profile=file.profile,
+        top_ups=file.top_ups.built(),
+        alerts=file.alerts.built(),
+        brakes=file.brakes.built(),
+        private_networks=tuple([str(each) for each in file.notices.private]),
     )
 
 

@@ -28,6 +28,7 @@ from metergate.config.fields import (
     Zone,
 )
 from metergate.config.model_connections import Company, Invoices, ProviderChoice, Web3
+from metergate.config.model_guards import Alerts, Brakes, Notices, TopUps
 from metergate.config.model_plans import Caps, Concurrencies, Limits, Pack, Plan, Prices
 from metergate.config.model_proxy import Serve, Upstream
 from metergate.core import match
@@ -299,6 +300,14 @@ class PolicyFile(Part):
     """Sites that payers may be sent back to, such as https://example.com; FRONTEND_URL is one already."""
     web3: Web3 | None = None
     """Payments on chains."""
+    top_ups: TopUps = TopUps()
+    """Top-ups by themselves: what accounts get that switch them on."""
+    alerts: Alerts = Alerts()
+    """When somebody is told of a balance or of what was spent."""
+    notices: Notices = Notices()
+    """Where webhooks may go."""
+    brakes: Brakes = Brakes()
+    """How often may be paid, and who gets a promotion once."""
     enabled: list[Word] | None = None
     """Which packages metergate_<name> may be imported; left out: those that this file names."""
     backlog: Positive = 1_000_000
@@ -322,4 +331,6 @@ class PolicyFile(Part):
     def _synced(self) -> "PolicyFile":
         if self.profile == "strict" and "fsync" in self.model_fields_set and self.fsync != "always":
             raise ValueError("profile: strict is fsync: always; remove fsync, or the profile")
+        if self.top_ups.pack and self.top_ups.pack not in self.packs:
+            raise ValueError("top_ups names a pack that is not among the packs")
         return self

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from metergate.core.guards import Alerts, Brakes, TopUps
 from metergate.core.periods import Every
 from metergate.core.price import PriceRule
 
@@ -312,6 +313,11 @@ class Policy:
     late_reports_us: int = 35 * 24 * 60 * MINUTE_US
     """How long ago the usage may have been that customers report themselves."""
     fsync: Literal["always", "everysec", "no"] = "everysec"
+    top_ups: TopUps = field(default_factory=TopUps)
+    alerts: Alerts = field(default_factory=Alerts)
+    brakes: Brakes = field(default_factory=Brakes)
+    private_networks: tuple[str, ...] = ()
+    """Where notices may go beside public addresses."""
     profile: Literal["standard", "strict"] = "standard"
     """What is refused at the start: only what loses money for certain, or all that a failure could lose."""
 

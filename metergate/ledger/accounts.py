@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from metergate.core.facts import AccountFacts
 from metergate.core.money import MoneyError, exponent
 from metergate.errors import InvalidInput
-from metergate.ledger import bulk
+from metergate.ledger import bulk, notices
 from metergate.ledger.database import Row, Select, Tx
 from metergate.ledger.errors import Conflict
 from metergate.ledger.tables import accounts, plan_changes
@@ -91,6 +91,9 @@ def assign_plan(tx: Tx, id: str, plan: str, at_us: int, cause_id: str) -> bool:
     if not first or account.plan == plan:
         return False
     _change(tx, id, plan=plan, plan_since_us=at_us)
+    notices.tell(
+        tx, "plan.changed", id, {"plan": plan or None, "before": account.plan or None}, at_us, cause_id
+    )
     return True
 
 

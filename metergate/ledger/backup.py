@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from metergate.errors import ConfigurationError
 from metergate.ledger import (
     audit,
-    payment_tables,  # noqa: F401 - its tables belong to the same metadata
+    notice_tables,  # noqa: F401 - its tables belong to the same metadata
+    payment_tables,  # noqa: F401 - as above
     tables,
+    watch_tables,  # noqa: F401 - as above
 )
 from metergate.ledger.database import Ledger, Tx
 from metergate.ledger.tables import accounts, epochs, keys, organisations

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from metergate.core.grants import Grant
-from metergate.core.money import MAX
+from metergate.core.money import MAX, as_json
+from metergate.core.periods import rfc3339
 from metergate.errors import InvalidInput
-from metergate.ledger import accounts, bulk, tables
+from metergate.ledger import accounts, bulk, notices, tables
 from metergate.ledger.balances import ensure_snapshots
 from metergate.ledger.database import Row, Select, Tx
 from metergate.ledger.errors import Conflict
@@ -81,6 +82,8 @@ def give(
     digest = hashlib.sha256(json.dumps(terms).encode()).hexdigest()
     record(tx, [(Transaction(reserve(tx, 1)[0], f"grant:{id}", kind, account, at_us, digest), lines)])
     save(tx, [standing])
+    if kind == "grant":
+        _tell(tx, made)
     return Given(made, amount, repeated=False)
 
 
@@ -148,6 +151,17 @@ def _insert(tx: Tx, id: str, terms: tuple[Any, ...], at_us: int) -> GrantRow:
     made = get(tx, id)
     assert made is not None
     return made
+
+
+def _tell(tx: Tx, made: GrantRow) -> None:
+    told = {
+        "grant": made.id,
+        "amount": as_json(made.amount, made.currency),
+        "promotional": made.promotional,
+        "expires_at": rfc3339(made.expires_at_us) if made.expires_at_us else None,
+        "memo": made.memo,
+    }
+    notices.tell(tx, "credits.granted", made.account, told, made.created_at_us, made.id)
 
 
 def _terms(grant: GrantRow) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from metergate.core.facts import KeyFacts
 from metergate.errors import InvalidInput
-from metergate.ledger import accounts, bulk
+from metergate.ledger import accounts, bulk, notices
 from metergate.ledger.database import Row, Tx
 from metergate.ledger.errors import Conflict
 from metergate.ledger.tables import keys
@@ -63,8 +63,11 @@ def page(tx: Tx, account: str | None = None, limit: int = 100, after: str = "") 
 
 def revoke(tx: Tx, kid: str, at_us: int) -> Key:
     """End a key for good; ending it again changes nothing."""
-    _change(tx, kid, keys.c.revoked_at_us == 0, revoked_at_us=at_us)
-    return _known(tx, kid)
+    ended = _change(tx, kid, keys.c.revoked_at_us == 0, revoked_at_us=at_us)
+    key = _known(tx, kid)
+    if ended:
+        notices.tell(tx, "key.revoked", key.facts.account, {"key": kid, "last4": key.last4}, at_us, kid)
+    return key
 
 
 def expire(tx: Tx, kid: str, expires_at_us: int, replaced_by: str = "") -> Key:
@@ -95,10 +98,10 @@ def _known(tx: Tx, kid: str) -> Key:
     return key
 
 
-def _change(tx: Tx, kid: str, unless_done: sa.ColumnElement[bool], **values: object) -> None:
-    """Change what the counter store has to know."""
+def _change(tx: Tx, kid: str, unless_done: sa.ColumnElement[bool], **values: object) -> bool:
+    """Change what the counter store has to know; whether it was not done before."""
     changed = keys.update().where(*_is(tx, kid), unless_done)
-    tx.execute(changed.values(version=keys.c.version + 1, **values))
+    return tx.execute(changed.values(version=keys.c.version + 1, **values)).rowcount == 1
 
 
 def _is(tx: Tx, kid: str) -> tuple[sa.ColumnElement[bool], ...]:

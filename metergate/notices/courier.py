@@ -1,0 +1,221 @@
+"""The courier: takes what waits to its endpoints, again and again over days, and writes down each attempt.
+
+Every endpoint has its own turn, so one that is slow or away keeps nobody else waiting. A delivery is leased
+while it is on its way: who dies leaves it to others. The receiver knows a repetition by its webhook-id.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from metergate.core import outgoing
+from metergate.errors import StoreUnavailable
+from metergate.ledger import audit, deliveries, endpoints, notices
+from metergate.ledger.database import Tx
+from metergate.ledger.deliveries import DEAD, DELIVERED, Attempt, Delivery
+from metergate.ledger.endpoints import FAILING, ON, Endpoint
+from metergate.ledger.thread import LedgerThread
+from metergate.notices.sending import Outcome, send
+from metergate.ports import Clock
+
+log = logging.getLogger("metergate.notices")
+
+_SECOND_US: Final = 10**6
+_HOUR_US: Final = 3600 * _SECOND_US
+DAY_US: Final = 24 * _HOUR_US
+WAITS_US: Final = (
+    *(5 * _SECOND_US, 300 * _SECOND_US, 1800 * _SECOND_US),
+    *(hours * _HOUR_US for hours in (2, 5, 10, 14, 20, 24)),
+)
+"""How long is waited after each failed attempt: about three days in all."""
+PAUSE_LONGEST_US: Final = 600 * _SECOND_US
+"""How long an endpoint that fails is left alone at most."""
+AWAY_US: Final = 600 * _SECOND_US
+"""Who took nothing for so long was away: what waits for it goes as soon as it is back."""
+GIVE_UP_US: Final = 5 * DAY_US
+"""An endpoint that took nothing for so long is not asked any more, until an operator says so."""
+KEPT_US: Final = 90 * DAY_US
+BATCH: Final = 8
+PAUSE_S: Final = 0.5
+GONE: Final = 410
+
+
+class Courier:
+    def __init__(
+        self,
+        ledger: Callable[[], LedgerThread],
+        peppers: Callable[[], Mapping[int, bytes]],
+        allowed: Callable[[], Sequence[str]],
+        clock: Clock,
+        trusted: ssl.SSLContext | None = None,
+    ) -> None:
+        """`allowed` are the private networks that the policy lists."""
+        self.delivered = 0
+        self.failed = 0
+        self._ledger = ledger
+        self._peppers = peppers
+        self._allowed = allowed
+        self._clock = clock
+        self._trusted = trusted
+        self._turns: dict[str, asyncio.Task[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._swept_us = 0
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="metergate-notices")
+
+    async def stop(self) -> None:
+        """What is on its way is let go of; its lease ends, and it goes again."""
+        tasks = [*self._turns.values(), *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._turns.clear()
+        self._task = None
+
+    async def run_once(self) -> int:
+        """Deliver all that is due; how many endpoints had something. Waits for them."""
+        due = await self._begin_turns()
+        await asyncio.gather(*self._turns.values())
+        return due
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._begin_turns()
+            except StoreUnavailable as error:
+                log.warning("Notices wait and are tried again: %s", error)
+            except Exception:  # a mistake in one round must not end them all
+                log.exception("A round of notices failed and is tried again.")
+            await asyncio.sleep(PAUSE_S)
+
+    async def _begin_turns(self) -> int:
+        now_us = self._clock()
+        due = await self._ledger().read(lambda tx: deliveries.due(tx, now_us))
+        for endpoint in due:
+            if endpoint not in self._turns:
+                turn = asyncio.get_running_loop().create_task(self._turn(endpoint))
+                self._turns[endpoint] = turn
+                turn.add_done_callback(partial(self._turn_is_over, endpoint))
+        if abs(now_us - self._swept_us) >= _HOUR_US:
+            self._swept_us = now_us
+            await self._ledger().write(lambda tx: notices.forget(tx, now_us - KEPT_US))
+        return len(due)
+
+    def _turn_is_over(self, endpoint: str, _: asyncio.Task[None]) -> None:
+        self._turns.pop(endpoint, None)
+
+    async def _turn(self, id: str) -> None:
+        """Everything that is due at one endpoint, as long as it takes it."""
+        try:
+            while await self._batch(id):
+                pass
+        except StoreUnavailable as error:
+            log.warning("Notices wait and are tried again: %s", error)
+        except Exception:  # the next round tries again
+            log.exception("Notices for the endpoint %s could not be sent.", id)
+
+    async def _batch(self, id: str) -> bool:
+        """Whether the endpoint took something, so that it may be given more."""
+        now_us = self._clock()
+
+        def take(tx: Tx) -> tuple[Endpoint | None, list[Delivery]]:
+            endpoint = endpoints.get(tx, id)
+            if endpoint is None or endpoint.state != ON or endpoint.pause_until_us > now_us:
+                return None, []
+            # One that fails is asked with one, and not with all that waits for it.
+            return endpoint, deliveries.take(tx, id, now_us, 1 if endpoint.failures else BATCH)
+
+        endpoint, taken = await self._ledger().write(take)
+        if endpoint is None or not taken:
+            return False
+        outcomes = await asyncio.gather(*(self._deliver(endpoint, each) for each in taken))
+        return any(outcomes)
+
+    async def _deliver(self, endpoint: Endpoint, delivery: Delivery) -> bool:
+        began_us = self._clock()
+        secrets = secrets_of(endpoint, self._peppers(), began_us)
+        body, at_s = delivery.body.encode(), began_us // _SECOND_US
+        headers = {
+            "webhook-id": delivery.notice,
+            "webhook-timestamp": str(at_s),
+            "webhook-signature": outgoing.signature(secrets, delivery.notice, at_s, body),
+        }
+        if self._trusted is None:
+            self._trusted = ssl.create_default_context()  # late: most processes never send anything
+        outcome = await send(endpoint.url, headers, body, self._allowed(), self._trusted)
+        now_us = self._clock()
+        attempt = Attempt(0, began_us, max(0, now_us - began_us), outcome.status, outcome.detail)
+        if outcome.taken:
+            self.delivered += 1
+        else:
+            self.failed += 1
+        await self._ledger().write(lambda tx: _note(tx, endpoint.id, delivery, attempt, outcome, now_us))
+        return outcome.taken
+
+
+def secrets_of(endpoint: Endpoint, peppers: Mapping[int, bytes], now_us: int) -> list[str]:
+    """The secrets that sign now: while one takes the place of another, both."""
+    pepper = peppers.get(endpoint.pepper)
+    if pepper is None:
+        raise StoreUnavailable(
+            f"The secret of the endpoint {endpoint.id} is made from pepper {endpoint.pepper}, which this "
+            "process does not have: give it METERGATE_PEPPER, or rotate the secret."
+        )
+    versions = [endpoint.version]
+    if endpoint.version > 1 and now_us < endpoint.both_until_us:
+        versions.append(endpoint.version - 1)
+    return [outgoing.secret(pepper, endpoint.id, version) for version in versions]
+
+
+def _note(tx: Tx, id: str, delivery: Delivery, attempt: Attempt, outcome: Outcome, now_us: int) -> None:
+    endpoint = endpoints.get(tx, id, lock=True)
+    if endpoint is None:
+        return  # deleted meanwhile, with its log
+    if outcome.taken:
+        deliveries.tried(tx, delivery.seq, attempt, state=DELIVERED, ended_at_us=now_us)
+        if endpoint.failures:
+            endpoints.change(tx, id, failures=0, failing_since_us=None, pause_until_us=0, reason="")
+            if now_us - (endpoint.failing_since_us or now_us) >= AWAY_US:
+                deliveries.hurry(tx, id, now_us)
+        return
+    wait_us = _wait_us(delivery, outcome)
+    if wait_us:
+        deliveries.tried(tx, delivery.seq, attempt, next_at_us=now_us + wait_us)
+    else:
+        deliveries.tried(tx, delivery.seq, attempt, state=DEAD, ended_at_us=now_us)
+    _failed(tx, endpoint, outcome, now_us)
+
+
+def _wait_us(delivery: Delivery, outcome: Outcome) -> int:
+    """How long until the next attempt, a little different for each; 0 when it was the last one."""
+    if delivery.tries >= len(WAITS_US):
+        return 0
+    wait_us = WAITS_US[delivery.tries]
+    return max(wait_us + wait_us * (delivery.seq * 37 % 100) // 1000, outcome.retry_after_s * _SECOND_US)
+
+
+def _failed(tx: Tx, endpoint: Endpoint, outcome: Outcome, now_us: int) -> None:
+    if endpoint.state != ON:
+        return
+    since_us = endpoint.failing_since_us or now_us
+    # Several that were on their way together are one failure.
+    failures = endpoint.failures + (now_us >= endpoint.pause_until_us)
+    pause_us = min(_SECOND_US * 2 ** min(failures, 20), PAUSE_LONGEST_US)
+    changed: dict[str, object] = {
+        "failures": failures,
+        "failing_since_us": since_us,
+        "pause_until_us": now_us + max(pause_us, outcome.retry_after_s * _SECOND_US),
+        "reason": outcome.detail,
+    }
+    if outcome.status == GONE or now_us - since_us >= GIVE_UP_US:
+        changed["state"] = FAILING
+        audit.note(tx, now_us, "system", "endpoint.failing", endpoint.id, {"reason": outcome.detail})
+        log.warning(
+            "The endpoint %s is not asked any more: %s Mend it, then run `metergate endpoints enable %s`.",
+            *(endpoint.id, outcome.detail, endpoint.id),
+        )
+    endpoints.change(tx, endpoint.id, **changed)
