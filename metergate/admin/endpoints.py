@@ -117,10 +117,10 @@ class Endpoints:
 
         def work(tx: Tx) -> Endpoint:
             endpoint = _named(tx, id)
-            pepper = max(self._desk.peppers)
+            newest = max(self._desk.peppers)
             # A secret of another pepper cannot be made with this one, so it ends at once.
-            until_us = now_us + length if pepper == endpoint.pepper else 0
-            values = {"version": endpoint.version + 1, "pepper": pepper, "both_until_us": until_us}
+            until_us = 0 if newest > endpoint.pepper else now_us + length
+            values = {"version": endpoint.version + 1, "pepper": newest, "both_until_us": until_us}
             endpoints.change(tx, endpoint.id, **values)
             self._desk.note(tx, "endpoint.rotate", endpoint.id, {"grace_s": length // 10**6})
             return _named(tx, id)

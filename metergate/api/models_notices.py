@@ -6,7 +6,7 @@ from pydantic import Field
 
 from metergate.api.models import Given, Taken, Time
 
-Url = Annotated[str, Field(description="https, and http on loopback.", examples=["https://example.com/hook"])]
+Url = Annotated[str, Field(description="An address that is safe to send to.", examples=["YOUR-ADDRESS"])]
 Types = Annotated[
     list[str], Field(description="Patterns; all unless told.", examples=[["payment.*", "credits.low"]])
 ]
