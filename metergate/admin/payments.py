@@ -84,11 +84,13 @@ class Payments:
         cancel_url: object = "",
         capture: object = True,
         token: object = "",
+        wallet: object = "",
     ) -> Json:
         """Have an account pay: with a method that its provider keeps, or on a page. Once per id."""
         if [amount, pack, plan].count(None) != 2:
             raise InvalidInput("Give one of amount, pack and plan.")
         told = zip(_HOW, (method, provider, success_url, cancel_url, description), strict=True)
+        options = {"token": token, "wallet": wallet}
         how = {name: inputs.text(value, f"the {name}", 2000) for name, value in told}
         made = await self._till().buy(
             inputs.account_id(account),
@@ -99,7 +101,7 @@ class Payments:
             id="" if id is None else inputs.ident(id, "a payment id"),
             actor=self._desk.actor,
             capture=inputs.flag(capture, "capture"),
-            options={"token": inputs.name(token, "a token")} if token else {},
+            options={name: inputs.name(value, f"a {name}") for name, value in options.items() if value},
             **how,
         )
         return await self._shown(made)

@@ -16,6 +16,7 @@ class NewCheckout(Taken):
     currency: str | None = None
     provider: str | None = None
     token: Annotated[str, Field(description="On chains: which token, such as USDC.")] | None = None
+    wallet: Annotated[str, Field(description="At PayPal: venmo, for who pays with Venmo.")] | None = None
     success_url: Return | None = None
     cancel_url: Return | None = None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from metergate.billing import orders, telling
+from metergate.billing.matching import mismatch
 from metergate.billing.orders import Wanted
 from metergate.billing.patience import Patience
 from metergate.billing.providers import Opened, Providers, able
@@ -26,6 +27,7 @@ from metergate.provider_port import (
     PENDING,
     PLAN,
     SUCCEEDED,
+    Approvals,
     Captures,
     Charges,
     Checkouts,
@@ -210,7 +212,22 @@ class Cashier:
 
     async def settled(self, id: str, facts: PaymentFacts, said_us: int = 0) -> Settled:
         """Believe what a provider says of a payment, with everything that follows."""
+        found = await self._believe(id, facts, said_us)
+        if facts.approved and found.payment.state == PENDING and not mismatch(found.payment, facts):
+            return await self._complete(found.payment, facts.id)
+        return found
 
+    async def _complete(self, payment: Payment, name: str) -> Settled:
+        """Do what the payer has approved. After a decline he may approve something else on the same page."""
+        approvals = able(self._opened(payment), Approvals, "complete what a payer has approved")
+        asked_us = self.clock()
+        try:
+            done = await approvals.complete_payment(name)
+        except (Declined, NeedsAction) as declined:
+            return Settled(await self._note(payment.id, reason=str(declined)), ())
+        return await self._believe(payment.id, done, asked_us)
+
+    async def _believe(self, id: str, facts: PaymentFacts, said_us: int) -> Settled:
         def work(tx: Tx) -> tuple[Settled, Sequence[Change]]:
             found = settle(tx, id, facts, self.clock(), said_us)
             if found is None:

@@ -15,7 +15,7 @@ def mismatch(payment: Payment, facts: PaymentFacts) -> str:
         return f"The provider says {facts.amount.currency:.10}, {payment.currency} was asked for."
     if facts.customer and payment.customer and facts.customer != payment.customer:
         return f"The provider says that {facts.customer:.80} paid, not {payment.customer}."
-    if facts.state == SUCCEEDED and facts.amount.minor < payment.minor:
+    if (facts.state == SUCCEEDED or facts.approved) and facts.amount.minor < payment.minor:
         return f"Only {facts.amount.minor} of {payment.minor} was paid, in the smallest unit of the currency."
     another = payment.state == SUCCEEDED and facts.id not in ("", payment.external_id)
     if another and facts.state == SUCCEEDED:

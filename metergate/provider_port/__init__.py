@@ -66,6 +66,7 @@ from metergate.provider_port.facts import (
 )
 from metergate.provider_port.protocols import (
     CAPABILITIES,
+    Approvals,
     Captures,
     Catalogue,
     Charges,
@@ -107,6 +108,7 @@ __all__ = [
     "USAGE",
     "WON",
     "Answer",
+    "Approvals",
     "Captures",
     "Catalogue",
     "Charges",

@@ -128,6 +128,8 @@ class PaymentFacts(NamedTuple):
     """Whether it is authorised and waits to be captured."""
     refunds: tuple[RefundFacts, ...] = ()
     disputes: tuple[DisputeFacts, ...] = ()
+    approved: bool = False
+    """Whether the payer has agreed, and `complete_payment` makes a payment of it: nothing is ours before."""
 
 
 class SubscriptionFacts(NamedTuple):

@@ -71,6 +71,16 @@ class Lookups(Protocol):
 
 
 @runtime_checkable
+class Approvals(Protocol):
+    async def complete_payment(self, id: str) -> PaymentFacts:
+        """Do what the payer has approved: take the money, or authorise it where the order says so.
+
+        Once, however often it is asked for, and only by the words of the order. Declined where the payer has
+        to approve another way to pay.
+        """
+
+
+@runtime_checkable
 class Captures(Protocol):
     async def capture_payment(self, id: str, amount: Money | None, capture: str) -> PaymentFacts:
         """Take what was authorised, or a part of it and leave the rest."""
@@ -175,6 +185,7 @@ CAPABILITIES: Mapping[str, type] = {
     "checkouts": Checkouts,
     "charges": Charges,
     "lookups": Lookups,
+    "approvals": Approvals,
     "captures": Captures,
     "refunds": Refunds,
     "methods": Methods,

@@ -16,7 +16,7 @@ from metergate.ledger.payments import page as rows
 from metergate.ledger.thread import LedgerThread
 from metergate.ledger.verify import verify
 from metergate.ports import AskBudget
-from metergate.provider_port import Context, Money
+from metergate.provider_port import Context, Money, Provider
 from metergate.provider_port.http import ask
 from metergate.store.embedded import EmbeddedStore
 from metergate.testing.clock import FakeClock
@@ -36,23 +36,17 @@ POLICY: dict[str, Any] = {
 }
 
 
-class Bench:
-    def __init__(self, ledger: LedgerThread, server: Server, clock: FakeClock) -> None:
+class Books:
+    """Money in on a ledger and the embedded store, with one provider."""
+
+    def __init__(self, ledger: LedgerThread, clock: FakeClock, name: str, provider: Provider) -> None:
         self.ledger = ledger
-        self.server = server
-        self.sandbox = server.sandbox
         self.clock = clock
+        self.name = name
         self.store = EmbeddedStore(None)
         policy = load(POLICY)
         self.office = Office(ledger, self.store, lambda: policy, clock, {1: b"pepper"})
-        settings = {
-            "SANDBOX_API_BASE": server.url,
-            "SANDBOX_SECRET_KEY": KEY,
-            "SANDBOX_WEBHOOK_SECRET": SECRET,
-        }
-        context = Context("sandbox", clock, ask, NotesInMemory(), settings)
-        self.provider = open_provider(context)
-        providers = Providers([Opened("sandbox", self.provider, "sandbox")], [Rule("sandbox")])
+        providers = Providers([Opened(name, provider, name)], [Rule(name)])
         self.cashier = Cashier(lambda: self.office.desk, lambda: providers, clock, shared=False)
         self.inbox = Inbox(self.cashier)
         self.rounds = Rounds(self.cashier, self.inbox)
@@ -62,22 +56,6 @@ class Bench:
         amount = Money(minor, more.pop("currency", "USD"))
         wanted = Wanted("acct", amount, credits=amount.minor * NANOS // 100, **more)
         return await self.cashier.pay(wanted, id)
-
-    async def paid(self, minor: int = 1999, id: str = "") -> Payment:
-        """Paid on the page, and nobody has told us yet."""
-        payment = await self.top_up(minor, id)
-        await self.pay(payment)
-        return payment
-
-    async def pay(self, payment: Payment, card: str = "4242424242424242") -> None:
-        await ask("POST", payment.url, body=f"card={card}".encode())
-
-    def deliveries(self) -> list[bytes]:
-        return list(self.server.news.sent)
-
-    async def deliver(self, bodies: Iterable[bytes]) -> None:
-        for body in bodies:
-            await self.inbox.receive("sandbox", self.server.news.headers(body), body)
 
     async def handle(self) -> None:
         while await self.inbox.handle_some():
@@ -121,17 +99,56 @@ class Bench:
         )
 
 
+class Bench(Books):
+    """With the sandbox over HTTP."""
+
+    def __init__(self, ledger: LedgerThread, server: Server, clock: FakeClock) -> None:
+        settings = {
+            "SANDBOX_API_BASE": server.url,
+            "SANDBOX_SECRET_KEY": KEY,
+            "SANDBOX_WEBHOOK_SECRET": SECRET,
+        }
+        self.server = server
+        self.sandbox = server.sandbox
+        self.provider = open_provider(Context("sandbox", clock, ask, NotesInMemory(), settings))
+        super().__init__(ledger, clock, "sandbox", self.provider)
+
+    async def paid(self, minor: int = 1999, id: str = "") -> Payment:
+        """Paid on the page, and nobody has told us yet."""
+        payment = await self.top_up(minor, id)
+        await self.pay(payment)
+        return payment
+
+    async def pay(self, payment: Payment, card: str = "4242424242424242") -> None:
+        await ask("POST", payment.url, body=f"card={card}".encode())
+
+    def deliveries(self) -> list[bytes]:
+        return list(self.server.news.sent)
+
+    async def deliver(self, bodies: Iterable[bytes]) -> None:
+        for body in bodies:
+            await self.inbox.receive("sandbox", self.server.news.headers(body), body)
+
+
+@asynccontextmanager
+async def a_ledger(url: str) -> AsyncIterator[LedgerThread]:
+    ledger = LedgerThread(Ledger.open(url, durable=False))
+    await ledger.run(ledger.ledger.migrate)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Bench]:
     clock = FakeClock()
-    ledger = LedgerThread(Ledger.open(url, durable=False))
-    await ledger.run(ledger.ledger.migrate)
     server = Server(KEY, SECRET, clock, ask)
     await server.start()
-    bench = Bench(ledger, server, clock)
-    await bench.office.accounts.create("acct")
-    try:
-        yield bench
-    finally:
-        await server.close()
-        await ledger.close()
+    async with a_ledger(url) as ledger:
+        bench = Bench(ledger, server, clock)
+        await bench.office.accounts.create("acct")
+        try:
+            yield bench
+        finally:
+            await server.close()

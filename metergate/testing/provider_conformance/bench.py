@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import pytest
 
 from metergate.provider_port import (
+    Approvals,
     Charges,
     Checkout,
     Checkouts,
@@ -45,7 +46,7 @@ class Bench(Protocol):
     clock: FakeClock
 
     async def pay(self, checkout: Checkout, *, declined: bool = False) -> None:
-        """The payer pays at this checkout, or tries to."""
+        """The payer pays at this checkout, or tries to; or approves of it, where we have to complete that."""
 
     async def dispute(self, payment: str) -> None:
         """The payer's bank takes all of a paid payment back, and the dispute is lost."""
@@ -86,7 +87,7 @@ class OnBench:
         order = self.an_order(amount)
         checkout = await able(bench, Checkouts).open_checkout(order)
         await bench.pay(checkout)
-        return there(await able(bench, Lookups).fetch_payment(checkout.id))
+        return await seen(bench, checkout)
 
     async def with_method(self, bench: Bench, *, declined: bool = False) -> tuple[Charges, str, str]:
         charges = able(bench, Charges)
@@ -100,6 +101,15 @@ def able(bench: Bench, protocol: type[T]) -> T:
     if not isinstance(bench.provider, protocol):
         pytest.skip(f"This provider has no {protocol.__name__}.")
     return bench.provider
+
+
+async def seen(bench: Bench, checkout: Checkout) -> PaymentFacts:
+    """The payment after its payer was there; what he approved is completed, as the worker does it."""
+    found = there(await able(bench, Lookups).fetch_payment(checkout.id))
+    if found.approved:
+        assert (found.state, found.capturable) == ("pending", False)
+        return await able(bench, Approvals).complete_payment(found.id)
+    return found
 
 
 def there(found: T | None) -> T:

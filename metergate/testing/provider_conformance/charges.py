@@ -26,6 +26,7 @@ from metergate.testing.provider_conformance.bench import (
     able,
     play,
     play_next,
+    seen,
     there,
     token_of,
 )
@@ -60,7 +61,7 @@ class ChargeTests(OnBench):
         captures = able(bench, Captures)
         checkout = await able(bench, Checkouts).open_checkout(self.an_order(capture=False))
         await bench.pay(checkout)
-        found = there(await able(bench, Lookups).fetch_payment(checkout.id))
+        found = await seen(bench, checkout)
         assert (found.state, found.capturable) == (PENDING, True)
         part = Money(1000, "USD")
         for _ in range(2):

@@ -6,6 +6,7 @@ from metergate.provider_port import (
     FAILED,
     PENDING,
     SUCCEEDED,
+    Approvals,
     Checkouts,
     Lookups,
     Money,
@@ -23,6 +24,7 @@ from metergate.testing.provider_conformance.bench import (
     able,
     play,
     play_next,
+    seen,
     there,
 )
 
@@ -56,7 +58,7 @@ class PaymentTests(OnBench):
         before = there(await able(bench, Lookups).fetch_payment(checkout.id))
         assert before.state == PENDING
         await bench.pay(checkout)
-        after = there(await able(bench, Lookups).fetch_payment(checkout.id))
+        after = await seen(bench, checkout)
         assert (after.state, after.order, after.live) == (SUCCEEDED, order.id, False)
         assert (after.refunds, after.disputes) == ((), ())
 
@@ -74,6 +76,27 @@ class PaymentTests(OnBench):
         await play(bench.pay(checkout, declined=True))
         found = there(await able(bench, Lookups).fetch_payment(checkout.id))
         assert found.state in (PENDING, FAILED)
+
+    async def test_what_was_approved_is_completed_once(self, bench: Bench) -> None:
+        approvals, lookups = able(bench, Approvals), able(bench, Lookups)
+        checkout = await able(bench, Checkouts).open_checkout(self.an_order())
+        assert not there(await lookups.fetch_payment(checkout.id)).approved
+        await bench.pay(checkout)
+        approved = there(await lookups.fetch_payment(checkout.id))
+        assert (approved.state, approved.approved) == (PENDING, True)
+        first, again = [await approvals.complete_payment(approved.id) for _ in range(2)]
+        assert (first.state, first.amount, first.approved) == (SUCCEEDED, PRICE, False)
+        assert again == first == await lookups.fetch_payment(checkout.id)
+
+    async def test_a_completion_without_an_answer_is_not_done_again(self, bench: Bench) -> None:
+        approvals = able(bench, Approvals)
+        checkout = await able(bench, Checkouts).open_checkout(self.an_order())
+        await bench.pay(checkout)
+        play_next(bench, UNANSWERED)
+        with pytest.raises(UnknownOutcome):
+            await approvals.complete_payment(checkout.id)
+        assert there(await able(bench, Lookups).fetch_payment(checkout.id)).state == SUCCEEDED
+        assert (await approvals.complete_payment(checkout.id)).amount == PRICE
 
     async def test_a_payment_is_found_by_our_id(self, bench: Bench) -> None:
         lookups = able(bench, Lookups)
@@ -110,4 +133,5 @@ class PaymentTests(OnBench):
         again = await able(bench, Checkouts).open_checkout(order)
         assert bench.made() == 1
         await bench.pay(again)
+        await seen(bench, again)
         assert there(await able(bench, Lookups).find_payment(order.id)).state == SUCCEEDED

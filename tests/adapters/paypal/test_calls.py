@@ -1,0 +1,118 @@
+"""How PayPal is called: with a token that is renewed in time, and with errors told apart."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from metergate.errors import ProviderError
+from metergate.provider_port import (
+    Answer,
+    Context,
+    Declined,
+    Misconfigured,
+    NeedsAction,
+    Order,
+    Payer,
+    TryAgain,
+    UnknownOutcome,
+)
+from metergate.provider_port.facts import Money
+from metergate.provider_port.http import ask
+from metergate.testing.notes import NotesInMemory
+from metergate_paypal import open_provider
+from metergate_paypal.calls import refusal
+from tests.adapters.faking import Told
+from tests.adapters.paypal.bench import PayPalBench, settings
+
+ORDER = Order("pay-1", Payer("acct"), Money(1999, "USD"))
+TOKEN = "POST /v1/oauth2/token"
+
+
+def tokens(bench: PayPalBench) -> int:
+    return list(bench.fake.server.asked).count(TOKEN)
+
+
+async def test_one_token_is_used_until_a_minute_before_its_end(bench: PayPalBench) -> None:
+    await asyncio.gather(*(bench.provider.health() for _ in range(5)))
+    bench.clock.advance(seconds=32_400 - 61)
+    assert (await bench.provider.health()).ok
+    assert tokens(bench) == 1
+    bench.clock.advance(seconds=2)
+    assert (await bench.provider.health()).ok
+    assert tokens(bench) == 2
+
+
+async def test_a_token_that_paypal_no_longer_takes_is_renewed_and_the_call_repeated(
+    bench: PayPalBench,
+) -> None:
+    first = await bench.provider.open_checkout(ORDER)
+    bench.fake.revoke_tokens()
+    assert (await bench.provider.fetch_payment(first.id)) is not None
+    assert tokens(bench) == 2
+
+
+async def test_wrong_credentials_are_for_an_operator(bench: PayPalBench, tmp_path: Path) -> None:
+    given = {**settings(bench.fake, tmp_path), "PAYPAL_CLIENT_SECRET": "wrong"}
+    provider = open_provider(Context("paypal", bench.clock, ask, NotesInMemory(), given))
+    with pytest.raises(Misconfigured, match="Client Authentication failed"):
+        await provider.open_checkout(ORDER)
+    health = await provider.health()
+    assert (health.ok, "401" in health.detail) == (False, True)
+    await provider.close()
+
+
+async def test_who_cannot_be_reached_has_done_nothing(bench: PayPalBench) -> None:
+    await bench.provider.health()
+    await bench.fake.server.close()
+    with pytest.raises(TryAgain, match="cannot be reached"):
+        await bench.provider.open_checkout(ORDER)
+
+
+async def test_how_long_to_wait_is_heard(bench: PayPalBench) -> None:
+    bench.next_request("busy")
+    with pytest.raises(TryAgain) as caught:
+        await bench.provider.open_checkout(ORDER)
+    assert caught.value.after_s == 3
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Told(302, None, {"Location": "https://evil.example/"}),
+        Told(200, b"<html>"),
+        Told(200, b"[]"),
+        Told(200, b"{"),
+        Told(200, b"id: 1"),
+        Told(200, {"id": {"py/object": "subprocess.Popen"}}),
+        Told(502, b"<html>"),
+    ],
+    ids=str,
+)
+async def test_what_is_no_answer_of_paypal_says_nothing_of_the_outcome(
+    bench: PayPalBench, told: Told
+) -> None:
+    bench.fake.server.troubles = {"odd": told}
+    bench.next_request("odd")
+    with pytest.raises(UnknownOutcome):
+        await bench.provider.open_checkout(ORDER)
+
+
+@pytest.mark.parametrize(
+    ("status", "issue", "kind"),
+    [
+        (422, "INSTRUMENT_DECLINED", Declined),
+        (422, "PAYER_ACTION_REQUIRED", NeedsAction),
+        (422, "CURRENCY_NOT_SUPPORTED", Misconfigured),
+        (400, "INVALID_PARAMETER_VALUE", Misconfigured),
+        (403, "PERMISSION_DENIED", Misconfigured),
+        (409, "PREVIOUS_REQUEST_IN_PROGRESS", UnknownOutcome),
+        (429, "RATE_LIMIT_REACHED", TryAgain),
+        (503, "SERVICE_UNAVAILABLE", UnknownOutcome),
+    ],
+)
+def test_each_refusal_says_what_may_be_done_next(status: int, issue: str, kind: type[Exception]) -> None:
+    body = json.dumps({"name": "X", "details": [{"issue": issue}]}).encode()
+    assert isinstance(refusal(Answer(status, {}, body)), kind)
+    assert isinstance(refusal(Answer(status, {}, b"no JSON")), ProviderError)
