@@ -29,7 +29,9 @@ async def renew(shard: Shard, ops: Sequence[str], expires_at_us: int) -> Sequenc
 async def lapse(shard: Shard, ops: Sequence[str]) -> Sequence[str]:
     reply = await shard.run("lapse", tuple(ops))
     assert isinstance(reply, bytes)
-    return [ANSWERS[each] for each in reply[1:]]
+    told = [ANSWERS[each] for each in reply[1:]]
+    shard.open -= told.count(DONE)
+    return told
 
 
 async def expire(shard: Shard, now_us: int, limit: int) -> Sequence[Expired]:

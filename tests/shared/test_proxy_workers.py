@@ -103,8 +103,14 @@ async def test_workers_share_the_port_and_the_credits(crowd: Crowd, place: Place
         statuses = await crowd.calls(key, 80)
         assert statuses == {200: 50, 402: 30}
         assert len(log.heads) == 50
-    prefixes = {head.partition(b"metergate-request-id: ")[2][:20] for head in log.heads}
-    assert len(prefixes) > 1  # several of them were at work
+        rich = await office.customer("rich")
+
+        async def several_are_at_work() -> bool:
+            """On a busy machine one of them may be quick enough to answer many."""
+            await crowd.calls(rich, 20)
+            return len({head.partition(b"metergate-request-id: ")[2][:20] for head in log.heads}) > 1
+
+        await until(several_are_at_work)
 
 
 async def test_a_worker_that_dies_is_replaced(crowd: Crowd, place: Place) -> None:

@@ -164,6 +164,7 @@ class EndTests(OnBench):
         assert await bench.budget() == 60
         assert await bench.lapse("never", "gone", "stranger") == [DONE, UNKNOWN, UNKNOWN]
         assert (await bench.budget(), await bench.budget(slot(1).name)) == (90, 0)
+        assert bench.store.health().open_holds == 1
         assert await bench.lapse("never") == [UNKNOWN]
         assert await bench.settle("never", 30, 1) == UNKNOWN
         assert (await bench.hold(money(30), op="never")).status == GRANTED
