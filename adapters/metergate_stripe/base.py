@@ -13,6 +13,10 @@ from metergate_stripe.outcomes import ask
 from metergate_stripe.settings import StripeSettings
 from metergate_stripe.wire import Wire
 
+ALL: Final = 100
+"""How much Stripe tells in a page of a list."""
+LAG_S: Final = 3600
+"""How far Stripe's search may be behind; what is younger is looked through in its lists, which are not."""
 _KEY_MAX: Final = 255
 
 

@@ -14,8 +14,7 @@ from stripe.params import PriceCreateParams
 
 from metergate.errors import InvalidInput
 from metergate.provider_port import Item, Money, Synced
-from metergate_stripe.base import Base
-from metergate_stripe.keeping import ALL
+from metergate_stripe.base import ALL, Base
 from metergate_stripe.money import decimals, to_stripe
 from metergate_stripe.outcomes import ask, every, maybe
 
@@ -45,6 +44,10 @@ class Catalogue(Base):
     def event_of(self, meter: str) -> str:
         """What the usage events of a meter are called."""
         return f"{self.settings.space}_{meter}"
+
+    def key_of(self, kind: str, name: str) -> str:
+        """Under which the present price of something is looked up."""
+        return f"{self.settings.space}:{kind}:{name}"
 
     async def price_of(self, item: Item, amount: Money) -> Price:
         """The price of a plan as somebody bought it, also where the policy has changed since."""
@@ -106,7 +109,7 @@ class Catalogue(Base):
         self, item: Item, wanted: PriceCreateParams, alike: Callable[[Price], bool]
     ) -> tuple[Price, str]:
         """The product with this price, and no other of ours. A price never changes: another takes over."""
-        key = f"{self.settings.space}:{item.kind}:{item.name}"
+        key = self.key_of(item.kind, item.name)
         made = await self._product(item)
         prices = await self._prices(self._product_id(item))
         wanted["product"] = self._product_id(item)

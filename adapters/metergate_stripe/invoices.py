@@ -6,8 +6,7 @@ from stripe import Invoice, InvoicePayment, ListObject
 from stripe.params import InvoiceAddLinesParamsLine, InvoiceCreateParams
 
 from metergate.provider_port import Declined, InvoiceDraft, InvoiceFacts, Misconfigured, NeedsAction
-from metergate_stripe.base import Base, id_of
-from metergate_stripe.keeping import ALL
+from metergate_stripe.base import ALL, Base, id_of
 from metergate_stripe.money import from_stripe, to_stripe
 from metergate_stripe.outcomes import CONFIRM, CardDeclined, ask, every, maybe
 

@@ -6,11 +6,9 @@ from stripe import Customer, PaymentMethod
 from stripe.params import CustomerCreateParams
 
 from metergate.errors import InvalidInput
-from metergate.provider_port import CustomerFacts, Method, Payer
-from metergate_stripe.base import Base, id_of
-from metergate_stripe.outcomes import Missing, ask, maybe
-
-ALL = 100
+from metergate.provider_port import CustomerFacts, Method, Payer, UnknownOutcome
+from metergate_stripe.base import ALL, LAG_S, Base, id_of
+from metergate_stripe.outcomes import Missing, ask, every, maybe
 
 
 class Keeping(Base):
@@ -24,8 +22,14 @@ class Keeping(Base):
             asked["email"] = payer.email
         if payer.name:
             asked["name"] = payer.name
-        key = self.once("customer", payer.account)
-        return self._customer(await ask(self.api.customers.create_async(asked, key)))
+        try:
+            made = await ask(self.api.customers.create_async(asked, self.once("customer", payer.account)))
+        except UnknownOutcome:
+            found = await self._recent_customer_of(payer.account)
+            if found is None:
+                raise
+            made = found
+        return self._customer(made)
 
     async def fetch_customer(self, id: str) -> CustomerFacts | None:
         found = await maybe(self.api.customers.retrieve_async(id))
@@ -53,6 +57,15 @@ class Keeping(Base):
             {"customer": customer, "return_url": back} if back else {"customer": customer}
         )
         return (await ask(opened)).url
+
+    async def _recent_customer_of(self, account: str) -> Customer | None:
+        """One that was made without an answer, or in other words a moment ago."""
+        since = self.now_s() - LAG_S
+        listed = self.api.customers.list_async({"created": {"gte": since}, "limit": ALL})
+        async for each in every(await ask(listed)):
+            if self.mark(each.metadata, "account") == account:
+                return each
+        return None
 
     async def _customer_of(self, account: str) -> Customer | None:
         found = await ask(self.api.customers.search_async({"query": self.where("account", account)}))

@@ -18,8 +18,7 @@ from metergate.provider_port import (
     Forged,
     ProviderEvent,
 )
-from metergate_stripe.base import Base
-from metergate_stripe.keeping import ALL
+from metergate_stripe.base import ALL, Base
 from metergate_stripe.outcomes import Missing, ask, every
 
 TOLERANCE_US: Final = 300 * 10**6
@@ -88,11 +87,12 @@ class News(Base):
         about = told["related_object"] or {} if "related_object" in told else told["data"]["object"]
         foreign = (told.get("account") or "") not in ("", self.settings.account)
         kind = OTHER if foreign else _kind(type)
+        object = _object(kind, about)
         return ProviderEvent(
             id=str(told["id"]),
             type=type,
-            kind=kind,
-            object=_object(kind, about),
+            kind=kind if object else OTHER,  # an invoice that is only foreseen has no name yet
+            object=object,
             live=told["livemode"] is True,
             at_us=_instant_us(told["created"]),
             order=str((about.get("metadata") or {}).get(self.named("order"), "")) if kind == PAYMENT else "",

@@ -127,7 +127,6 @@ class Paying(Plans):
                     {
                         "payment_method": method,
                         "return_url": back,
-                        "off_session": False,
                         "expand": WITH,
                     },
                     self.once(order.id, "confirm"),
@@ -143,6 +142,6 @@ def _line(order: Order) -> SessionCreateParamsLineItem:
         "price_data": {
             "currency": order.amount.currency.lower(),
             "unit_amount": to_stripe(order.amount),
-            "product_data": {"name": order.description or "Credits"},
+            "product_data": {"name": order.description[:250] or "Credits"},
         },
     }

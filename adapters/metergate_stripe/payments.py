@@ -21,15 +21,13 @@ from metergate.provider_port import (
     PaymentFacts,
     RefundFacts,
 )
-from metergate_stripe.base import Base, id_of
-from metergate_stripe.keeping import ALL, method_of
+from metergate_stripe.base import ALL, LAG_S, Base, id_of
+from metergate_stripe.keeping import method_of
 from metergate_stripe.money import from_stripe, to_stripe
 from metergate_stripe.outcomes import CONFIRM, ask, every, maybe
 
 WITH: Final = ["latest_charge.refunds", "payment_method"]
 """What is read together with a payment."""
-LAG_S: Final = 3600
-"""How far Stripe's search may be behind; what is younger is looked through in its lists, which are not."""
 _REFUND: Final = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": FAILED}
 _DISPUTE: Final = {"won": WON, "warning_closed": WON, "prevented": WON, "lost": LOST}
 

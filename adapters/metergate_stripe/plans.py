@@ -7,17 +7,17 @@ from metergate.provider_port import (
     PENDING,
     Declined,
     Item,
+    Misconfigured,
     NeedsAction,
     Order,
     PaymentFacts,
     SubscriptionFacts,
 )
-from metergate_stripe.base import id_of
+from metergate_stripe.base import ALL, LAG_S, id_of
 from metergate_stripe.catalogue import Catalogue
-from metergate_stripe.keeping import ALL
 from metergate_stripe.money import from_stripe
-from metergate_stripe.outcomes import ask, every, maybe
-from metergate_stripe.payments import LAG_S, WITH, Payments
+from metergate_stripe.outcomes import CONFIRM, ask, every, maybe
+from metergate_stripe.payments import WITH, Payments
 
 FIRST = "subscription_create"
 """Why Stripe makes the invoice with which a subscription begins."""
@@ -28,8 +28,10 @@ class Plans(Payments, Catalogue):
         return await super().find_payment(order) or await self._find_plan(order)
 
     async def fetch_subscription(self, id: str) -> SubscriptionFacts | None:
+        """None also for one that somebody sells by other means to a customer of ours: it is of no plan."""
         known = await maybe(self.api.subscriptions.retrieve_async(id))
-        return None if known is None else self._subscription(known)
+        facts = None if known is None else self._subscription(known)
+        return facts if facts is not None and facts.plan else None
 
     async def cancel_subscription(self, id: str, *, at_period_end: bool) -> SubscriptionFacts:
         known = await ask(self.api.subscriptions.retrieve_async(id))
@@ -46,7 +48,9 @@ class Plans(Payments, Catalogue):
         return {**self.marks(order), self.named("plan"): order.plan}
 
     async def plan_lines(self, order: Order) -> list[SessionCreateParamsLineItem]:
-        return [{"price": await self._price(order), "quantity": 1}]
+        lines: list[SessionCreateParamsLineItem] = [{"price": await self._price(order), "quantity": 1}]
+        metered: list[SessionCreateParamsLineItem] = [{"price": each} for each in await self._metered()]
+        return lines + metered
 
     async def begin_plan(self, order: Order, method: str) -> PaymentFacts:
         """Charge a kept method for the first period; without money there is no subscription."""
@@ -54,7 +58,7 @@ class Plans(Payments, Catalogue):
             self.api.subscriptions.create_async(
                 {
                     "customer": order.customer,
-                    "items": [{"price": await self._price(order), "quantity": 1}],
+                    "items": [{"price": each} for each in (await self._price(order), *await self._metered())],
                     "default_payment_method": method,
                     "metadata": self.plan_marks(order),
                     "off_session": True,
@@ -67,7 +71,8 @@ class Plans(Payments, Catalogue):
         if facts.state != PENDING:
             return facts
         intent = await ask(self.api.payment_intents.retrieve_async(facts.id))
-        if intent.status == "requires_action":
+        error = intent.last_payment_error
+        if intent.status == "requires_action" or (error is not None and error.code in CONFIRM):
             raise NeedsAction("Your bank wants you to confirm the payment.", page)
         if intent.status == "requires_payment_method":
             await self.cancel_subscription(begun.id, at_period_end=False)
@@ -78,11 +83,22 @@ class Plans(Payments, Catalogue):
         title = order.description.removeprefix("Plan: ") or order.plan
         return (await self.price_of(Item("plan", order.plan, title, every=order.every), order.amount)).id
 
+    async def _metered(self) -> list[str]:
+        """The prices of the meters whose usage Stripe is to put on the invoices of plans."""
+        names = [self.key_of("meter", meter) for meter in self.settings.plan_meters]
+        if not names:
+            return []
+        listed = await ask(self.api.prices.list_async({"lookup_keys": names, "active": True, "limit": ALL}))
+        priced = {each.lookup_key: each.id for each in listed.data}
+        if len(priced) < len(names):
+            raise Misconfigured(
+                "A meter in STRIPE_PLAN_METERS has no price at Stripe: run `metergate providers sync`."
+            )
+        return [priced[name] for name in names]
+
     async def _find_plan(self, order: str) -> PaymentFacts | None:
-        recent = {"gte": self.now_s() - LAG_S}
-        listed = self.api.subscriptions.list_async(
-            {"created": {"gte": recent["gte"]}, "status": "all", "limit": ALL}
-        )
+        since = self.now_s() - LAG_S
+        listed = self.api.subscriptions.list_async({"created": {"gte": since}, "status": "all", "limit": ALL})
         async for each in every(await ask(listed)):
             if self.mark(each.metadata, "order") == order:
                 return (await self._first_payment(each))[0]

@@ -24,6 +24,8 @@ class StripeSettings(NamedTuple):
     """Before the names of what we keep at Stripe, so that two services can share an account there."""
     methods: tuple[str, ...]
     """The kinds of methods that a checkout offers; empty leaves it to Stripe's dashboard."""
+    plan_meters: tuple[str, ...]
+    """Meters whose usage Stripe puts on the invoices of plans."""
     back: str
     """Where payers go back to when nobody says where."""
 
@@ -44,6 +46,7 @@ def read(context: Context) -> StripeSettings:
         account=context.setting("STRIPE_ACCOUNT"),
         space=_space(context.setting("STRIPE_NAMESPACE", "metergate")),
         methods=_listed(context.setting("STRIPE_PAYMENT_METHODS")),
+        plan_meters=_listed(context.setting("STRIPE_PLAN_METERS")),
         back=context.setting("STRIPE_RETURN_URL") or _origin(context.webhook_url),
     )
 

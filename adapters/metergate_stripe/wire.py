@@ -31,7 +31,7 @@ class Wire(stripe.HTTPClient):
             )
             async with sent as answer:
                 body = await answer.read()
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise TryAgain(f"Stripe cannot be reached: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             outcome = TryAgain if reads else UnknownOutcome
@@ -49,5 +49,7 @@ class Wire(stripe.HTTPClient):
         """Made at the first request, in the loop that asks, with the authorities that the SDK trusts."""
         if self._session is None:
             trusted = ssl.create_default_context(cafile=stripe.ca_bundle_path)
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted))
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=trusted), cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._session

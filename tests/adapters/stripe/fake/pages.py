@@ -132,6 +132,10 @@ def _intent_of(store: Store, session: Json) -> Json:
 def _amount(store: Store, line: Json) -> tuple[int, str]:
     if "price" in line:
         price = store.get("price", line["price"])
+        if price["recurring"] and price["recurring"]["meter"]:
+            if "quantity" in line:
+                raise Refused(400, "You cannot set `quantity` for metered prices.")
+            return 0, price["currency"]
         return price["unit_amount"] * line["quantity"], price["currency"]
     data = line["price_data"]
     return data["unit_amount"] * line["quantity"], data["currency"]

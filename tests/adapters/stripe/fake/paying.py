@@ -24,7 +24,7 @@ def create(store: Store, asked: Json) -> Json:
         description=asked.get("description"),
     )
     if asked.get("confirm"):
-        confirmed(store, made, asked["payment_method"], off_session=asked.get("off_session", False))
+        confirmed(store, made, asked["payment_method"], off_session=asked.get("off_session") == "true")
     return made
 
 
@@ -46,7 +46,7 @@ def retrieve(store: Store, asked: Json, id: str) -> Json:
 @paying.on("POST /v1/payment_intents/{}/confirm", "PaymentIntentConfirmParams")
 def confirm(store: Store, asked: Json, id: str) -> Json:
     intent = store.get("payment_intent", id)
-    off_session = asked.get("off_session", False)
+    off_session = asked.get("off_session") == "true"
     confirmed(
         store, intent, asked["payment_method"], off_session=off_session, back=asked.get("return_url", "")
     )

@@ -33,6 +33,11 @@ def create(store: Store, asked: Json) -> Json:
     return made
 
 
+@people.on("GET /v1/customers", "CustomerListParams")
+def listed(store: Store, asked: Json) -> Json:
+    return store.page("/v1/customers", store.all("customer"), asked)
+
+
 @people.on("GET /v1/customers/search", "CustomerSearchParams")
 def search(store: Store, asked: Json) -> Json:
     return store.searched("/v1/customers/search", "customer", asked["query"])

@@ -62,7 +62,9 @@ def create_price(store: Store, asked: Json) -> Json:
 
 @selling.on("GET /v1/prices", "PriceListParams")
 def prices(store: Store, asked: Json) -> Json:
-    found = store.of("price", "product", asked["product"])
+    found = store.of("price", "product", asked["product"]) if "product" in asked else store.all("price")
+    keys = asked.get("lookup_keys")
+    found = [each for each in found if keys is None or each["lookup_key"] in keys]
     found = [each for each in found if "active" not in asked or each["active"] == asked["active"]]
     return store.page("/v1/prices", found, asked)
 

@@ -23,7 +23,7 @@ def create(store: Store, asked: Json) -> Json:
         price,
         asked["default_payment_method"],
         metadata=asked.get("metadata", {}),
-        off_session=asked.get("off_session", False),
+        off_session=bool(asked.get("off_session")),
     )
 
 
