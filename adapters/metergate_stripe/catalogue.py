@@ -52,7 +52,7 @@ class Catalogue(Base):
     async def price_of(self, item: Item, amount: Money) -> Price:
         """The price of a plan as somebody bought it, also where the policy has changed since."""
         alike = _alike(amount, item.every)
-        for price in await self._prices(self._product_id(item)):
+        for price in await self._prices(item):
             if price.active and alike(price):
                 return price
         await self._product(item)
@@ -111,7 +111,7 @@ class Catalogue(Base):
         """The product with this price, and no other of ours. A price never changes: another takes over."""
         key = self.key_of(item.kind, item.name)
         made = await self._product(item)
-        prices = await self._prices(self._product_id(item))
+        prices = await self._prices(item)
         wanted["product"] = self._product_id(item)
         wanted["metadata"] = {self.named(item.kind): item.name}
         found = next((each for each in prices if alike(each)), None)
@@ -125,7 +125,7 @@ class Catalogue(Base):
             )
             found, change = await ask(back), UPDATED
         for other in prices:
-            if other.active and other.id != found.id and self.mark(other.metadata, item.kind):
+            if other.active and other.id != found.id:
                 await ask(self.api.prices.update_async(other.id, {"active": False}))
                 change = _more(change)
         return found, change
@@ -145,9 +145,10 @@ class Catalogue(Base):
         await ask(self.api.products.update_async(id, {"name": item.title, "active": True}))
         return UPDATED
 
-    async def _prices(self, product: str) -> list[Price]:
-        listed = await ask(self.api.prices.list_async({"product": product, "limit": ALL}))
-        return [each async for each in every(listed)]
+    async def _prices(self, item: Item) -> list[Price]:
+        """Those that we made; others may have added theirs to the product."""
+        listed = await ask(self.api.prices.list_async({"product": self._product_id(item), "limit": ALL}))
+        return [each async for each in every(listed) if self.mark(each.metadata, item.kind)]
 
     async def _create(self, wanted: PriceCreateParams) -> Price:
         told = hashlib.sha256(json.dumps(wanted, sort_keys=True, default=str).encode()).hexdigest()

@@ -12,6 +12,8 @@ from metergate.provider_port import Declined, Misconfigured, TryAgain, UnknownOu
 T = TypeVar("T")
 Listed = TypeVar("Listed", bound=StripeObject)
 
+BUSY_S: Final = 1.0
+"""How long to leave Stripe alone that says it is busy and not for how long."""
 CONFIRM: Final = frozenset({
     "authentication_required",
     "invoice_payment_intent_requires_action",
@@ -69,7 +71,7 @@ def outcome_of(error: stripe.StripeError) -> ProviderError | Declined:
 
 def _seconds(error: stripe.StripeError) -> float:
     after = (error.headers or {}).get("retry-after", "")
-    return float(after) if after.isdecimal() else 0
+    return float(after) if after.isascii() and after.isdecimal() else BUSY_S
 
 
 async def every(page: ListObject[Listed]) -> AsyncIterator[Listed]:

@@ -73,6 +73,7 @@ class FakeStripe:
         self.secret = secret
         self.faults: deque[str] = deque()
         self.seen: list[Request] = []
+        self.busy_s = 0
         self._key = key
         self._routes = [route for api in apis for route in api.routes]
         self._kept: dict[str, Answered] = {}
@@ -143,10 +144,11 @@ class FakeStripe:
         status, answer = self._answer(request, fault)
         if fault == UNANSWERED:
             return False
+        waiting = f"retry-after: {self.busy_s}\r\n" if status == 429 and self.busy_s else ""
         kind = "application/json" if answer.startswith(b"{") else "text/html"
         writer.write(
             f"HTTP/1.1 {status} Said\r\ncontent-type: {kind}\r\ncontent-length: {len(answer)}\r\n"
-            f"request-id: req_{len(self.seen)}\r\n\r\n".encode()
+            f"request-id: req_{len(self.seen)}\r\n{waiting}\r\n".encode()
             + answer
         )
         await writer.drain()

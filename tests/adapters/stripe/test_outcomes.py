@@ -1,0 +1,177 @@
+"""What goes wrong between Stripe and us, and what may be done then."""
+
+import asyncio
+import socket
+
+import pytest
+
+from metergate.errors import InvalidInput
+from metergate.provider_port import (
+    SUCCEEDED,
+    Declined,
+    Misconfigured,
+    Money,
+    NeedsAction,
+    Payer,
+    TryAgain,
+    UnknownOutcome,
+)
+from tests.adapters.stripe.bench import Bench, a_bench, an_order
+from tests.adapters.stripe.fake.server import BROKEN, BURNED, BUSY, UNANSWERED
+
+
+async def test_a_429_is_told_once_with_its_wait_and_never_sent_again_by_the_sdk(bench: Bench) -> None:
+    for told, wait_s in ((30, 30), (0, 1)):
+        bench.fake.busy_s = told
+        bench.fake.faults.append(BUSY)
+        with pytest.raises(TryAgain, match="too quickly") as busy:
+            await bench.stripe.open_checkout(an_order())
+        assert busy.value.after_s == wait_s
+    assert len(bench.fake.seen) == 2
+
+
+@pytest.mark.parametrize("fault", [BROKEN, UNANSWERED, BURNED])
+async def test_what_was_sent_without_an_answer_is_unknown_and_sent_once(bench: Bench, fault: str) -> None:
+    bench.fake.faults.append(fault)
+    with pytest.raises(UnknownOutcome):
+        await bench.stripe.open_checkout(an_order())
+    assert len(bench.fake.seen) == 1
+
+
+async def test_an_error_that_the_key_repeats_stays_unknown_and_makes_nothing(bench: Bench) -> None:
+    order = an_order()
+    bench.fake.faults.append(BURNED)
+    for _ in range(2):
+        with pytest.raises(UnknownOutcome):
+            await bench.stripe.open_checkout(order)
+    assert (bench.store.made(), await bench.stripe.find_payment(order.id)) == (0, None)
+
+
+async def test_where_nobody_listens_nothing_was_done() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        async with a_bench(STRIPE_API_BASE=nowhere) as bench:
+            with pytest.raises(TryAgain, match="cannot be reached"):
+                await bench.stripe.open_checkout(an_order())
+            health = await bench.stripe.health()
+            assert (health.ok, "cannot be reached" in health.detail) == (False, True)
+
+
+async def test_a_key_that_stripe_does_not_know_is_for_the_operator() -> None:
+    async with a_bench(STRIPE_SECRET_KEY="sk_test_wrong") as bench:
+        assert not (await bench.stripe.health()).ok
+        with pytest.raises(Misconfigured, match="Invalid API Key"):
+            await bench.stripe.open_checkout(an_order())
+
+
+async def test_the_same_id_with_other_contents_is_not_taken_for_the_same(bench: Bench) -> None:
+    order = an_order()
+    await bench.stripe.open_checkout(order)
+    with pytest.raises(UnknownOutcome, match="same parameters"):
+        await bench.stripe.open_checkout(order._replace(amount=Money(1, "USD")))
+    assert bench.store.made() == 1
+
+
+async def test_an_account_that_changed_its_address_in_between_is_the_same_customer(bench: Bench) -> None:
+    first = await bench.stripe.create_customer(Payer("acct_1", "old@example.com"))
+    again = await bench.stripe.create_customer(Payer("acct_1", "new@example.com"))
+    assert again.id == first.id
+
+
+async def test_a_customer_is_found_again_after_a_day_too(bench: Bench) -> None:
+    first = await bench.stripe.create_customer(Payer("it's \\ odd", "a@example.com"))
+    bench.clock.advance(seconds=2 * 86_400)
+    bench.fake._kept.clear()  # Stripe forgets keys after a day
+    assert (await bench.stripe.create_customer(Payer("it's \\ odd"))).id == first.id
+    assert len(bench.store.all("customer")) == 1
+
+
+async def test_two_services_share_an_account_at_stripe_and_meet_nowhere(bench: Bench) -> None:
+    order = an_order()
+    mine = await bench.stripe.open_checkout(order)
+    async with a_bench(STRIPE_API_BASE=bench.fake.url, STRIPE_NAMESPACE="shop") as other:
+        theirs = await other.stripe.open_checkout(order)
+        assert theirs.id != mine.id
+        assert await other.customer() != await bench.customer()
+        await bench.pay(mine.url)
+        seen = await other.stripe.fetch_payment(mine.id)
+        assert seen is not None
+        assert seen.order == ""
+        assert (await bench.stripe.find_payment(order.id)) is not None
+
+
+async def test_a_charge_whose_answer_was_lost_is_found_at_once_and_after_a_day(bench: Bench) -> None:
+    customer = await bench.customer()
+    method = await bench.method(customer)
+    order = an_order(customer=customer)
+    bench.fake.faults.append(UNANSWERED)
+    with pytest.raises(UnknownOutcome):
+        await bench.stripe.charge(order, method)
+    for later in (0, 86_400):  # in the list at first, by the search afterwards
+        bench.clock.advance(seconds=later)
+        found = await bench.stripe.find_payment(order.id)
+        assert found is not None
+        assert (found.state, found.order) == (SUCCEEDED, order.id)
+
+
+async def test_a_payment_is_found_among_hundreds(bench: Bench) -> None:
+    customer = await bench.customer()
+    method = await bench.method(customer)
+    order = an_order(customer=customer)
+    await bench.stripe.charge(order, method)
+    for _ in range(230):
+        bench.store.add("pi", "payment_intent", metadata={}, status="canceled")
+    found = await bench.stripe.find_payment(order.id)
+    assert found is not None
+    assert found.state == SUCCEEDED
+
+
+async def test_a_bank_that_wants_to_be_asked_needs_an_address_to_send_the_payer_back_to() -> None:
+    async with a_bench(STRIPE_RETURN_URL="") as bench:
+        customer = await bench.customer()
+        method = await bench.method(customer, "pm_card_authenticationRequired")
+        order = an_order(customer=customer)
+        with pytest.raises(NeedsAction, match="Pay on a page") as asked:
+            await bench.stripe.charge(order, method)
+        assert asked.value.url == ""
+        back = order._replace(id="pay-with-address", success_url="https://app.example.com/")
+        for _ in range(2):  # and asked again it is the same payment
+            with pytest.raises(NeedsAction) as asked:
+                await bench.stripe.charge(back, method)
+            assert asked.value.url.startswith(f"{bench.fake.url}/bank/")
+        assert bench.store.made() == 2
+
+
+async def test_a_decline_is_repeated_by_its_id_and_is_a_failure_when_it_is_asked_for(bench: Bench) -> None:
+    customer = await bench.customer()
+    method = await bench.method(customer, "pm_card_chargeCustomerFail")
+    order = an_order(customer=customer)
+    for _ in range(2):
+        with pytest.raises(Declined, match="Your card was declined"):
+            await bench.stripe.charge(order, method)
+    found = await bench.stripe.find_payment(order.id)
+    assert found is not None
+    assert (found.state, found.reason, bench.store.made()) == ("failed", "Your card was declined.", 1)
+
+
+async def test_stablecoins_are_for_dollars(bench: Bench) -> None:
+    await bench.stripe.open_checkout(an_order(options={"token": "usdc"}))
+    [page] = bench.asked("/v1/checkout/sessions")
+    assert page["allowed_payment_method_types"] == ["crypto"]
+    for wrong in (an_order(options={"token": "DOGE"}), an_order(500, "EUR", options={"token": "USDC"})):
+        with pytest.raises(InvalidInput, match="in USD with one of USDC"):
+            await bench.stripe.open_checkout(wrong)
+
+
+async def test_the_operator_says_which_methods_a_page_offers() -> None:
+    async with a_bench(STRIPE_PAYMENT_METHODS="card, crypto") as bench:
+        await bench.stripe.open_checkout(an_order())
+        [page] = bench.asked("/v1/checkout/sessions")
+        assert page["allowed_payment_method_types"] == ["card", "crypto"]
+
+
+async def test_many_at_once_are_each_their_own(bench: Bench) -> None:
+    orders = [an_order() for _ in range(20)]
+    pages = await asyncio.gather(*(bench.stripe.open_checkout(order) for order in orders * 2))
+    assert (len({page.id for page in pages}), bench.store.made()) == (20, 20)
