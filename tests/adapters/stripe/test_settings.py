@@ -1,13 +1,19 @@
 """What an operator may say about Stripe, and what is refused before anything starts."""
 
-import pytest
+import re
+from pathlib import Path
 
+import pytest
+import stripe
+
+import metergate_stripe
 from metergate.errors import ConfigurationError
 from metergate.provider_port import CAPABILITIES, Context, capabilities
 from metergate.provider_port.http import ask
 from metergate.testing.clock import FakeClock
 from metergate.testing.notes import NotesInMemory
 from metergate_stripe import StripeProvider, open_provider
+from tests.house.rules import ROOT
 
 GOOD = {"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
 
@@ -42,8 +48,8 @@ def test_the_key_says_whether_real_money_moves(key: str, live: bool) -> None:
     assert opened(STRIPE_SECRET_KEY=key).live is live
 
 
-def test_stripe_can_do_everything_but_claims_and_what_it_counts_is_another_story() -> None:
-    assert set(CAPABILITIES) - set(capabilities(opened())) <= {"claims", "usage"}
+def test_stripe_can_do_all_but_what_other_kinds_of_providers_need() -> None:
+    assert set(CAPABILITIES) - set(capabilities(opened())) <= {"approvals", "claims", "usage"}
 
 
 def test_payers_go_back_to_the_public_address_where_nobody_names_another() -> None:
@@ -54,9 +60,16 @@ def test_payers_go_back_to_the_public_address_where_nobody_names_another() -> No
 
 
 def test_nothing_of_this_machine_is_told_and_no_secret_is_shown() -> None:
-    import stripe
-
     made = opened(STRIPE_SECRET_KEY="sk_test_very_secret")
     assert stripe.enable_telemetry is False
     assert "very_secret" not in repr(made)
     assert "very_secret" not in repr(made.context)
+
+
+def test_every_setting_is_documented() -> None:
+    package = Path(metergate_stripe.__file__).parent
+    code = "".join(path.read_text() for path in package.glob("*.py"))
+    read = set(re.findall(r'"(STRIPE_[A-Z_]+)"', code))
+    told = set(re.findall(r"`(STRIPE_[A-Z_]+)` \|", (ROOT / "docs/providers.md").read_text()))
+    assert read == told
+    assert len(read) == 8
