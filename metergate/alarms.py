@@ -20,10 +20,30 @@ SET_ASIDE: Final = Alarm("usage-was-set-aside", "metergate_events_set_aside_tota
 CHAIN_BEHIND: Final = Alarm("the-chain-is-behind", "metergate_chain_lag_seconds")
 CLOCK: Final = Alarm("the-clock-jumped", "metergate_clock_jumps_total")
 DIFFERENCE: Final = Alarm("verify-found-a-difference", "metergate_verify_differences")
+PROVIDER_AWAY: Final = Alarm("a-payment-provider-does-not-answer", "metergate_provider_calls_total")
+NEWS_WAITS: Final = Alarm("news-of-providers-is-not-handled", "metergate_webhook_lag_seconds")
+NEWS_DEAD: Final = Alarm("news-of-providers-is-not-handled", "metergate_webhooks_dead")
+NEWS_FORGED: Final = Alarm("news-is-not-signed", "metergate_webhooks_forged_total")
+MISMATCH: Final = Alarm("a-payment-does-not-match", "metergate_payments_mismatched")
 ALARMS: Final = (
     *(BACKLOG, STORE_LOST, STORE_AWAY, LEDGER_AWAY, DISK_FULL, SET_ASIDE, CHAIN_BEHIND, CLOCK),
-    DIFFERENCE,
+    *(DIFFERENCE, PROVIDER_AWAY, NEWS_WAITS, NEWS_DEAD, NEWS_FORGED, MISMATCH),
 )
+
+
+class Told:
+    """Tells each alarm once, until it is over."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._told: set[tuple[Alarm, str]] = set()
+
+    def mind(self, alarm: Alarm, begins: bool, lasts: bool, sentence: str, about: str = "") -> None:
+        if begins and (alarm, about) not in self._told:
+            self._told.add((alarm, about))
+            tell(self._log, alarm, sentence)
+        if not lasts:
+            self._told.discard((alarm, about))
 
 
 def tell(log: logging.Logger, alarm: Alarm, sentence: str) -> None:

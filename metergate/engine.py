@@ -20,6 +20,7 @@ from metergate.asgi import answer_headers, forward_auth
 from metergate.asgi.forward_auth import ForwardAuth
 from metergate.asgi.request_headers import HeaderReader
 from metergate.asgi.types import ASGIApp, Receive, Scope, Send
+from metergate.billing.watching import Numbers, together
 from metergate.config import PolicySource, load, load_adapter
 from metergate.config import settings as environment
 from metergate.config.plugins import adapter_of_store
@@ -289,10 +290,16 @@ class Engine:
             shared=at_work.shared,
         )
 
+    def numbers(self) -> Numbers:
+        """What is counted of payments under this policy."""
+        return self._money.numbers() if self._money is not None else {}
+
     def _measure(self) -> Mapping[str, Any]:
         """The numbers of all that runs on the same foundation in this process."""
-        watches = [engine.watch for engine in self.foundation.engines]
-        return {**watching.numbers(watches), **self.foundation.worker.numbers()}
+        engines = self.foundation.engines
+        paying = together([each.numbers() for each in engines])
+        calls = watching.numbers([each.watch for each in engines])
+        return {**calls, **self.foundation.worker.numbers(), **paying}
 
     async def answer_for_the_folder(self) -> None:
         """Whoever answered has left; an engine that is leaving too does not begin."""

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from metergate import alarms
@@ -58,6 +58,8 @@ class OnFolder(Protocol):
     def loaded(self) -> Policy: ...
 
     def use(self, policy: Policy) -> None: ...
+
+    def numbers(self) -> Mapping[str, list[list[Any]]]: ...
 
     async def answer_for_the_folder(self) -> None: ...
 

@@ -9,6 +9,7 @@ from typing import Final
 from metergate.admin import Office
 from metergate.billing import Addresses, Cashier, Inbox, Opened, Providers, Rounds, Rule, Till
 from metergate.billing.providers import LedgerNotes
+from metergate.billing.watching import Numbers
 from metergate.config.plugins import load_adapter
 from metergate.config.settings import Settings
 from metergate.core.policy import Policy, ProviderChoice
@@ -72,6 +73,10 @@ class MoneyIn:
         new = await self.inbox.receive(name, headers, body)
         self.told()
         return new
+
+    def numbers(self) -> Numbers:
+        """What metrics say of money in."""
+        return self._rounds.watching.numbers()
 
     def told(self) -> None:
         """News has come: look at it now."""

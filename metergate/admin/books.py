@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from metergate.admin import inputs, shapes
+from metergate.admin import inputs, money_shapes, shapes
 from metergate.admin.credits import found
 from metergate.admin.desk import Json, page
 from metergate.admin.proof import Proof
@@ -48,8 +48,13 @@ class Books(Proof):
         ok = all(part["state"] == "ok" for part in parts.values())
         till = self._desk.hooks.till
         providers = list(await till.known()) if till else []
-        version = self._desk.policy().version
-        return {"state": "ok" if ok else "degraded", "policy": version, **parts, "providers": providers}
+        return {
+            "state": "ok" if ok else "degraded",
+            "policy": self._desk.policy().version,
+            **parts,
+            "providers": providers,
+            "money": money_shapes.standing(self._desk.hooks.measure()) if till else None,
+        }
 
     async def metrics(self) -> Json:
         """Numbers for monitoring; nothing is asked that could be out of reach."""

@@ -1,7 +1,8 @@
 """The one JSON form of payments, refunds and what providers told us."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from metergate.admin.desk import Json
 from metergate.admin.shapes import when
@@ -9,6 +10,20 @@ from metergate.core.money import as_json, minor_unit
 from metergate.ledger.inbox import EventRow
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Dispute, Refund
+
+LATE_S: Final = 300
+"""How long news of a provider may wait."""
+STANDING: Final = (
+    ("provider_calls", "calls", True),
+    ("payments_moved", "payments", True),
+    ("payments_open", "open_payments", True),
+    ("payments_mismatched", "mismatched", False),
+    ("news_waiting", "webhooks_waiting", False),
+    ("news_lag_s", "webhook_lag_seconds", False),
+    ("news_dead", "webhooks_dead", False),
+    ("news_forged", "webhooks_forged", False),
+)
+"""The numbers of money in, what health calls them, and whether they have a label beside the provider."""
 
 
 def payment(row: Payment, refunds: Sequence[Refund], disputes: Sequence[Dispute]) -> Json:
@@ -72,6 +87,21 @@ def event(row: EventRow) -> Json:
         "received_at": when(row.received_at_us),
         "handled_at": when(row.handled_at_us),
     }
+
+
+def standing(numbers: Mapping[str, Any]) -> Json:
+    """How money in is doing, by provider: the numbers of metrics, for people."""
+    found: dict[str, Json] = {}
+    for name, shown, labelled in STANDING:
+        for provider, *label, count in numbers.get(name, ()):
+            of = found.setdefault(provider, {})
+            if labelled:
+                of.setdefault(shown, {})[label[0]] = count
+            else:
+                of[shown] = count
+    late = any(each.get("webhook_lag_seconds", 0) > LATE_S for each in found.values())
+    dead = any(each.get("webhooks_dead") for each in found.values())
+    return {"state": "degraded" if late or dead else "ok", "by_provider": found}
 
 
 def money(minor: int, currency: str) -> Json:

@@ -3,7 +3,7 @@
 They are plain integers that are counted where things happen; nothing here names a customer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from metergate.alarms import ALARMS
@@ -31,6 +31,52 @@ GAUGES: Final = {
     "stuck": ("metergate_worker_stuck", "1 while the worker cannot do its work."),
     "filling": ("metergate_store_filling", "1 while the shared store is away or filled from the ledger."),
 }
+BY_LABELS: Final = {
+    "provider_calls": (
+        "metergate_provider_calls_total",
+        "counter",
+        "What payment providers were asked, by what became of it: ok, or a reason.",
+        ("provider", "outcome"),
+    ),
+    "payments_moved": (
+        "metergate_payments_total",
+        "counter",
+        "Payments that came to a state here: succeeded, failed, canceled, mismatched.",
+        ("provider", "state"),
+    ),
+    "news_forged": (
+        "metergate_webhooks_forged_total",
+        "counter",
+        "News that was not signed as it should be.",
+        ("provider",),
+    ),
+    "payments_open": (
+        "metergate_payments_open",
+        "gauge",
+        "Payments that nobody has finished, by their age.",
+        ("provider", "age"),
+    ),
+    "payments_mismatched": (
+        "metergate_payments_mismatched",
+        "gauge",
+        "Payments of which the provider says what does not match the order.",
+        ("provider",),
+    ),
+    "news_waiting": (
+        "metergate_webhooks_waiting",
+        "gauge",
+        "News of providers that waits to be handled.",
+        ("provider",),
+    ),
+    "news_lag_s": (
+        "metergate_webhook_lag_seconds",
+        "gauge",
+        "How long the oldest news has waited.",
+        ("provider",),
+    ),
+    "news_dead": ("metergate_webhooks_dead", "gauge", "News that was tried too often.", ("provider",)),
+}
+"""Money in: the labels of each number, which its rows begin with."""
 LAG: Final = "metergate_flush_lag_seconds"
 CHAIN_LAG: Final = "metergate_chain_lag_seconds"
 WAIT: Final = "metergate_admission_seconds"
@@ -51,6 +97,9 @@ def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:
     for key, (name, help) in BY_REASON.items():
         reasons = numbers.get(key, {}).items()
         yield from _family(name, "counter", help, [(f'{{reason="{reason}"}}', n) for reason, n in reasons])
+    for key, (name, kind, help, labels) in BY_LABELS.items():
+        rows = numbers.get(key, ())
+        yield from _family(name, kind, help, [(_labels(labels, row), row[-1]) for row in rows])
     for key, (name, help) in GAUGES.items():
         yield from _family(name, "gauge", help, [("", numbers.get(key, 0))])
     if "chain_lag_us" in numbers:
@@ -63,6 +112,15 @@ def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:
         help = "How long a call waited for its verdict; every eighth turn of the event loop is timed."
         yield from _family(WAIT, "histogram", help, _histogram(**numbers["waits"]))
     yield from _family("metergate_info", "gauge", "The policy.", [(f'{{policy="{numbers["policy"]}"}}', 1)])
+
+
+def _labels(names: Sequence[str], values: Sequence[object]) -> str:
+    told = (f'{name}="{_escaped(str(value))}"' for name, value in zip(names, values, strict=False))
+    return "{" + ",".join(told) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _family(name: str, kind: str, help: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:

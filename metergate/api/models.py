@@ -347,6 +347,10 @@ class Health(Given):
     ledger: Part
     worker: Part
     providers: list[dict[str, Any]]
+    money: Annotated[
+        dict[str, Any] | None,
+        Field(description="Calls of providers, payments and webhooks by provider; null without one."),
+    ]
 
 
 class PolicySummary(BaseModel):

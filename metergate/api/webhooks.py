@@ -73,6 +73,6 @@ def health(office: Office) -> Answer:
     """Whether news comes and is handled: one word, for those who show no key."""
 
     async def answer(_request: Request) -> Response:
-        return answered({"state": (await office.do("webhooks.health", {}))["state"]})
+        return answered({"state": await office.webhooks.state()})
 
     return answer

@@ -4,15 +4,18 @@ Where an answer was lost the provider is asked for the payment by our id, before
 """
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from metergate import alarms
 from metergate.billing import orders, telling
+from metergate.billing.asking import Asking
 from metergate.billing.matching import mismatch
 from metergate.billing.orders import Wanted
-from metergate.billing.patience import Patience
 from metergate.billing.providers import Opened, Providers, able
-from metergate.billing.settling import Settled, settle
+from metergate.billing.settling import MISMATCHED, Settled, settle
 from metergate.errors import InvalidInput, ProviderError
 from metergate.ledger import accounts, audit, customers, payments
 from metergate.ledger.accounts import Account
@@ -44,6 +47,7 @@ from metergate.provider_port import (
     UnknownOutcome,
 )
 
+log = logging.getLogger("metergate.billing")
 T = TypeVar("T")
 Work = Callable[[Tx], tuple[T, Sequence[Change]]]
 
@@ -64,7 +68,9 @@ class Cashier:
         """`shared` says that what the counters were not told is written down in the ledger."""
         self._books = books
         self.clock = clock
-        self.patience = Patience(clock)
+        self.asking = Asking(clock)
+        self.moved: Counter[tuple[str, str]] = Counter()
+        """How many payments of each provider came to which state here."""
         self._providers = providers
         self._shared = shared
         self._owed: list[Change] = []
@@ -133,9 +139,11 @@ class Cashier:
             await self._note(payment.id, customer=customer)
             method = orders.method_of(payment)
             if method:
-                facts = await able(opened, Charges, "charge a kept payment method").charge(order, method)
+                charges = able(opened, Charges, "charge a kept payment method")
+                facts = await self.asking.of(opened.name, charges.charge(order, method))
                 return (await self.settled(payment.id, facts, asked_us)).payment
-            made = await able(opened, Checkouts, "open a page to pay on").open_checkout(order)
+            checkouts = able(opened, Checkouts, "open a page to pay on")
+            made = await self.asking.of(opened.name, checkouts.open_checkout(order))
         except NeedsAction as asked:
             return await self._note(payment.id, unknown=False, url=asked.url, reason=str(asked))
         except Declined as declined:
@@ -162,7 +170,8 @@ class Cashier:
             return payment
         name = payment.external_id or payment.checkout_id
         asked_us = self.clock()
-        facts = await lookups.fetch_payment(name) if name else await lookups.find_payment(payment.id)
+        answer = lookups.fetch_payment(name) if name else lookups.find_payment(payment.id)
+        facts = await self.asking.of(payment.provider, answer)
         if facts is not None:
             return (await self.settled(id, facts, asked_us)).payment
         if payment.unknown:
@@ -183,7 +192,8 @@ class Cashier:
         name = payment.external_id or payment.checkout_id or ""
         asked_us = self.clock()
         try:
-            facts = await captures.capture_payment(name, amount, f"{id}-capture")
+            answer = captures.capture_payment(name, amount, f"{id}-capture")
+            facts = await self.asking.of(payment.provider, answer)
         except UnknownOutcome:
             return await self.verify(id)
         return (await self.settled(id, facts, asked_us)).payment
@@ -196,7 +206,8 @@ class Cashier:
         captures = able(self._opened(payment), Captures, "cancel payments")
         await self._audit(actor, "payment.cancel", id)
         asked_us = self.clock()
-        facts = await captures.cancel_payment(payment.external_id or payment.checkout_id or "")
+        answer = captures.cancel_payment(payment.external_id or payment.checkout_id or "")
+        facts = await self.asking.of(payment.provider, answer)
         return (await self.settled(id, facts, asked_us)).payment
 
     async def claim(self, id: str, transaction: str, signature: str = "", actor: str = "") -> Payment:
@@ -204,7 +215,8 @@ class Cashier:
         payment = await self.get(id)
         claims = able(self._opened(payment), Claims, "be told of transactions")
         asked_us = self.clock()
-        facts = await claims.claim_payment(id, transaction, signature)
+        answer = claims.claim_payment(id, transaction, signature)
+        facts = await self.asking.of(payment.provider, answer)
         await self._audit(actor, "payment.claim", id, {"transaction": transaction})
         return (await self.settled(id, facts, asked_us)).payment
 
@@ -234,7 +246,9 @@ class Cashier:
                 raise InvalidInput(f"There is no payment {id:.80}.")
             return found, found.changes
 
-        return await self.write(work)
+        found = await self.write(work)
+        self._count(found.payment, found.became)
+        return found
 
     async def get(self, id: str) -> Payment:
         found = await self.books.ledger.read(lambda tx: payments.get(tx, id))
@@ -250,7 +264,8 @@ class Cashier:
         known = await self.books.ledger.read(lambda tx: customers.current(tx, account.id, opened.name))
         if known is not None:
             return known.external_id
-        made = await keeper.create_customer(Payer(account.id, account.email, account.name))
+        payer = Payer(account.id, account.email, account.name)
+        made = await self.asking.of(opened.name, keeper.create_customer(payer))
         return await self._keep_customer(opened, account.id, made.id)
 
     async def import_customer(
@@ -258,7 +273,7 @@ class Cashier:
     ) -> str:
         """Take a customer that the provider has already; the one before stays in the history."""
         keeper = able(opened, Customers, "keep customers")
-        found = await keeper.fetch_customer(external_id)
+        found = await self.asking.of(opened.name, keeper.fetch_customer(external_id))
         if found is None:
             raise InvalidInput(f"{opened.name} has no customer {external_id:.80}.")
         return await self._keep_customer(opened, account.id, found.id, actor or "system")
@@ -313,15 +328,25 @@ class Cashier:
     async def _fail(self, id: str, reason: str) -> None:
         """A decline ends what is pending, and never what somebody else has seen paid."""
 
-        def work(tx: Tx) -> tuple[None, Sequence[Change]]:
+        def work(tx: Tx) -> tuple[Payment | None, Sequence[Change]]:
             held = payments.get(tx, id, lock=True)
-            if held is not None and held.state == PENDING:
-                ended = {"state": FAILED, "reason": reason, "unknown": False, "look_at_us": None}
-                payments.change(tx, id, updated_at_us=self.clock(), **ended)
-                telling.moved(tx, held._replace(state=FAILED, reason=reason), self.clock())
-            return None, ()
+            if held is None or held.state != PENDING:
+                return None, ()
+            ended = {"state": FAILED, "reason": reason, "unknown": False, "look_at_us": None}
+            payments.change(tx, id, updated_at_us=self.clock(), **ended)
+            telling.moved(tx, held._replace(state=FAILED, reason=reason), self.clock())
+            return held, ()
 
-        await self.write(work)
+        failed = await self.write(work)
+        if failed is not None:
+            self._count(failed, FAILED)
+
+    def _count(self, payment: Payment, became: str) -> None:
+        if became:
+            self.moved[payment.provider, became] += 1
+        if became == MISMATCHED:
+            sentence = f"The payment {payment.id} is not believed: metergate payments show says why."
+            alarms.tell(log, alarms.MISMATCH, sentence)
 
     async def _audit(
         self, actor: str, action: str, id: str, details: Mapping[str, str] | None = None

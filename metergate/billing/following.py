@@ -30,7 +30,8 @@ class Handled(NamedTuple):
 
 async def subscription(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Handled:
     """Ask for the subscription, and put its account on the plan that it pays for, or off it."""
-    facts = await able(opened, Subscriptions, "be asked for subscriptions").fetch_subscription(event.object)
+    asked = able(opened, Subscriptions, "be asked for subscriptions").fetch_subscription(event.object)
+    facts = await cashier.asking.of(opened.name, asked)
     if facts is None:
         return Handled(IGNORED, f"{opened.name} has no subscription {event.object:.80}.")
     return await believe(cashier, opened, facts)
@@ -79,14 +80,15 @@ async def look_again(cashier: Cashier, known: Subscription) -> None:
     opened = cashier.providers.find(known.provider)
     if opened is None or not isinstance(opened.provider, Subscriptions) or known.external_id is None:
         return
-    facts = await opened.provider.fetch_subscription(known.external_id)
+    facts = await cashier.asking.of(opened.name, opened.provider.fetch_subscription(known.external_id))
     if facts is not None:
         await believe(cashier, opened, facts)
 
 
 async def invoice(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Handled:
     """Ask for the invoice, and keep what it is now."""
-    facts = await able(opened, Invoices, "be asked for invoices").fetch_invoice(event.object)
+    asked = able(opened, Invoices, "be asked for invoices").fetch_invoice(event.object)
+    facts = await cashier.asking.of(opened.name, asked)
     if facts is None:
         return Handled(IGNORED, f"{opened.name} has no invoice {event.object:.80}.")
     now_us = cashier.clock()

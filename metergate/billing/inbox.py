@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from metergate import alarms
+from metergate.alarms import Told
 from metergate.billing import following
 from metergate.billing.cashier import Cashier
 from metergate.billing.following import Handled
@@ -34,6 +36,7 @@ from metergate.provider_port import (
 log = logging.getLogger("metergate.billing")
 
 TRIES: Final = 12
+FORGED_IN_A_ROW: Final = 10
 CURSOR: Final = "cursor"
 _KEPT: Final = ("content-type", "user-agent")
 _FIRST_US: Final = 2 * 10**6
@@ -46,6 +49,8 @@ class Inbox:
         """How much news of each provider was refused because it was not signed as it should be."""
         self.last_us: dict[str, int] = {}
         """When true news of each provider came last."""
+        self._in_a_row: dict[str, int] = {}
+        self._told = Told(log)
         self._cashier = cashier
         self._clock = cashier.clock
 
@@ -59,14 +64,21 @@ class Inbox:
             events = await reader.read_webhook(headers, body)
         except Forged:
             self.forged[opened.name] = self.forged.get(opened.name, 0) + 1
-            log.warning("News that %s has not signed was refused.", opened.name)
+            self._judge(opened.name, self._in_a_row.get(opened.name, 0) + 1)
             raise
+        self._judge(opened.name, 0)
         kept = {header: value for header, value in headers.items() if _matters(header)}
         arrived = [_arrived(opened.name, event) for event in events]
         now_us = self.last_us[opened.name] = self._clock()
         return await self._cashier.books.ledger.write(
             lambda tx: inbox.receive(tx, arrived, kept, body, now_us)
         )
+
+    def _judge(self, name: str, in_a_row: int) -> None:
+        """Strangers forge now and then; when nothing else comes any more, the secret is the wrong one."""
+        self._in_a_row[name] = in_a_row
+        sentence = f"The last {in_a_row} webhooks of {name} were not signed as they should be."
+        self._told.mind(alarms.NEWS_FORGED, in_a_row >= FORGED_IN_A_ROW, in_a_row > 0, sentence, name)
 
     async def fetch(self, opened: Opened) -> int:
         """Read a provider's feed from where it was left; the place is kept together with the events."""
@@ -77,7 +89,7 @@ class Inbox:
             cursor = await self._cashier.books.ledger.read(
                 lambda tx: provider_notes.read(tx, opened.name, CURSOR)
             )
-            page = await opened.provider.events_after(cursor or "")
+            page = await self._cashier.asking.of(opened.name, opened.provider.events_after(cursor or ""))
             new += await self._keep_page(opened.name, page)
             more = page.more and page.cursor != cursor
         return new
@@ -103,15 +115,14 @@ class Inbox:
         return await self._cashier.books.ledger.write(work)
 
     async def _handle(self, row: EventRow) -> None:
-        ledger, patience = self._cashier.books.ledger, self._cashier.patience
-        left_us = patience.left_us(row.provider)
+        ledger = self._cashier.books.ledger
+        left_us = self._cashier.asking.left_us(row.provider)
         if left_us:
             await self._wait(row, left_us)
             return
         try:
             handled = await self._understand(row)
         except (ProviderError, StoreUnavailable) as error:
-            patience.heard(row.provider, error)
             await self._put_off(row, str(error))
         except Exception as error:  # an event that nobody understands must not stop the others
             log.exception("The event %s of %s could not be handled.", row.event_id, row.provider)
@@ -123,7 +134,7 @@ class Inbox:
     async def _put_off(self, row: EventRow, why: str) -> None:
         now_us, tries = self._clock(), row.tries + 1
         wait_us = min(_FIRST_US * 2 ** min(tries, 20), _LONGEST_US)
-        wait_us = max(wait_us, self._cashier.patience.left_us(row.provider))
+        wait_us = max(wait_us, self._cashier.asking.left_us(row.provider))
 
         def work(tx: Tx) -> None:
             if tries >= TRIES:
@@ -160,7 +171,8 @@ class Inbox:
         facts, said_us = event.payment, event.at_us
         if facts is None:
             said_us = self._clock()
-            facts = await able(opened, Lookups, "be asked for payments").fetch_payment(event.object)
+            lookups = able(opened, Lookups, "be asked for payments")
+            facts = await self._cashier.asking.of(opened.name, lookups.fetch_payment(event.object))
         if facts is None:
             return Handled(IGNORED, f"{opened.name} has no payment {event.object:.80}.")
         id = await self._ours(opened.name, event, facts)

@@ -70,13 +70,13 @@ async def send(cashier: Cashier, row: Refund) -> Refund:
     name = payment.external_id or payment.checkout_id or ""
     asked_us = cashier.clock()
     try:
-        made = await provider.refund_payment(name, Money(row.minor, row.currency), row.id)
+        answer = provider.refund_payment(name, Money(row.minor, row.currency), row.id)
+        made = await cashier.asking.of(row.provider, answer)
     except (Declined, Misconfigured, InvalidInput, PaymentFailed):
         await _note(cashier, row.id, state=FAILED, look_at_us=None)
         raise
-    except (TryAgain, UnknownOutcome) as error:
-        cashier.patience.heard(row.provider, error)
-        wait_us = max(MINUTE_US, cashier.patience.left_us(row.provider))
+    except (TryAgain, UnknownOutcome):
+        wait_us = max(MINUTE_US, cashier.asking.left_us(row.provider))
         await _note(cashier, row.id, look_at_us=cashier.clock() + wait_us)
         raise
     await cashier.settled(payment.id, _with(payment, made, row.id), asked_us)

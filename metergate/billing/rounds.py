@@ -9,6 +9,7 @@ from metergate.billing import following, refunding
 from metergate.billing.cashier import Cashier
 from metergate.billing.inbox import Inbox
 from metergate.billing.settling import next_look_us
+from metergate.billing.watching import Watching
 from metergate.errors import MetergateError, StoreUnavailable
 from metergate.ledger import payments, reversals, subscriptions
 from metergate.ledger.payments import Payment
@@ -25,10 +26,11 @@ MINUTE_US: Final = 60 * 10**6
 
 class Rounds:
     def __init__(self, cashier: Cashier, inbox: Inbox) -> None:
+        self.watching = Watching(cashier, inbox)
         self._cashier = cashier
         self._inbox = inbox
         self._clock = cashier.clock
-        self._patience = cashier.patience
+        self._asking = cashier.asking
         self._looked_us = 0
         self._fetched_us = 0
         self._renewed_us = 0
@@ -47,6 +49,7 @@ class Rounds:
             done += await self._fetch()
         if abs(now_us - self._renewed_us) >= RENEWALS_EVERY_US:
             done += await self._renewals(now_us)
+        await self.watching.look()
         return done
 
     async def _look(self) -> int:
@@ -59,7 +62,7 @@ class Rounds:
             await self._try(payment.provider, what, partial(self._cashier.verify, payment.id))
         refunds = await ledger.read(lambda tx: reversals.due(tx, now_us, BATCH))
         for refund in refunds:
-            later = self._clock() + max(10 * MINUTE_US, self._patience.left_us(refund.provider))
+            later = self._clock() + max(10 * MINUTE_US, self._asking.left_us(refund.provider))
             await ledger.write(partial(reversals.change_refund, id=refund.id, look_at_us=later))
             what = f"The refund {refund.id} is not done yet"
             await self._try(refund.provider, what, partial(refunding.send, self._cashier, refund))
@@ -69,7 +72,7 @@ class Rounds:
         """Whatever becomes of the question, the next one has its time: no payment holds up the others."""
         look_at_us = next_look_us(payment, self._clock())
         if look_at_us is not None:
-            look_at_us = max(look_at_us, self._clock() + self._patience.left_us(payment.provider))
+            look_at_us = max(look_at_us, self._clock() + self._asking.left_us(payment.provider))
         await self._cashier.books.ledger.write(
             lambda tx: payments.change(tx, payment.id, look_at_us=look_at_us)
         )
@@ -97,13 +100,12 @@ class Rounds:
 
     async def _try(self, provider: str, what: str, asking: Callable[[], Awaitable[T]]) -> T | None:
         """Ask, unless the provider wants to be left alone; None where there is no answer."""
-        if self._patience.left_us(provider):
+        if self._asking.left_us(provider):
             return None
         try:
             return await asking()
         except StoreUnavailable:
             raise
         except MetergateError as error:
-            self._patience.heard(provider, error)
             log.warning("%s: %s", what, error)
             return None

@@ -35,6 +35,7 @@ _CERTAINTY: Final = {PENDING: 0, FAILED: 1, CANCELED: 2, SUCCEEDED: 3}
 _BEGINNINGS: Final = (PENDING, OPEN)
 _ENDINGS: Final = {PENDING: 0, FAILED: 1, SUCCEEDED: 2, OPEN: 0, WON: 1, LOST: 2}
 """Of two words that are equally late about a refund or a dispute, the one with the higher number holds."""
+MISMATCHED: Final = "mismatched"
 _HOUR_US: Final = 3600 * 10**6
 _WAITS: Final = ((_HOUR_US // 4, 60 * 10**6), (_HOUR_US, _HOUR_US // 12), (24 * _HOUR_US, _HOUR_US))
 """How often a provider is asked for a payment of this age that nobody has finished."""
@@ -44,6 +45,8 @@ FORGOTTEN_US: Final = 30 * 24 * _HOUR_US
 class Settled(NamedTuple):
     payment: Payment
     changes: Sequence[Change]
+    became: str = ""
+    """The state that it has come to now, or that it does not match; empty where that was known."""
 
 
 def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int, said_us: int = 0) -> Settled | None:
@@ -62,10 +65,11 @@ def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int, said_us: int = 0) 
     before = payment.state
     _move(tx, payment, facts, now_us)
     payment = _again(tx, id)
-    if payment.state != before:
+    became = payment.state if payment.state != before else ""
+    if became:
         telling.moved(tx, payment, now_us)
     _reverse(tx, payment, facts, now_us, said_us or now_us)
-    return Settled(payment, _effects(tx, payment, now_us))
+    return Settled(payment, _effects(tx, payment, now_us), became)
 
 
 def next_look_us(payment: Payment, now_us: int) -> int | None:
@@ -83,7 +87,7 @@ def _doubted(tx: Tx, payment: Payment, problem: str, now_us: int) -> Settled:
     if payment.mismatch == problem:
         return Settled(payment, ())
     payments.change(tx, payment.id, mismatch=problem, unknown=False, updated_at_us=now_us)
-    return Settled(_again(tx, payment.id), ())
+    return Settled(_again(tx, payment.id), (), MISMATCHED)
 
 
 def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from metergate.billing import offers, refunding
 from metergate.billing.cashier import Cashier
@@ -20,6 +20,7 @@ from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Refund
 from metergate.provider_port import Catalogue, Item, Method, Methods, Money, Portal, capabilities
 
+T = TypeVar("T")
 Json = dict[str, Any]
 HEALTH_US = 30 * 10**6
 
@@ -101,24 +102,27 @@ class Till:
     async def methods(self, account: str) -> Sequence[Mapping[str, str]]:
         opened, customer = await self._customer(account)
         keeper = able(opened, Methods, "keep payment methods")
-        return [_method(each) for each in await keeper.list_methods(customer)]
+        return [_method(each) for each in await self._answer(opened, keeper.list_methods(customer))]
 
     async def attach(self, account: str, token: str) -> Mapping[str, str]:
         opened, customer = await self._customer(account)
-        return _method(await able(opened, Methods, "keep payment methods").attach_method(customer, token))
+        keeper = able(opened, Methods, "keep payment methods")
+        return _method(await self._answer(opened, keeper.attach_method(customer, token)))
 
     async def detach(self, account: str, method: str) -> None:
         opened, customer = await self._customer(account)
         keeper = able(opened, Methods, "keep payment methods")
-        if method not in [each.id for each in await keeper.list_methods(customer)]:
+        kept = await self._answer(opened, keeper.list_methods(customer))
+        if method not in [each.id for each in kept]:
             raise InvalidInput(f"The account {account} has no payment method {method}.")
-        await keeper.detach_method(customer, method)
+        await self._answer(opened, keeper.detach_method(customer, method))
 
     async def portal(self, account: str, return_url: str) -> str:
         opened, customer = await self._customer(account)
         addresses = self._addresses()
         back = offers.safe_return(return_url, addresses.origins) if return_url else addresses.default
-        return await able(opened, Portal, "show customers a page of their own").portal_url(customer, back)
+        portal = able(opened, Portal, "show customers a page of their own")
+        return await self._answer(opened, portal.portal_url(customer, back))
 
     async def import_customer(
         self, account: str, provider: str, external_id: str, actor: str
@@ -149,7 +153,7 @@ class Till:
         for opened in chosen:
             if provider or isinstance(opened.provider, Catalogue):
                 lister = able(opened, Catalogue, "list meters, plans and packs")
-                synced = await lister.sync_catalogue(catalogue(self._policy()))
+                synced = await self._answer(opened, lister.sync_catalogue(catalogue(self._policy())))
                 done += [{"provider": opened.name, **each._asdict()} for each in synced]
         return done
 
@@ -171,6 +175,9 @@ class Till:
         owner = await self._account(account)
         opened = self._cashier.providers.choose(owner, owner.currency)
         return opened, await self._cashier.customer(opened, owner)
+
+    async def _answer(self, opened: Opened, answer: Awaitable[T]) -> T:
+        return await self._cashier.asking.of(opened.name, answer)
 
     async def _part(self, payment: str, nanos: int | None) -> Money | None:
         if nanos is None:

@@ -99,6 +99,7 @@ payments = sa.Table(
     _range("credits", 0),
     _of_account("payments"),
     _where("payments_to_look_at", "look_at_us", where="look_at_us IS NOT NULL"),
+    _where("payments_mismatched", "provider", where="mismatch <> ''"),
     sqlite_strict=True,
 )
 
@@ -174,6 +175,7 @@ provider_events = sa.Table(
     sa.UniqueConstraint("org", "provider", "event_id", name="provider_events_id"),
     sa.CheckConstraint("state IN ('waiting', 'done', 'ignored', 'refused', 'dead')"),
     _where("provider_events_waiting", "next_at_us", where="state = 'waiting'"),
+    _where("provider_events_dead", "provider", where="state = 'dead'"),
     sqlite_strict=True,
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from metergate import alarms
-from metergate.alarms import Alarm
+from metergate.alarms import Told
 from metergate.errors import ConfigurationError
 from metergate.ports import Clock, CounterStore, Danger
 from metergate.worker.chaining import Chaining
@@ -40,11 +40,11 @@ class Lookout:
         self._steady = steady
         self._backlog = backlog
         self._apart_us = clock() - steady()
-        self._told: set[Alarm] = set()
+        self._told = Told(log)
 
     def look(self) -> None:
         waiting = self._store.health().backlog * 100
-        self._mind(
+        self._told.mind(
             alarms.BACKLOG,
             waiting >= HIGH * self._backlog,
             waiting >= LOW * self._backlog,
@@ -52,15 +52,8 @@ class Lookout:
             "calls are answered with 503.",
         )
         behind = self._chaining.lag_us() > CHAIN_LAG_US
-        self._mind(alarms.CHAIN_BEHIND, behind, behind, "The chain over the ledger is minutes behind.")
+        self._told.mind(alarms.CHAIN_BEHIND, behind, behind, "The chain over the ledger is minutes behind.")
         self._look_at_the_clock()
-
-    def _mind(self, alarm: Alarm, begins: bool, lasts: bool, sentence: str) -> None:
-        if begins and alarm not in self._told:
-            self._told.add(alarm)
-            alarms.tell(log, alarm, sentence)
-        if not lasts:
-            self._told.discard(alarm)
 
     def _look_at_the_clock(self) -> None:
         apart_us = self._clock() - self._steady()

@@ -37,7 +37,7 @@ def read(text: str) -> Mapping[Sample, float]:
         assert family.documentation
         assert family.type in ("counter", "gauge", "histogram")
         for sample in family.samples:
-            assert set(sample.labels) <= {"reason", "le", "policy"}
+            assert set(sample.labels) <= {"reason", "le", "policy", "provider", "outcome", "state", "age"}
             found[sample.name.removeprefix("metergate_"), tuple(sample.labels.items())] = sample.value
     return found
 

@@ -300,6 +300,7 @@ async def test_providers_say_what_they_can_do(house: House) -> None:
     assert {"checkouts", "refunds", "webhooks", "usage"} <= set(sandbox["capabilities"])
     health = await house.operator.ok("GET", "/admin/v1/health")
     assert health["providers"][0]["capabilities"] == sandbox["capabilities"]
+    assert health["money"]["state"] == "ok"
     first = (await house.operator.ok("POST", "/admin/v1/providers/sync"))["data"]
     again = (await house.operator.ok("POST", "/admin/v1/providers/sync", {"provider": "sandbox"}))["data"]
     assert {(each["kind"], each["name"], each["change"]) for each in first} == {

@@ -60,6 +60,7 @@ CREATE TABLE payments (
 ) {strict};
 CREATE INDEX payments_of_account ON payments (org, account, seq);
 CREATE INDEX payments_to_look_at ON payments (org, look_at_us) WHERE look_at_us IS NOT NULL;
+CREATE INDEX payments_mismatched ON payments (org, provider) WHERE mismatch <> '';
 
 CREATE TABLE refunds (
     seq {seq} NOT NULL PRIMARY KEY,
@@ -117,6 +118,7 @@ CREATE TABLE provider_events (
     CONSTRAINT provider_events_id UNIQUE (org, provider, event_id)
 ) {strict};
 CREATE INDEX provider_events_waiting ON provider_events (org, next_at_us) WHERE state = 'waiting';
+CREATE INDEX provider_events_dead ON provider_events (org, provider) WHERE state = 'dead';
 
 CREATE TABLE subscriptions (
     seq {seq} NOT NULL PRIMARY KEY,
