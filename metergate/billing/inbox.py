@@ -159,6 +159,8 @@ class Inbox:
         if event.live != opened.provider.live:
             ours = "live" if opened.provider.live else "test"
             return Handled(REFUSED, f"It is not of {ours} mode, in which {opened.name} is used.")
+        if event.objection:
+            return Handled(REFUSED, event.objection)
         if event.kind == PAYMENT:
             return await self._payment(opened, event)
         if event.kind == SUBSCRIPTION:

@@ -247,6 +247,8 @@ class ProviderEvent(NamedTuple):
     It may be a part: PENDING where nothing is said of whether it is paid, an empty id where only our order is
     named, and of the refunds and disputes the one that the news is about. The ledger puts the parts together.
     """
+    objection: str = ""
+    """Why nothing follows from it although it is proven, such as that it is of another merchant's account."""
 
 
 class EventPage(NamedTuple):

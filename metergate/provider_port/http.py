@@ -27,10 +27,13 @@ async def ask(
     timeout_s: float = 20,
 ) -> Answer:
     """`provider_port.Http`: one request, one answer, no redirects and no second try."""
-    return await asyncio.to_thread(_ask, method, url, headers or {}, body, timeout_s)
+    return await asyncio.to_thread(ask_blocking, method, url, headers or {}, body, timeout_s)
 
 
-def _ask(method: str, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Answer:
+def ask_blocking(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float = 20
+) -> Answer:
+    """The same for an SDK that blocks, in a thread of its own."""
     parts = urlsplit(url)
     connection = _connection(parts.scheme, parts.hostname or "", parts.port, timeout_s)
     try:

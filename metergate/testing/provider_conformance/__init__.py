@@ -21,13 +21,15 @@ from metergate.testing.provider_conformance.bench import (  # noqa: E402  # asse
     UNANSWERED,
     Bench,
     Delivery,
+    Renews,
+    Transfers,
 )
 from metergate.testing.provider_conformance.books import BookTests  # noqa: E402
 from metergate.testing.provider_conformance.charges import ChargeTests  # noqa: E402
 from metergate.testing.provider_conformance.news import NewsTests  # noqa: E402
 from metergate.testing.provider_conformance.payments import PaymentTests  # noqa: E402
 
-__all__ = ["BROKEN", "BUSY", "UNANSWERED", "Bench", "Delivery", "ProviderContract"]
+__all__ = ["BROKEN", "BUSY", "UNANSWERED", "Bench", "Delivery", "ProviderContract", "Renews", "Transfers"]
 
 
 class ProviderContract(PaymentTests, ChargeTests, NewsTests, BookTests):

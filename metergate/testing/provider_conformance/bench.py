@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import pytest
 
 from metergate.provider_port import (
+    CANCELED,
+    FAILED,
+    PENDING,
+    SUCCEEDED,
     Approvals,
     Charges,
     Checkout,
@@ -19,6 +23,8 @@ from metergate.provider_port import (
     Payer,
     PaymentFacts,
     Provider,
+    ProviderEvent,
+    Webhooks,
 )
 from metergate.testing.clock import FakeClock
 
@@ -64,6 +70,22 @@ class Bench(Protocol):
         """What the provider's page would make of a card that pays, or that is declined."""
 
 
+@runtime_checkable
+class Renews(Protocol):
+    """A bench whose stand-in plays subscriptions."""
+
+    async def renew(self, subscription: str, *, paid: bool = True) -> None:
+        """A period ends. The next one is paid for, or the payer's bank declines."""
+
+
+@runtime_checkable
+class Transfers(Protocol):
+    """A bench whose payers transfer, and say which transaction pays what."""
+
+    async def transfer(self, checkout: Checkout) -> tuple[str, str]:
+        """Pay what is due; the transaction, and the payer's signature where one is needed."""
+
+
 @pytest.mark.anyio
 class OnBench:
     """What all parts of the contract have in common."""
@@ -87,7 +109,29 @@ class OnBench:
         order = self.an_order(amount)
         checkout = await able(bench, Checkouts).open_checkout(order)
         await bench.pay(checkout)
-        return await seen(bench, checkout)
+        return await self.known(bench, checkout.id, order.id)
+
+    async def known(self, bench: Bench, id: str, order: str) -> PaymentFacts:
+        """A payment as it is now: asked for, or put together from its news where nobody can be asked."""
+        if isinstance(bench.provider, Lookups):
+            return await self._asked(bench, bench.provider, id)
+        parts = [event.payment for event in await self.read(bench) if event.payment is not None]
+        named = {part.id for part in parts if part.order == order} - {""} | {id}
+        return put_together(order, id, [part for part in parts if part.order == order or part.id in named])
+
+    async def _asked(self, bench: Bench, lookups: Lookups, id: str) -> PaymentFacts:
+        """As the provider says it is; what its payer has approved is completed, as the worker does it."""
+        found = there(await lookups.fetch_payment(id))
+        if not found.approved:
+            return found
+        assert (found.state, found.capturable) == (PENDING, False)
+        return await able(bench, Approvals).complete_payment(found.id)
+
+    async def read(self, bench: Bench) -> list[ProviderEvent]:
+        """All the news there is, as the adapter understands it."""
+        webhooks = able(bench, Webhooks)
+        news = await play(bench.news())
+        return [event for each in news for event in await webhooks.read_webhook(each.headers, each.body)]
 
     async def with_method(self, bench: Bench, *, declined: bool = False) -> tuple[Charges, str, str]:
         charges = able(bench, Charges)
@@ -101,15 +145,6 @@ def able(bench: Bench, protocol: type[T]) -> T:
     if not isinstance(bench.provider, protocol):
         pytest.skip(f"This provider has no {protocol.__name__}.")
     return bench.provider
-
-
-async def seen(bench: Bench, checkout: Checkout) -> PaymentFacts:
-    """The payment after its payer was there; what he approved is completed, as the worker does it."""
-    found = there(await able(bench, Lookups).fetch_payment(checkout.id))
-    if found.approved:
-        assert (found.state, found.capturable) == ("pending", False)
-        return await able(bench, Approvals).complete_payment(found.id)
-    return found
 
 
 def there(found: T | None) -> T:
@@ -136,3 +171,26 @@ def token_of(bench: Bench, *, declined: bool = False) -> str:
         return bench.method_token(declined=declined)
     except NotImplementedError:
         pytest.skip("The stand-in cannot play this.")
+
+
+_CERTAINTY = (PENDING, FAILED, CANCELED, SUCCEEDED)
+
+
+def put_together(order: str, id: str, parts: Sequence[PaymentFacts]) -> PaymentFacts:
+    """What parts say together, in whatever order they came."""
+    whole = PaymentFacts(id, order, PENDING, PRICE, live=False)
+    for part in sorted(parts, key=lambda part: _CERTAINTY.index(part.state)):
+        refunds = {each.id: each for each in sorted((*whole.refunds, *part.refunds), key=_turn)}
+        disputes = {each.id: each for each in sorted((*whole.disputes, *part.disputes), key=_turn)}
+        said = part if part.state != PENDING or part.capturable else whole
+        whole = said._replace(
+            id=said.id or whole.id,
+            order=order,
+            refunds=tuple(refunds.values()),
+            disputes=tuple(disputes.values()),
+        )
+    return whole
+
+
+def _turn(each: Any) -> tuple[int, bool]:
+    return each.turn, each.state not in (PENDING, "open")

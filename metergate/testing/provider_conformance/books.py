@@ -1,9 +1,16 @@
 """Invoices, usage and the catalogue, where a provider has them."""
 
+import pytest
+
+from metergate.errors import PaymentFailed, ProviderError
 from metergate.provider_port import (
     ACCEPTED,
+    INVOICE,
+    PLAN,
     REJECTED,
+    SUBSCRIPTION,
     Catalogue,
+    Checkouts,
     Customers,
     InvoiceDraft,
     InvoiceLine,
@@ -11,11 +18,23 @@ from metergate.provider_port import (
     Item,
     Methods,
     Money,
+    Order,
     Payer,
+    SubscriptionFacts,
+    Subscriptions,
     UsageSink,
     UsageTotal,
 )
-from metergate.testing.provider_conformance.bench import HOUR_US, PRICE, Bench, OnBench, able, there, token_of
+from metergate.testing.provider_conformance.bench import (
+    HOUR_US,
+    PRICE,
+    Bench,
+    OnBench,
+    Renews,
+    able,
+    there,
+    token_of,
+)
 
 
 class BookTests(OnBench):
@@ -32,6 +51,92 @@ class BookTests(OnBench):
         paid = await invoices.pay_invoice(made.id, kept.id)
         assert (paid.state, paid.paid) == ("paid", PRICE)
         assert there(await invoices.fetch_invoice(made.id)).state == "paid"
+
+    async def test_an_invoice_that_a_declined_method_was_to_pay_stays_open(self, bench: Bench) -> None:
+        invoices, draft = able(bench, Invoices), await self._draft(bench)
+        made = await invoices.create_invoice(draft)
+        token = token_of(bench, declined=True)
+        kept = await able(bench, Methods).attach_method(draft.customer, token)
+        with pytest.raises(PaymentFailed):
+            await invoices.pay_invoice(made.id, kept.id)
+        found = there(await invoices.fetch_invoice(made.id))
+        assert (found.state, found.paid.minor) == ("open", 0)
+
+    async def test_an_invoice_is_voided_and_cannot_be_paid_then(self, bench: Bench) -> None:
+        invoices, draft = able(bench, Invoices), await self._draft(bench)
+        made = await invoices.create_invoice(draft)
+        assert (await invoices.void_invoice(made.id)).state == "void"
+        kept = await able(bench, Methods).attach_method(draft.customer, token_of(bench))
+        with pytest.raises((PaymentFailed, ProviderError)):
+            await invoices.pay_invoice(made.id, kept.id)
+        found = there(await invoices.fetch_invoice(made.id))
+        assert (found.state, found.paid.minor) == ("void", 0)
+
+    async def test_a_paid_invoice_is_not_voided(self, bench: Bench) -> None:
+        invoices, draft = able(bench, Invoices), await self._draft(bench)
+        made = await invoices.create_invoice(draft)
+        kept = await able(bench, Methods).attach_method(draft.customer, token_of(bench))
+        await invoices.pay_invoice(made.id, kept.id)
+        with pytest.raises((PaymentFailed, ProviderError)):
+            await invoices.void_invoice(made.id)
+        assert there(await invoices.fetch_invoice(made.id)).state == "paid"
+
+    async def test_news_of_an_invoice_names_it(self, bench: Bench) -> None:
+        invoices, draft = able(bench, Invoices), await self._draft(bench)
+        made = await invoices.create_invoice(draft)
+        kept = await able(bench, Methods).attach_method(draft.customer, token_of(bench))
+        await invoices.pay_invoice(made.id, kept.id)
+        assert made.id in {event.object for event in await self.read(bench) if event.kind == INVOICE}
+        assert await invoices.fetch_invoice("in_nobody") is None
+
+    # Subscriptions.
+
+    async def test_a_plan_that_is_paid_for_begins_a_subscription(self, bench: Bench) -> None:
+        order, found = await self._subscribed(bench)
+        assert (found.order, found.plan, found.customer) == (order.id, "growth", order.customer)
+        assert (found.state, found.ends, found.live) == ("active", False, False)
+        assert found.period_start_us < found.period_end_us
+        assert await able(bench, Subscriptions).fetch_subscription("sub_nobody") is None
+
+    async def test_a_subscription_ends_with_its_period_or_at_once(self, bench: Bench) -> None:
+        _, found = await self._subscribed(bench)
+        subscriptions = able(bench, Subscriptions)
+        for _ in range(2):
+            later = await subscriptions.cancel_subscription(found.id, at_period_end=True)
+            assert (later.state, later.ends) == ("active", True)
+        now = await subscriptions.cancel_subscription(found.id, at_period_end=False)
+        assert now.state == "canceled"
+        assert there(await subscriptions.fetch_subscription(found.id)).state == "canceled"
+
+    async def test_a_subscription_is_renewed_or_past_due(self, bench: Bench) -> None:
+        _, found = await self._subscribed(bench)
+        if not isinstance(bench, Renews):
+            pytest.skip("The stand-in cannot play this.")
+        await bench.renew(found.id)
+        renewed = there(await able(bench, Subscriptions).fetch_subscription(found.id))
+        assert (renewed.state, renewed.period_start_us) == ("active", found.period_end_us)
+        await bench.renew(found.id, paid=False)
+        unpaid = there(await able(bench, Subscriptions).fetch_subscription(found.id))
+        assert unpaid.state in ("past_due", "unpaid")
+
+    async def _subscribed(self, bench: Bench) -> tuple[Order, SubscriptionFacts]:
+        """A plan that somebody has bought on a page, and what the news of it led to."""
+        subscriptions = able(bench, Subscriptions)
+        customer = (await able(bench, Customers).create_customer(Payer("acct_1", "a@example.com"))).id
+        if isinstance(bench.provider, Catalogue):
+            await bench.provider.sync_catalogue([Item("plan", "growth", "Growth", PRICE, "month")])
+        order = self.an_order(kind=PLAN, plan="growth", every="month", customer=customer)
+        await bench.pay(await able(bench, Checkouts).open_checkout(order))
+        told = [event.object for event in await self.read(bench) if event.kind == SUBSCRIPTION]
+        assert told, "A subscription that begins is news."
+        return order, there(await subscriptions.fetch_subscription(told[-1]))
+
+    async def _draft(self, bench: Bench) -> InvoiceDraft:
+        customer = (await able(bench, Customers).create_customer(Payer("acct_1", "a@example.com"))).id
+        due = bench.clock() + 24 * HOUR_US
+        return InvoiceDraft("inv-1", Payer("acct_1"), customer, "MG-1", (InvoiceLine("Calls", PRICE),), due)
+
+    # Usage and the catalogue.
 
     async def test_usage_counts_once_per_identifier(self, bench: Bench) -> None:
         sink = able(bench, UsageSink)

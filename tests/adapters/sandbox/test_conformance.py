@@ -33,6 +33,9 @@ class SandboxBench:
         news = self.server.news
         return [Delivery(news.headers(body), body) for body in news.sent]
 
+    async def renew(self, subscription: str, *, paid: bool = True) -> None:
+        self.server.sandbox.renew(subscription, "active" if paid else "past_due")
+
     def next_request(self, kind: str) -> None:
         self.server.fault({"kind": FAULTS[kind]})
 

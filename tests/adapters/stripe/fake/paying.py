@@ -146,6 +146,8 @@ def confirmed(store: Store, intent: Json, method: str, *, off_session: bool = Fa
     if intent["status"] not in ("requires_payment_method", "requires_confirmation", "requires_action"):
         raise _unexpected(intent, "confirmed")
     paid_with = a_method(store, method)
+    if method in store.objects and paid_with["customer"] != intent["customer"]:
+        raise Refused(400, f"The customer does not have a payment method with the ID {method}.")
     intent |= {"payment_method": method if method in store.objects else None, "last_payment_error": None}
     if paid_with["_bank"] == "declines":
         raise _failed(store, intent, "card_declined", "Your card was declined.")
