@@ -3,11 +3,22 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from metergate.admin import Office
-from metergate.billing import Addresses, Cashier, Inbox, Opened, Providers, Rounds, Rule, Till
+from metergate.billing import (
+    Addresses,
+    Cashier,
+    Counted,
+    Inbox,
+    Opened,
+    Providers,
+    Pusher,
+    Rounds,
+    Rule,
+    Till,
+)
 from metergate.billing.providers import LedgerNotes
 from metergate.billing.watching import Numbers
 from metergate.config.plugins import load_adapter
@@ -33,7 +44,7 @@ class MoneyIn:
         self._settings = settings
         self._choices: Sequence[ProviderChoice] = ()
         self._closing: set[asyncio.Future[None]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
         self.providers = Providers()
         self.policy = policy
@@ -47,13 +58,27 @@ class MoneyIn:
         self.courier = Courier(
             lambda: at_work.ledger, lambda: at_work.peppers, lambda: self.policy.private_networks, clock
         )
-        self.till = Till(self._cashier, self.inbox, lambda: self.policy, self._addresses, self.told)
+        self.pusher = Pusher(
+            lambda: at_work.ledger,
+            self._counted,
+            at_work.worker.flusher.posted_until,
+            clock,
+            settings.push_every_us,
+        )
+        self.inbox.complain = self.pusher.complain
+        self.till = Till(
+            self._cashier, self.inbox, lambda: self.policy, self._addresses, self.told, self.pusher
+        )
 
     def begin(self, office: Office) -> None:
         """Look after payments, on the books of this office."""
         self._office = office
         if self._settings.worker:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="metergate-billing")
+            begin = asyncio.get_running_loop().create_task
+            self._tasks = [
+                begin(self._run(), name="metergate-billing"),
+                begin(self._push(), name="metergate-push"),
+            ]
             self.courier.start()
 
     def use(self, policy: Policy) -> None:
@@ -84,13 +109,17 @@ class MoneyIn:
 
     async def stop(self) -> None:
         await self.courier.stop()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
         self._close(self.providers)
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _counted(self) -> Counted:
+        """Whose usage is told to whom."""
+        meters = frozenset({meter.name for meter in self.policy.meters.values() if meter.push})
+        return Counted(self.providers, meters, self._settings.push_window_us)
 
     def _webhook_url(self, name: str, policy: Policy) -> str:
         """Where a provider reaches us; empty where nobody has said under which address."""
@@ -124,17 +153,26 @@ class MoneyIn:
     async def _run(self) -> None:
         while True:
             self._news.clear()
-            try:
-                busy = await self._rounds.run_once()
-            except MetergateError as error:
-                log.warning("Payments wait and are tried again: %s", error)
-                busy = 0
-            except Exception:  # a mistake in one round must not end them all
-                log.exception("A round of payments failed and is tried again.")
-                busy = 0
-            if not busy:
+            if not await _tried("Payments wait", self._rounds.run_once):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), PAUSE_S)
+
+    async def _push(self) -> None:
+        """By itself: a provider that takes its time over usage must not keep us from news of payments."""
+        while True:
+            await _tried("Usage for providers waits", self.pusher.run_once)
+            await asyncio.sleep(PAUSE_S)
+
+
+async def _tried(what: str, one_round: Callable[[], Awaitable[int]]) -> int:
+    """One round, which may fail: the next one goes on."""
+    try:
+        return await one_round()
+    except MetergateError as error:
+        log.warning("%s and is tried again: %s", what, error)
+    except Exception:  # a mistake in one round must not end them all
+        log.exception("%s: a round failed and is tried again.", what)
+    return 0
 
 
 def choices_of(policy: Policy, settings: Settings) -> tuple[ProviderChoice, ...]:

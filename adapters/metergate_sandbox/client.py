@@ -10,8 +10,11 @@ from metergate.errors import ProviderError
 from metergate.provider_port import (
     ACCEPTED,
     FAILED,
+    LATER,
     REJECTED,
+    UNKNOWN,
     Checkout,
+    Complaint,
     Context,
     CustomerFacts,
     Declined,
@@ -39,9 +42,9 @@ from metergate.provider_port import (
 from metergate_sandbox.news import proven
 from metergate_sandbox.server import Server
 from metergate_sandbox.shapes import from_json, to_json
+from metergate_sandbox.usage import FORGETS_US, OLDEST_US
 
 T = TypeVar("T")
-DAY_US: Final = 86_400 * 10**6
 _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     401: Misconfigured,
     500: UnknownOutcome,
@@ -52,8 +55,9 @@ class SandboxProvider:
     """Every capability but a portal, claims and a feed."""
 
     live = False
-    forgets_us = DAY_US
-    oldest_us = 35 * DAY_US
+    forgets_us = FORGETS_US
+    oldest_us = OLDEST_US
+    lags_us = 0
 
     def __init__(
         self, context: Context, base: str, key: str, secrets: Sequence[str], own: Server | None
@@ -155,10 +159,15 @@ class SandboxProvider:
 
     async def push_usage(self, totals: Sequence[UsageTotal]) -> Sequence[Pushed]:
         try:
-            complaints = await self._ask("usage/push", totals=to_json(totals))
+            refused = await self._ask("usage/push", totals=to_json(totals), notify=self._context.webhook_url)
+        except UnknownOutcome as error:
+            return [Pushed(UNKNOWN, str(error)) for _ in totals]
         except ProviderError as error:
-            return [Pushed("unknown", str(error)) for _ in totals]
-        return [Pushed(REJECTED, each) if each else Pushed(ACCEPTED) for each in complaints]
+            return [Pushed(LATER, str(error)) for _ in totals]
+        return [Pushed(REJECTED, each) if each else Pushed(ACCEPTED) for each in refused]
+
+    async def usage_complaints(self, event: str) -> Sequence[Complaint]:
+        return [from_json(Complaint, each) for each in await self._ask("usage/complaints", event=event)]
 
     async def usage_summary(self, customer: str, meter: str, start_us: int, end_us: int) -> int:
         window = {"start_us": start_us, "end_us": end_us}

@@ -69,6 +69,11 @@ class Server:
             self.news.fault = kind
         return {}
 
+    def well(self) -> None:
+        """Everything is as it should be again."""
+        self._faults.clear()
+        self.news.fault = ""
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(30):
@@ -163,12 +168,14 @@ def calls(server: Server) -> Mapping[str, Call]:
         "invoices/fetch": lambda a: box.invoices.get(a["id"]),
         "invoices/pay": lambda a: box.pay_invoice(a["id"], a["method"]),
         "invoices/void": lambda a: box.void_invoice(a["id"]),
-        "usage/push": lambda a: [box.push(from_json(UsageTotal, each)) for each in a["totals"]],
-        "usage/summary": lambda a: box.summary(a["customer"], a["meter"], a["start_us"], a["end_us"]),
+        "usage/push": lambda a: [box.push(from_json(UsageTotal, each), a["notify"]) for each in a["totals"]],
+        "usage/summary": lambda a: box.usage.summary(a["customer"], a["meter"], a["start_us"], a["end_us"]),
+        "usage/complaints": lambda a: box.usage.complaints.get(a["event"], []),
         "catalogue/sync": lambda a: [box.sync(from_json(Item, each)) for each in a["items"]],
         "test/faults": server.fault,
         "test/pay": lambda a: box.pay(a["id"], CARDS[a["card"]], page.card(a["card"])),
         "test/dispute": lambda a: box.dispute(a["id"], from_json(DisputeFacts, a["dispute"])),
+        "test/drop_usage": lambda a: box.drop_usage(a["identifier"], a["why"]),
         "test/renew": lambda a: box.renew(a["id"], a["state"]),
         "test/release": lambda _: server.news.release(),
     }

@@ -12,6 +12,7 @@ from metergate.provider_port import (
     PLAN,
     SUBSCRIPTION,
     SUCCEEDED,
+    USAGE,
     CustomerFacts,
     DisputeFacts,
     InvoiceDraft,
@@ -28,6 +29,7 @@ from metergate.provider_port import (
     Synced,
     UsageTotal,
 )
+from metergate_sandbox.usage import Usage
 
 T = TypeVar("T")
 
@@ -76,7 +78,7 @@ class Sandbox:
         self.invoices: dict[str, InvoiceFacts] = {}
         self.customers: dict[str, CustomerFacts] = {}
         self.methods: dict[str, dict[str, Method]] = {}
-        self.usage: dict[str, UsageTotal] = {}
+        self.usage = Usage(clock)
         self.items: dict[tuple[str, str], Item] = {}
         self._cards: dict[str, str] = {}
         self._say = say
@@ -232,19 +234,18 @@ class Sandbox:
 
     # Usage and the catalogue.
 
-    def push(self, total: UsageTotal) -> str:
-        """Why it is not taken; empty when it is, or was."""
+    def push(self, total: UsageTotal, notify: str) -> str:
+        """Why it is not taken; empty when it is, or was a moment ago."""
         if total.customer not in self.customers:
             return f"There is no customer {total.customer}."
-        self.usage.setdefault(total.identifier, total)
-        return ""
+        return self.usage.push(total, notify)
 
-    def summary(self, customer: str, meter: str, start_us: int, end_us: int) -> int:
-        return sum(
-            each.units
-            for each in self.usage.values()
-            if (each.customer, each.meter) == (customer, meter) and start_us <= each.at_us < end_us
-        )
+    def drop_usage(self, identifier: str, why: str) -> None:
+        """A usage total that was taken turns out to be of no use."""
+        notify, id = self.usage.drop(identifier, why)
+        self._events += 1
+        event = ProviderEvent(f"evt_{self._events}", "usage.dropped", USAGE, id, False, self.clock())
+        self._say(notify, event)
 
     def sync(self, item: Item) -> Synced:
         key = (item.kind, item.name)

@@ -14,6 +14,7 @@ from metergate.admin.endpoints import Endpoints
 from metergate.admin.keys import Keys
 from metergate.admin.payments import Payments
 from metergate.admin.plans import Plans
+from metergate.admin.pushes import Pushes
 from metergate.admin.usage import Usage
 from metergate.admin.webhooks import Webhooks
 from metergate.core.policy import Policy
@@ -54,6 +55,7 @@ class Office:
         self.payments = Payments(desk)
         self.webhooks = Webhooks(desk)
         self.endpoints = Endpoints(desk)
+        self.pushes = Pushes(desk)
         self.plans = Plans(desk)
         self.usage = Usage(desk)
         self.books = Books(desk)

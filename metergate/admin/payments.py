@@ -8,6 +8,7 @@ from metergate.admin import inputs, money_shapes
 from metergate.admin.credits import found
 from metergate.admin.desk import Desk, Json, page
 from metergate.admin.errors import NotFound
+from metergate.admin.pushes import Reconciled
 from metergate.errors import InvalidInput, NoProvider
 from metergate.ledger import payments, reversals
 from metergate.ledger.database import Tx
@@ -56,6 +57,10 @@ class Till(Protocol):
     async def known(self) -> Sequence[Json]: ...
 
     async def sync(self, provider: str) -> Sequence[Json]: ...
+
+    async def reconcile(self, provider: str, account: str | None, *, repair: bool) -> Reconciled: ...
+
+    def pushing(self) -> Mapping[str, int]: ...
 
     def heard(self) -> Mapping[str, Mapping[str, int]]: ...
 

@@ -15,6 +15,7 @@ from metergate.admin.endpoints import Endpoints
 from metergate.admin.keys import Keys
 from metergate.admin.payments import Payments
 from metergate.admin.plans import Plans
+from metergate.admin.pushes import Pushes
 from metergate.admin.usage import Usage
 from metergate.admin.webhooks import Webhooks
 from metergate.core.money import shown
@@ -96,6 +97,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "deliveries.show": _verb("endpoints", Endpoints.delivery),
         "deliveries.replay": _verb("endpoints", Endpoints.replay),
         "notices.list": _verb("endpoints", Endpoints.told),
+        "pushes.list": _verb("pushes", Pushes.page),
+        "reconcile": _verb("pushes", Pushes.reconcile),
         "plans.list": _verb("plans", Plans.page),
         "plans.show": _verb("plans", Plans.show),
         "policy.show": _verb("plans", Plans.policy),

@@ -184,3 +184,47 @@ class SyncedItem(Given):
 
 class SyncedList(Given):
     data: list[SyncedItem]
+
+
+class Push(Given):
+    id: Annotated[str, Field(description="The identifier that the provider gets")]
+    provider: str
+    account: str
+    customer: str
+    meter: str
+    units: int
+    since: Time
+    until: Time
+    revision: int
+    repair: Annotated[bool, Field(description="It puts right what the provider counts, and is no usage")]
+    state: Annotated[str, Field(description="pending, sent, accepted, parked, dropped or late")]
+    detail: str | None
+    tries: int
+    created_at: Time
+    updated_at: Time
+
+
+class Reconcile(Taken):
+    provider: str | None = None
+    account: AccountId | None = None
+    repair: Annotated[bool, Field(description="Put right what differs, once.")] | None = None
+
+
+class Drift(Given):
+    sentence: str
+    provider: str
+    account: str
+    customer: str
+    meter: str
+    since: Time | None
+    until: Time | None
+    expected: int
+    found: int
+    advice: Annotated[str, Field(description="What to do")]
+
+
+class Reconciled(Given):
+    ok: bool
+    differences: list[Drift]
+    compared: Annotated[int, Field(description="Summaries that providers were asked for")]
+    repaired: int

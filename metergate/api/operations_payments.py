@@ -82,6 +82,23 @@ PAYMENTS: tuple[Endpoint, ...] = (
         models.Replay,
     ),
     Endpoint("GET", "/webhooks/health", "webhooks.health", models.NewsHealth, "How the news is going"),
+    Endpoint(
+        "GET",
+        "/pushes",
+        "pushes.list",
+        Page[models.Push],
+        "Usage totals that providers are told of",
+        query=("provider", "account", "state", *LIST),
+    ),
+    Endpoint(
+        "POST",
+        "/reconcile",
+        "reconcile",
+        models.Reconciled,
+        "Whether ledger, intents and providers say the same of usage",
+        models.Reconcile,
+        optional_body=True,
+    ),
     Endpoint("GET", "/providers", "providers.list", models.ProviderList, "Providers and what they can do"),
     Endpoint(
         "POST",

@@ -5,7 +5,7 @@ our own order. What does not match is refused, and stays visible.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -24,6 +24,7 @@ from metergate.provider_port import (
     INVOICE,
     PAYMENT,
     SUBSCRIPTION,
+    USAGE,
     EventPage,
     Feed,
     Forged,
@@ -35,6 +36,7 @@ from metergate.provider_port import (
 
 log = logging.getLogger("metergate.billing")
 
+Complain = Callable[[Opened, ProviderEvent], Awaitable[Handled]]
 TRIES: Final = 12
 FORGED_IN_A_ROW: Final = 10
 CURSOR: Final = "cursor"
@@ -51,6 +53,8 @@ class Inbox:
         """When true news of each provider came last."""
         self._in_a_row: dict[str, int] = {}
         self._told = Told(log)
+        self.complain: Complain | None = None
+        """Who is told that usage could not be counted."""
         self._cashier = cashier
         self._clock = cashier.clock
 
@@ -167,6 +171,8 @@ class Inbox:
             return await following.subscription(self._cashier, opened, event)
         if event.kind == INVOICE:
             return await following.invoice(self._cashier, opened, event)
+        if event.kind == USAGE and self.complain is not None:
+            return await self.complain(opened, event)
         return Handled(IGNORED, "Nothing follows from it.")
 
     async def _payment(self, opened: Opened, event: ProviderEvent) -> Handled:

@@ -10,6 +10,8 @@ from metergate.billing.cashier import Cashier
 from metergate.billing.inbox import Inbox
 from metergate.billing.orders import minor_of
 from metergate.billing.providers import Opened, able
+from metergate.billing.pushing import Pusher
+from metergate.billing.reconciling import Reconciled, reconcile
 from metergate.core.money import plain
 from metergate.core.policy import Policy
 from metergate.core.price import PerUnit
@@ -18,7 +20,7 @@ from metergate.ledger import accounts
 from metergate.ledger.accounts import Account
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Refund
-from metergate.provider_port import Catalogue, Item, Method, Methods, Money, Portal, capabilities
+from metergate.provider_port import Catalogue, Item, Method, Methods, Money, Portal, UsageSink, capabilities
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -42,6 +44,7 @@ class Till:
         policy: Callable[[], Policy],
         addresses: Callable[[], Addresses],
         told: Callable[[], None],
+        pusher: Pusher,
     ) -> None:
         """`told` is called when there is something for the worker to look at."""
         self._cashier = cashier
@@ -49,6 +52,7 @@ class Till:
         self._policy = policy
         self._addresses = addresses
         self._told = told
+        self._pusher = pusher
         self._asked: dict[str, tuple[int, Json]] = {}
 
     async def buy(
@@ -156,6 +160,18 @@ class Till:
                 synced = await self._answer(opened, lister.sync_catalogue(catalogue(self._policy())))
                 done += [{"provider": opened.name, **each._asdict()} for each in synced]
         return done
+
+    async def reconcile(self, provider: str, account: str | None, *, repair: bool) -> Reconciled:
+        """Compare the ledger, the intents and what providers show of usage."""
+        if provider:
+            able(self._cashier.providers.get(provider), UsageSink, "count usage")
+        if account is not None:
+            await self._account(account)
+        return await reconcile(self._pusher, provider, account, repair=repair)
+
+    def pushing(self) -> Mapping[str, int]:
+        """How usage for providers is going, in numbers."""
+        return self._pusher.numbers()
 
     def heard(self) -> Mapping[str, Mapping[str, int]]:
         """What this process knows of each provider's news."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from metergate.cli import show
-from metergate.cli.lines import ACCOUNT, PAGE, Line, arg, opt
+from metergate.cli.lines import ACCOUNT, PAGE, Line, arg, opt, switch
 
 PROVIDER = opt("provider", "Only of this provider.", metavar="NAME")
 PART = opt("amount", "A part of it; all unless told.", metavar="AMOUNT")
@@ -75,6 +75,30 @@ PAYMENTS: Mapping[str, Line] = MappingProxyType(
             "List the policy's meters, plans and packs at the providers; again it changes nothing.",
             (PROVIDER,),
             show.rows("provider", "kind", "name", "id", "change"),
+        ),
+        "pushes list": Line(
+            "pushes.list",
+            "Usage totals that payment providers are told of, the newest first.",
+            (
+                PROVIDER,
+                ACCOUNT,
+                opt("state", "pending, sent, accepted, parked, dropped or late.", metavar="STATE"),
+                *PAGE,
+            ),
+            show.rows(
+                "provider", "account", "meter", "since", "until", "revision", "units", "state", "detail"
+            ),
+        ),
+        "reconcile": Line(
+            "reconcile",
+            "Compare what was used, intended and counted by providers; exits with 1 on a difference.",
+            (
+                PROVIDER,
+                ACCOUNT,
+                switch("repair", "Put right what differs; nothing is billed twice."),
+            ),
+            show.reconciled,
+            "ok",
         ),
         "webhooks list": Line(
             "webhooks.list",

@@ -11,6 +11,7 @@ SUBJECTS = {
     "credits": "What accounts can spend.",
     "payments": "What accounts paid.",
     "customers": "Accounts as payment providers know them.",
+    "pushes": "Usage that payment providers count.",
     "providers": "Who collects the money.",
     "webhooks": "What payment providers told us.",
     "endpoints": "Who is told what happens.",

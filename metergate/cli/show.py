@@ -149,6 +149,18 @@ def verified(answer: Json) -> None:
     click.echo(f"The chain's head is {answer['head']}; {answer['unchained']} rows are not chained yet.")
 
 
+def reconciled(answer: Json) -> None:
+    """Each difference between the ledger, the intents and a provider, and what to do."""
+    for each in answer["differences"]:
+        click.echo(plain(each["sentence"]))
+    for advice in dict.fromkeys(each["advice"] for each in answer["differences"]):
+        click.echo(advice)
+    if answer["repaired"]:
+        click.echo(f"{answer['repaired']} repairs were made.")
+    if answer["ok"]:
+        click.echo(f"The ledger, the intents and {answer['compared']} summaries of providers say the same.")
+
+
 def health(answer: Json) -> None:
     parts = {name: each for name, each in answer.items() if isinstance(each, Mapping)}
     click.echo(f"{answer['state']}  policy {answer['policy']}")

@@ -175,6 +175,7 @@ def _meter(name: str, meter: Meter) -> core.Meter:
         dimensions=tuple([(dimension, str(path)) for dimension, path in meter.dimensions.items()]),
         max_units=meter.max_units or meter.max_cost or 0,
         ask_usage=meter.ask_usage,
+        push=meter.push,
     )
 
 

@@ -86,6 +86,8 @@ class Meter(Part):
     """For cost: an amount above it is not believed."""
     ask_usage: Flag = True
     """For llm: ask a stream for its usage where its client does not, and keep it from that client."""
+    push: Flag = True
+    """Whether its units are told to a payment provider that counts usage, for accounts that it knows."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Meter":

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from metergate.config.plugins import provider_name
 from metergate.config.problems import hint
+from metergate.core.periods import duration_us
 from metergate.errors import ConfigurationError
 
 DOCUMENTED: Mapping[str, str] = MappingProxyType(
@@ -29,6 +30,9 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "METERGATE_PROVIDER": "The payment provider, in place of the policy's; `mock` is the sandbox.",
         "METERGATE_WORKER": "`off` leaves the ledger to other processes, such as `metergate worker`; in an "
         "embedded store usage then waits in the journal; left out: on.",
+        "METERGATE_PUSH_WINDOW": "Usage is told to payment providers that count it in totals of this length, "
+        "which divides a day; left out: 1h.",
+        "METERGATE_PUSH_EVERY": "How often it is looked for windows that are over; left out: 1m.",
         "METERGATE_PUBLIC_URL": "Where customers and payment providers reach the service; https, except on "
         "loopback. Without it providers cannot tell us anything, and are asked instead.",
         "FRONTEND_URL": "Where payers go back to, where a checkout names no address; https, except on "
@@ -38,6 +42,7 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
 )
 """Every setting, and the sentence that documents it."""
 
+DAY_US = 86_400 * 10**6
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FLAGS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
@@ -59,6 +64,8 @@ class Settings:
     authz_token: str = field(default="", repr=False)
     provider: str = ""
     worker: bool = True
+    push_window_us: int = 3600 * 10**6
+    push_every_us: int = 60 * 10**6
     public_url: str = ""
     frontend_url: str = ""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -79,6 +86,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         authz_token=_secret(environ, "METERGATE_AUTHZ_TOKEN"),
         provider=provider_name(environ.get("METERGATE_PROVIDER") or environ.get("PAYMENT_PROVIDER", "")),
         worker=_flag(environ, "METERGATE_WORKER"),
+        push_window_us=_window(environ, "METERGATE_PUSH_WINDOW", "1h"),
+        push_every_us=_duration(environ, "METERGATE_PUSH_EVERY", "1m"),
         public_url=_public_url(environ, "METERGATE_PUBLIC_URL"),
         frontend_url=_public_url(environ, "FRONTEND_URL"),
         environ=dict(environ),
@@ -117,6 +126,23 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
     if value not in _FLAGS:
         raise ConfigurationError(f"Set {name} to on or off.")
     return _FLAGS[value]
+
+
+def _duration(environ: Mapping[str, str], name: str, otherwise: str) -> int:
+    try:
+        length = duration_us(environ.get(name, "").strip() or otherwise)
+    except ValueError:
+        length = 0
+    if length <= 0:
+        raise ConfigurationError(f"Set {name} to a duration such as 30s, 15m or 1h.")
+    return length
+
+
+def _window(environ: Mapping[str, str], name: str, otherwise: str) -> int:
+    length = _duration(environ, name, otherwise)
+    if DAY_US % length:
+        raise ConfigurationError(f"Set {name} to a length that divides a day, such as 15m or 1h.")
+    return length
 
 
 def _public_url(environ: Mapping[str, str], name: str) -> str:

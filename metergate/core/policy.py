@@ -38,6 +38,8 @@ class Meter:
     """A count above it is not believed; 0 is the counter's own bound."""
     ask_usage: bool = True
     """Whether a stream is asked for its usage where its client did not."""
+    push: bool = True
+    """Whether its units are told to a payment provider that counts usage."""
 
     @property
     def of_kinds(self) -> bool:

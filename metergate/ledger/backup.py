@@ -19,6 +19,7 @@ from metergate.ledger import (
     audit,
     notice_tables,  # noqa: F401 - its tables belong to the same metadata
     payment_tables,  # noqa: F401 - as above
+    push_tables,  # noqa: F401 - as above
     tables,
     watch_tables,  # noqa: F401 - as above
 )

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import sqlalchemy as sa
 
-from metergate.ledger import chain, checks, payment_checks
+from metergate.ledger import chain, checks, payment_checks, push_checks
 from metergate.ledger.balances import complete
 from metergate.ledger.checks import Check
 from metergate.ledger.database import Tx
@@ -62,6 +62,10 @@ def _payments(tx: Tx, _pinned: str) -> Iterator[Difference]:
     yield from _found(tx, *payment_checks.PAYMENTS)
 
 
+def _pushes(tx: Tx, _pinned: str) -> Iterator[Difference]:
+    yield from _found(tx, *push_checks.PUSHES)
+
+
 def _balances(tx: Tx, _pinned: str) -> Iterator[Difference]:
     if complete(tx):
         yield from _found(tx, *checks.SNAPSHOTS)
@@ -108,6 +112,7 @@ STEPS: Mapping[str, Callable[[Tx, str], Iterator[Difference]]] = MappingProxyTyp
         "usage": _usage,
         "grants": _grants,
         "payments": _payments,
+        "pushes": _pushes,
         "balances": _balances,
         "windows": _windows,
         "chain": _chain,

@@ -196,11 +196,21 @@ class UsageTotal(NamedTuple):
 ACCEPTED = "accepted"  # also when the provider had this identifier already
 REJECTED = "rejected"  # it will never be taken as it is
 UNKNOWN = "unknown"  # nobody knows; the same identifier may be sent again while `forgets_us` has not passed
+LATER = "later"  # surely not taken, such as 429 or a refused connection; it may be sent again at any time
 
 
 class Pushed(NamedTuple):
     status: str
     detail: str = ""
+    after_s: float = 0
+    """With LATER: how long the provider wants to be left alone."""
+
+
+class Complaint(NamedTuple):
+    """A usage total that was accepted, and that the provider could not count after all."""
+
+    identifier: str
+    detail: str
 
 
 class Item(NamedTuple):

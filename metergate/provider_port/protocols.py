@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from metergate.provider_port.facts import (
     Checkout,
+    Complaint,
     CustomerFacts,
     EventPage,
     InvoiceDraft,
@@ -147,11 +148,23 @@ class UsageSink(Protocol):
     def oldest_us(self) -> int:
         """How old usage may be when it is sent, in microseconds."""
 
+    @property
+    def lags_us(self) -> int:
+        """How long after it was accepted usage may be missing in summaries, in microseconds."""
+
     async def push_usage(self, totals: Sequence[UsageTotal]) -> Sequence[Pushed]:
         """One answer per total; never raises for one of them. One customer and meter come once in a call."""
 
     async def usage_summary(self, customer: str, meter: str, start_us: int, end_us: int) -> int:
-        """What the provider has counted in the half-open window."""
+        """What the provider has counted in the half-open window, which begins and ends with a minute."""
+
+
+@runtime_checkable
+class Complains(Protocol):
+    """A usage sink that looks at what it accepted only later."""
+
+    async def usage_complaints(self, event: str) -> Sequence[Complaint]:
+        """What news of the kind USAGE says of single totals: `event` is what it is about."""
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from metergate.provider_port.http import ask
 from metergate.store.embedded import EmbeddedStore
 from metergate.testing.clock import FakeClock
 from metergate.testing.notes import NotesInMemory
-from metergate_sandbox import Server, open_provider
+from metergate_sandbox import SandboxProvider, Server, open_provider
 
 KEY, SECRET = "sk_test_1", "whsec_1"
 NANOS = 10**9
@@ -103,15 +103,17 @@ class Bench(Books):
     """With the sandbox over HTTP."""
 
     def __init__(self, ledger: LedgerThread, server: Server, clock: FakeClock) -> None:
-        settings = {
-            "SANDBOX_API_BASE": server.url,
-            "SANDBOX_SECRET_KEY": KEY,
-            "SANDBOX_WEBHOOK_SECRET": SECRET,
-        }
         self.server = server
         self.sandbox = server.sandbox
-        self.provider = open_provider(Context("sandbox", clock, ask, NotesInMemory(), settings))
+        self.provider = _provider_at(server, clock)
+        self.others: list[Server] = []
         super().__init__(ledger, clock, "sandbox", self.provider)
+
+    async def another_sandbox(self) -> tuple[Server, SandboxProvider]:
+        server = Server(KEY, SECRET, self.clock, ask)
+        await server.start()
+        self.others.append(server)
+        return server, _provider_at(server, self.clock)
 
     async def paid(self, minor: int = 1999, id: str = "") -> Payment:
         """Paid on the page, and nobody has told us yet."""
@@ -128,6 +130,15 @@ class Bench(Books):
     async def deliver(self, bodies: Iterable[bytes]) -> None:
         for body in bodies:
             await self.inbox.receive("sandbox", self.server.news.headers(body), body)
+
+
+def _provider_at(server: Server, clock: FakeClock) -> SandboxProvider:
+    settings = {
+        "SANDBOX_API_BASE": server.url,
+        "SANDBOX_SECRET_KEY": KEY,
+        "SANDBOX_WEBHOOK_SECRET": SECRET,
+    }
+    return open_provider(Context("sandbox", clock, ask, NotesInMemory(), settings))
 
 
 @asynccontextmanager
@@ -151,4 +162,5 @@ async def opened(url: str) -> AsyncIterator[Bench]:
         try:
             yield bench
         finally:
-            await server.close()
+            for each in (server, *bench.others):
+                await each.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.billing.bench import Bench, opened
+from tests.billing.usage_bench import Pushing
 
 
 @pytest.fixture
@@ -21,3 +22,18 @@ async def any_bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
         url = str(request.getfixturevalue("postgres_url"))
     async with opened(url) as made:
         yield made
+
+
+@pytest.fixture
+async def pushing(bench: Bench) -> Pushing:
+    """Somebody whose usage is pushed, from a midnight on."""
+    made = Pushing(bench)
+    await made.meet()
+    return made
+
+
+@pytest.fixture
+async def any_pushing(any_bench: Bench) -> Pushing:
+    made = Pushing(any_bench)
+    await made.meet()
+    return made

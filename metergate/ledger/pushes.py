@@ -1,0 +1,188 @@
+"""Intents: usage totals that a provider must come to show, each written down before it is sent.
+
+    pending --claim--> sent --accepted-->  the provider has it
+                         |----rejected-->  parked: it would never be taken as it is; what follows it waits
+                         |----unknown--->  sent: again under its identifier while that is surely remembered
+
+`dropped` was accepted and then thrown away by the provider, `late` became too old to be taken.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from metergate.ledger import bulk
+from metergate.ledger.database import Select, Tx
+from metergate.ledger.push_tables import push_intents as intents
+
+PENDING, SENT, ACCEPTED, PARKED, DROPPED, LATE = "pending", "sent", "accepted", "parked", "dropped", "late"
+UNFINISHED: Final = (PENDING, SENT, PARKED)
+LEASE_US: Final = 120 * 10**6
+"""How long whoever sends an intent may need for it, before somebody else does."""
+
+
+class Intent(NamedTuple):
+    seq: int
+    provider: str
+    account: str
+    customer: str
+    meter: str
+    start_us: int
+    end_us: int
+    revision: int
+    identifier: str
+    units: int
+    at_us: int
+    repair: bool
+    state: str
+    detail: str
+    tries: int
+    unsure_since_us: int | None
+    """Since when the provider may have it without our knowing."""
+    next_at_us: int
+    created_at_us: int
+    updated_at_us: int
+
+
+class Numbers(NamedTuple):
+    waiting: int
+    oldest_us: int | None
+    parked: int
+
+
+def insert(tx: Tx, rows: Sequence[Intent]) -> None:
+    columns = ("org", *Intent._fields[1:])
+    bulk.insert(tx, intents, columns, [(tx.org, *row[1:]) for row in rows])
+
+
+def claim(tx: Tx, provider: str, now_us: int, limit: int) -> list[Intent]:
+    """Take intents that are due, the oldest of each customer and meter; as they were before they were taken.
+
+    Who takes one has a lease of it: only the oldest that is not finished is ever sent, so one at a time.
+    """
+    found = _due(tx, provider, now_us).order_by(intents.c.seq).limit(limit)
+    rows = tx.execute(found.with_for_update(skip_locked=True)).all()
+    taken = [Intent(*row) for row in rows]
+    mine = (intents.c.org == tx.org, intents.c.seq.in_([each.seq for each in taken]))
+    values = {
+        "state": SENT,
+        "tries": intents.c.tries + 1,
+        "next_at_us": now_us + LEASE_US,
+        "unsure_since_us": sa.func.coalesce(intents.c.unsure_since_us, now_us),
+        "updated_at_us": now_us,
+    }
+    if taken:
+        tx.execute(intents.update().where(*mine).values(values))
+    return taken
+
+
+def _due(tx: Tx, provider: str, now_us: int) -> Select:
+    return _select(tx).where(
+        intents.c.provider == provider,
+        intents.c.state.in_((PENDING, SENT)),
+        intents.c.next_at_us <= now_us,
+        ~_something_before(tx),
+    )
+
+
+def _something_before(tx: Tx) -> sa.ColumnElement[bool]:
+    """Whether an older intent of the same customer and meter is not finished."""
+    before = intents.alias("before")
+    return sa.exists().where(
+        before.c.org == tx.org,
+        before.c.provider == intents.c.provider,
+        before.c.customer == intents.c.customer,
+        before.c.meter == intents.c.meter,
+        before.c.seq < intents.c.seq,
+        before.c.state.in_(UNFINISHED),
+    )
+
+
+def finish(tx: Tx, taken: Intent, **values: Any) -> bool:
+    """Write down what became of an intent that was taken, unless somebody else has taken it since."""
+    mine = (intents.c.org == tx.org, intents.c.seq == taken.seq)
+    held = (*mine, intents.c.state == SENT, intents.c.tries == taken.tries + 1)
+    return bool(tx.execute(intents.update().where(*held).values(values)).rowcount)
+
+
+def change(tx: Tx, seq: int, **values: Any) -> None:
+    tx.execute(intents.update().where(intents.c.org == tx.org, intents.c.seq == seq).values(values))
+
+
+def due(tx: Tx, provider: str, now_us: int) -> bool:
+    """Whether there is something to claim."""
+    return tx.execute(_due(tx, provider, now_us).limit(1)).first() is not None
+
+
+def named(tx: Tx, provider: str, identifier: str) -> Intent | None:
+    query = _select(tx).where(intents.c.provider == provider, intents.c.identifier == identifier)
+    row = tx.execute(query.with_for_update()).first()
+    return Intent(*row) if row else None
+
+
+def page(
+    tx: Tx,
+    *,
+    provider: str | None = None,
+    account: str | None = None,
+    state: str | None = None,
+    limit: int = 100,
+    after: int = 0,
+) -> list[Intent]:
+    """The newest first; `after` is the `seq` of the last one seen."""
+    query = _select(tx)
+    for column, value in (
+        (intents.c.provider, provider),
+        (intents.c.account, account),
+        (intents.c.state, state),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if after:
+        query = query.where(intents.c.seq < after)
+    return [Intent(*row) for row in tx.execute(query.order_by(intents.c.seq.desc()).limit(limit))]
+
+
+def since(tx: Tx, providers: Collection[str], at_us: int, account: str | None = None) -> list[Intent]:
+    """Every intent for usage of that instant or later, and whatever is not settled, in order."""
+    recent = sa.or_(intents.c.at_us >= at_us, intents.c.state.in_(UNFINISHED), _late_since(at_us))
+    query = _select(tx).where(intents.c.provider.in_(providers), recent)
+    if account is not None:
+        query = query.where(intents.c.account == account)
+    return [Intent(*row) for row in tx.execute(query.order_by(intents.c.seq))]
+
+
+def _late_since(at_us: int) -> sa.ColumnElement[bool]:
+    return sa.and_(intents.c.state == LATE, intents.c.updated_at_us >= at_us)
+
+
+def accepted_between(tx: Tx, like: Intent, start_us: int, end_us: int) -> int:
+    """What the provider has of a customer and a meter in a span, as far as we know."""
+    query = sa.select(sa.func.sum(intents.c.units)).where(
+        intents.c.org == tx.org,
+        intents.c.provider == like.provider,
+        intents.c.customer == like.customer,
+        intents.c.meter == like.meter,
+        intents.c.state == ACCEPTED,
+        sa.not_(intents.c.repair),
+        intents.c.at_us >= start_us,
+        intents.c.at_us < end_us,
+    )
+    return int(tx.execute(query).scalar() or 0)
+
+
+def numbers(tx: Tx) -> Numbers:
+    """What waits, since when, and what is parked."""
+    counted = sa.select(intents.c.state, sa.func.count(), sa.func.min(intents.c.created_at_us))
+    here = (intents.c.org == tx.org, intents.c.state.in_(UNFINISHED))
+    found: Mapping[str, tuple[int, int]] = {
+        row[0]: (row[1], row[2]) for row in tx.execute(counted.where(*here).group_by(intents.c.state))
+    }
+    since_us = [oldest for _, oldest in found.values()]
+    waiting = sum(count for state, (count, _) in found.items() if state != PARKED)
+    return Numbers(waiting, min(since_us, default=None), found.get(PARKED, (0, 0))[0])
+
+
+def _select(tx: Tx) -> Select:
+    return sa.select(*(intents.c[name] for name in Intent._fields)).where(intents.c.org == tx.org)
