@@ -1,6 +1,7 @@
 """Engines: beginning with a mistake, sharing a folder, and serving those who show no key."""
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,32 @@ async def test_a_question_about_an_account_that_nobody_knows_makes_none(tmp_path
         assert (await gate.office.accounts.page())["data"] == []
 
 
-async def test_what_is_loaded_before_the_first_call_is_set_aside_from_collections(tmp_path: Path) -> None:
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """The garbage collector as Python starts with it."""
+    before = gc.get_threshold()
     gc.unfreeze()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("collector")
+async def test_what_is_loaded_before_the_first_call_is_set_aside_from_collections(tmp_path: Path) -> None:
+    """And calls that wait together are not looked through in the hope that one of them is garbage."""
     async with metered(hello, tmp_path) as shell:
         await shell.fetch("GET", "/x")
         assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold() == (10_000, 10, 10)
+
+
+@pytest.mark.usefixtures("collector")
+@pytest.mark.parametrize("arranged", [0, 50_000])
+async def test_a_collector_that_its_owner_has_slowed_down_stays_so(tmp_path: Path, arranged: int) -> None:
+    gc.set_threshold(arranged)
+    async with metered(hello, tmp_path) as shell:
+        await shell.fetch("GET", "/x")
+        assert gc.get_threshold()[0] == arranged
 
 
 async def test_what_a_free_route_charged_goes_with_its_500(tmp_path: Path) -> None:
