@@ -64,9 +64,9 @@ class Base:
         """The name in Stripe's metadata under which we keep an id of ours."""
         return f"{self.settings.space}_{what}"
 
-    def once(self, *parts: str) -> RequestOptions:
-        """The same parts again are the same operation, for a day at least."""
-        key = "-".join([self.settings.space, *parts])
+    def once(self, what: str, id: str) -> RequestOptions:
+        """The same id again is the same operation, for a day at least."""
+        key = f"{self.settings.space}-{what}-{id}"
         if len(key) > _KEY_MAX or not key.isascii():
             key = f"{self.settings.space}-{hashlib.sha256(key.encode()).hexdigest()}"
         return {"idempotency_key": key}

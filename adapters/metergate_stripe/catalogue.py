@@ -136,7 +136,8 @@ class Catalogue(Base):
         marks = {self.named(item.kind): item.name}
         if known is None:
             made = self.api.products.create_async(
-                {"id": id, "name": item.title, "metadata": marks}, self.once("product", id, item.title)
+                {"id": id, "name": item.title, "metadata": marks},
+                self.once("product", _digest(f"{id}:{item.title}")),
             )
             await ask(made)
             return CREATED
@@ -151,8 +152,8 @@ class Catalogue(Base):
         return [each async for each in every(listed) if self.mark(each.metadata, item.kind)]
 
     async def _create(self, wanted: PriceCreateParams) -> Price:
-        told = hashlib.sha256(json.dumps(wanted, sort_keys=True, default=str).encode()).hexdigest()
-        return await ask(self.api.prices.create_async(wanted, self.once("price", told)))
+        told = json.dumps(wanted, sort_keys=True, default=str)
+        return await ask(self.api.prices.create_async(wanted, self.once("price", _digest(told))))
 
     def _wanted(self, item: Item, amount: Money) -> PriceCreateParams:
         wanted: PriceCreateParams = {
@@ -168,7 +169,7 @@ class Catalogue(Base):
     def _product_id(self, item: Item) -> str:
         name = item.name
         if not _PLAIN.fullmatch(name):
-            name = hashlib.sha256(name.encode()).hexdigest()[:32]
+            name = _digest(name)[:32]
         return f"{self.settings.space}_{item.kind}_{name}"
 
 
@@ -192,6 +193,10 @@ def _rate(item: Item) -> Decimal | None:
             f"{item.currency}."
         )
     return Decimal(exact.numerator).scaleb(-12).normalize()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _more(change: str) -> str:

@@ -21,15 +21,15 @@ class Invoices(Base):
             added = self.api.invoices.add_lines_async(
                 made.id,
                 {"lines": [_line(draft, number) for number in range(len(draft.lines))]},
-                self.once(draft.id, "lines"),
+                self.once("lines", draft.id),
             )
             made = await ask(added)
         if made.status == "draft":
-            final = self.api.invoices.finalize_invoice_async(made.id, {}, self.once(draft.id, "final"))
+            final = self.api.invoices.finalize_invoice_async(made.id, {}, self.once("final", draft.id))
             made = await ask(final)
             if draft.send:
                 made = await ask(
-                    self.api.invoices.send_invoice_async(made.id, {}, self.once(draft.id, "send"))
+                    self.api.invoices.send_invoice_async(made.id, {}, self.once("send", draft.id))
                 )
         return self._invoice(made)
 
@@ -75,7 +75,7 @@ class Invoices(Base):
         }
         if draft.number:
             asked["number"] = draft.number
-        return await ask(self.api.invoices.create_async(asked, self.once(draft.id)))
+        return await ask(self.api.invoices.create_async(asked, self.once("invoice", draft.id)))
 
     async def _there(self, id: str) -> InvoiceFacts:
         found = await self.fetch_invoice(id)

@@ -8,7 +8,7 @@ from stripe.params import CustomerCreateParams
 from metergate.errors import InvalidInput
 from metergate.provider_port import CustomerFacts, Method, Payer, UnknownOutcome
 from metergate_stripe.base import ALL, LAG_S, Base, id_of
-from metergate_stripe.outcomes import Missing, ask, every, maybe
+from metergate_stripe.outcomes import ask, every, maybe
 
 
 class Keeping(Base):
@@ -40,12 +40,13 @@ class Keeping(Base):
         return [method_of(each) for each in page.data]
 
     async def attach_method(self, customer: str, token: str) -> Method:
-        try:
-            known = await ask(self.api.payment_methods.retrieve_async(token))
-            if id_of(known.customer) != customer:
-                known = await ask(self.api.payment_methods.attach_async(token, {"customer": customer}))
-        except Missing as error:
-            raise InvalidInput("Stripe knows no such payment method: make one with Stripe.js.") from error
+        known = await maybe(self.api.payment_methods.retrieve_async(token))
+        if known is None or id_of(known.customer) not in ("", customer):
+            raise InvalidInput(
+                "Stripe has no such payment method for this customer: make one with Stripe.js."
+            )
+        if not id_of(known.customer):
+            known = await ask(self.api.payment_methods.attach_async(token, {"customer": customer}))
         return method_of(known)
 
     async def detach_method(self, customer: str, method: str) -> None:

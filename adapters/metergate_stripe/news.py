@@ -85,8 +85,8 @@ class News(Base):
     def _event(self, told: Mapping[str, Any]) -> ProviderEvent:
         type = str(told["type"])
         about = told["related_object"] or {} if "related_object" in told else told["data"]["object"]
-        foreign = (told.get("account") or "") not in ("", self.settings.account)
-        kind = OTHER if foreign else _kind(type)
+        of = told.get("account") or ""
+        kind = _kind(type)
         object = _object(kind, about)
         return ProviderEvent(
             id=str(told["id"]),
@@ -96,6 +96,9 @@ class News(Base):
             live=told["livemode"] is True,
             at_us=_instant_us(told["created"]),
             order=str((about.get("metadata") or {}).get(self.named("order"), "")) if kind == PAYMENT else "",
+            objection=""
+            if of in ("", self.settings.account)
+            else f"It is of {of}, an account that is not ours.",
         )
 
 

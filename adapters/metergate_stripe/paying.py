@@ -14,8 +14,9 @@ from metergate.provider_port import (
     Order,
     PaymentFacts,
 )
+from metergate_stripe.base import id_of
 from metergate_stripe.money import to_stripe
-from metergate_stripe.outcomes import CONFIRM, CardDeclined, ask
+from metergate_stripe.outcomes import CONFIRM, CardDeclined, ask, maybe
 from metergate_stripe.payments import WITH
 from metergate_stripe.plans import Plans
 
@@ -27,7 +28,7 @@ COINS = ("USDC", "USDP", "USDG")
 class Paying(Plans):
     async def open_checkout(self, order: Order) -> Checkout:
         asked = await self._plan_page(order) if order.kind == PLAN else self._page(order)
-        opened = await ask(self.api.checkout.sessions.create_async(asked, self.once(order.id)))
+        opened = await ask(self.api.checkout.sessions.create_async(asked, self.once("order", order.id)))
         return Checkout(opened.id, opened.url or "", opened.expires_at * 10**6)
 
     async def charge(self, order: Order, method: str) -> PaymentFacts:
@@ -35,9 +36,12 @@ class Paying(Plans):
             raise InvalidInput("Only a customer of Stripe has a payment method: make one first.")
         if order.kind == PLAN:
             return await self.begin_plan(order, method)
-        asked = self._charge(order, await ask(self.api.payment_methods.retrieve_async(method)))
+        kept = await maybe(self.api.payment_methods.retrieve_async(method))
+        if kept is None or id_of(kept.customer) != order.customer:
+            raise InvalidInput("The customer has no such payment method: list those that are kept.")
+        asked = self._charge(order, kept)
         try:
-            intent = await ask(self.api.payment_intents.create_async(asked, self.once(order.id)))
+            intent = await ask(self.api.payment_intents.create_async(asked, self.once("order", order.id)))
         except CardDeclined as declined:
             if declined.code not in CONFIRM or not declined.intent:
                 raise
@@ -79,8 +83,8 @@ class Paying(Plans):
             asked["customer"] = order.customer
         elif order.payer.email:
             asked["customer_email"] = order.payer.email
-        if order.success_url or self.settings.back:
-            asked["success_url"] = order.success_url or self.settings.back
+        if self._back(order):
+            asked["success_url"] = self._back(order)
         if order.cancel_url:
             asked["cancel_url"] = order.cancel_url
         if order.expires_at_us:
@@ -113,11 +117,16 @@ class Paying(Plans):
         }
         if order.description:
             asked["description"] = order.description
+        if self._back(order):
+            asked["return_url"] = self._back(order)
         return asked
+
+    def _back(self, order: Order) -> str:
+        return order.success_url or self.settings.back
 
     async def _confirm(self, order: Order, method: str, declined: CardDeclined) -> PaymentIntent:
         """The same payment once more, with its payer there: Stripe says on which page of the bank."""
-        back = order.success_url or self.settings.back
+        back = self._back(order)
         if not back:
             raise NeedsAction(f"{declined} Pay on a page instead, where the bank can ask.")
         try:
@@ -129,7 +138,7 @@ class Paying(Plans):
                         "return_url": back,
                         "expand": WITH,
                     },
-                    self.once(order.id, "confirm"),
+                    self.once("confirm", order.id),
                 )
             )
         except CardDeclined as error:

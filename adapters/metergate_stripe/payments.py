@@ -65,7 +65,7 @@ class Payments(Base):
             asked["amount_to_capture"] = to_stripe(amount)
         intent = await self._intent(id)
         return await self.facts_of(
-            await ask(self.api.payment_intents.capture_async(intent, asked, self.once(capture)))
+            await ask(self.api.payment_intents.capture_async(intent, asked, self.once("capture", capture)))
         )
 
     async def cancel_payment(self, id: str) -> PaymentFacts:
@@ -87,7 +87,7 @@ class Payments(Base):
                 "amount": to_stripe(amount),
                 "metadata": {self.named("refund"): refund},
             },
-            self.once(refund),
+            self.once("refund", refund),
         )
         return self._refund(await ask(made))
 

@@ -64,7 +64,7 @@ class Plans(Payments, Catalogue):
                     "off_session": True,
                     "payment_behavior": "allow_incomplete",
                 },
-                self.once(order.id),
+                self.once("order", order.id),
             )
         )
         facts, page = await self._first_payment(begun)

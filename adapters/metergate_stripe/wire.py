@@ -9,7 +9,7 @@ import stripe
 
 from metergate.provider_port import TryAgain, UnknownOutcome
 
-TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10)
+TIMEOUT: Final = aiohttp.ClientTimeout(total=40, sock_connect=10)
 
 
 class Wire(stripe.HTTPClient):
@@ -19,7 +19,9 @@ class Wire(stripe.HTTPClient):
 
     def __init__(self) -> None:
         super().__init__()
+        self.timeout = TIMEOUT
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
@@ -27,7 +29,7 @@ class Wire(stripe.HTTPClient):
         reads = method.lower() == "get"
         try:
             sent = self._opened().request(
-                method, url, headers=headers, data=post_data, timeout=TIMEOUT, allow_redirects=False
+                method, url, headers=headers, data=post_data, timeout=self.timeout, allow_redirects=False
             )
             async with sent as answer:
                 body = await answer.read()
@@ -41,12 +43,14 @@ class Wire(stripe.HTTPClient):
         return body, answer.status, {name.lower(): value for name, value in answer.headers.items()}
 
     async def close_async(self) -> None:
+        self._closed = True
         if self._session is not None:
             await self._session.close()
-            self._session = None
 
     def _opened(self) -> aiohttp.ClientSession:
         """Made at the first request, in the loop that asks, with the authorities that the SDK trusts."""
+        if self._closed:
+            raise TryAgain("Stripe is asked by another provider now: the policy has changed.")
         if self._session is None:
             trusted = ssl.create_default_context(cafile=stripe.ca_bundle_path)
             self._session = aiohttp.ClientSession(

@@ -12,6 +12,7 @@ from metergate.testing.provider_conformance import Delivery, ProviderContract
 from metergate_stripe import StripeProvider, open_provider
 from tests.adapters.stripe.fake.paying import disputed
 from tests.adapters.stripe.fake.server import FakeStripe
+from tests.adapters.stripe.fake.subscribing import renewed
 from tests.adapters.stripe.fake.whole import KEY, SECRET, a_fake
 
 
@@ -30,6 +31,11 @@ class StripeBench:
         intent = self.fake.store.objects[payment]
         disputed(self.fake.store, intent, "needs_response")
         disputed(self.fake.store, intent, "lost")
+
+    async def renew(self, subscription: str, *, paid: bool = True) -> None:
+        known = self.fake.store.objects[subscription]
+        known["default_payment_method"] = "pm_card_visa" if paid else "pm_card_chargeCustomerFail"
+        renewed(self.fake.store, known)
 
     async def news(self) -> Sequence[Delivery]:
         bodies = [self.fake.body(event) for event in self.fake.store.events]

@@ -1,5 +1,6 @@
 """`provider: stripe` from end to end: what is paid is credited once, and what is not true gives nothing."""
 
+import asyncio
 import itertools
 import json
 import random
@@ -10,6 +11,7 @@ import pytest
 
 from tests.adapters.stripe.fake.pages import arrives
 from tests.adapters.stripe.fake.paying import disputed
+from tests.adapters.stripe.fake.server import BROKEN, BUSY, UNANSWERED
 from tests.adapters.stripe.fake.store import Json
 from tests.adapters.stripe.house import ASKED, DECLINED, LATER, House, a_house
 from tests.api.client import problem
@@ -40,6 +42,59 @@ async def test_every_order_of_news_and_every_repetition_credits_once(house: Hous
     assert (house.intent(bought["id"])["amount"], await house.credits(ada)) == (1999, "19.99")
     assert {each["deliveries"] for each in await house.events("done")} == {6}
     assert await house.is_proven()
+
+
+async def test_fifty_deliveries_at_once_credit_once(house: House) -> None:
+    ada = await house.customer()
+    await house.buys(ada, amount="5.00")
+    bodies = [house.stripe.body(event) for event in house.stripe.store.events]
+    answers = await asyncio.gather(*(house.tell(body) for _ in range(50) for body in bodies))
+    assert {answer.status for answer in answers} == {200}
+    await house.handled()
+    assert {each["deliveries"] for each in await house.events("done")} == {50}
+    assert (await house.credits(ada), await house.is_proven()) == ("5.00", True)
+
+
+@pytest.mark.parametrize("fault", [UNANSWERED, BROKEN])
+async def test_a_page_is_opened_once_whatever_becomes_of_the_answer(house: House, fault: str) -> None:
+    ada = await house.customer()
+    await ada.ok("POST", "/billing/v1/payment-methods", {"token": "pm_card_visa"})  # a customer is there
+    house.stripe.faults.append(fault)
+    bought = await ada.ok("POST", "/billing/v1/checkout", {"amount": "5.00"})
+    assert (bought["state"], house.stripe.store.made()) == ("pending", 1)
+    await house.pays(bought)
+    await house.told()
+    assert await house.credits(ada) == "5.00"
+
+
+async def test_a_charge_whose_answer_is_lost_is_made_once(house: House) -> None:
+    ada = await house.customer()
+    kept = await ada.ok("POST", "/billing/v1/payment-methods", {"token": "pm_card_visa"})
+    house.stripe.faults.append(UNANSWERED)
+    wanted = {"account": "ada", "amount": "3.00", "method": kept["id"]}
+    paid = await house.operator.ok("POST", "/admin/v1/payments", wanted)
+    assert (paid["state"], len(house.stripe.store.all("charge"))) == ("succeeded", 1)
+    assert await house.credits(ada) == "3.00"
+
+
+async def test_stripe_that_is_busy_is_left_alone_for_as_long_as_it_asks(house: House) -> None:
+    ada = await house.customer()
+    house.stripe.busy_s = 30
+    house.stripe.faults.append(BUSY)
+    answer = await ada("POST", "/billing/v1/checkout", {"amount": "5.00"})
+    assert (answer.status, problem(answer)["reason"]) == (502, "provider_busy")
+    assert answer.header("retry-after") == "30"
+
+
+async def test_a_customer_that_stripe_has_already_is_taken_over(house: House) -> None:
+    ada = await house.customer()
+    known = house.stripe.store.add("cus", "customer", email=None, name=None, metadata={})
+    wanted = {"account": "ada", "provider": "stripe", "customer": known["id"]}
+    assert await house.operator.ok("POST", "/admin/v1/customers", wanted) == wanted
+    bought = await house.buys(ada, amount="5.00")
+    await house.told()
+    assert (house.intent(bought["id"])["customer"], await house.credits(ada)) == (known["id"], "5.00")
+    assert len(house.stripe.store.all("customer")) == 1
 
 
 async def test_forged_and_old_news_is_refused_and_changes_nothing(house: House) -> None:
@@ -105,7 +160,8 @@ async def test_news_of_another_mode_or_of_another_account_is_not_followed(house:
         body = json.dumps({**paid, "id": f"evt_foreign_{number}", **change}).encode()
         assert (await house.tell(body)).status == 200
     await house.handled()
-    assert (len(await house.events("refused")), len(await house.events("ignored"))) == (1, 1)
+    details = " ".join(each["detail"] for each in await house.events("refused"))
+    assert ("not of test mode" in details, "acct_of_another" in details) == (True, True)
     assert await house.credits(ada) == "0.00"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 
+import aiohttp
 import pytest
 
 from metergate.errors import InvalidInput
@@ -16,8 +17,9 @@ from metergate.provider_port import (
     TryAgain,
     UnknownOutcome,
 )
+from metergate_stripe.wire import TIMEOUT
 from tests.adapters.stripe.bench import Bench, a_bench, an_order
-from tests.adapters.stripe.fake.server import BROKEN, BURNED, BUSY, UNANSWERED
+from tests.adapters.stripe.fake.server import BROKEN, BURNED, BUSY, SILENT, UNANSWERED
 
 
 async def test_a_429_is_told_once_with_its_wait_and_never_sent_again_by_the_sdk(bench: Bench) -> None:
@@ -36,6 +38,48 @@ async def test_what_was_sent_without_an_answer_is_unknown_and_sent_once(bench: B
     with pytest.raises(UnknownOutcome):
         await bench.stripe.open_checkout(an_order())
     assert len(bench.fake.seen) == 1
+
+
+async def test_who_never_answers_is_not_waited_for_for_ever(bench: Bench) -> None:
+    order = an_order()
+    bench.stripe.wire.timeout = aiohttp.ClientTimeout(total=0.3)
+    bench.fake.faults.append(SILENT)
+    with pytest.raises(UnknownOutcome, match="did not answer to the end"):
+        await bench.stripe.open_checkout(order)
+    bench.stripe.wire.timeout = TIMEOUT
+    await bench.stripe.open_checkout(order)
+    assert bench.store.made() == 1
+
+
+async def test_what_is_only_read_may_be_read_again_whatever_happens(bench: Bench) -> None:
+    page = await bench.stripe.open_checkout(an_order())
+    await bench.fake.close()
+    with pytest.raises(TryAgain):
+        await bench.stripe.fetch_payment(page.id)
+    await bench.stripe.close()
+    with pytest.raises(TryAgain, match="the policy has changed"):
+        await bench.stripe.fetch_payment(page.id)
+
+
+async def test_nobody_pays_with_what_a_stranger_keeps(bench: Bench) -> None:
+    mine, theirs = await bench.customer("acct_1"), await bench.customer("acct_2")
+    method = await bench.method(theirs)
+    with pytest.raises(InvalidInput, match="no such payment method"):
+        await bench.stripe.charge(an_order(customer=mine), method)
+    for token in (method, "pm_of_nobody"):
+        with pytest.raises(InvalidInput, match="no such payment method"):
+            await bench.stripe.attach_method(mine, token)
+    again = await bench.stripe.attach_method(theirs, method)
+    assert (again.id, bench.store.made()) == (method, 0)
+
+
+async def test_ids_of_different_things_may_be_the_same(bench: Bench) -> None:
+    customer = await bench.customer()
+    method = await bench.method(customer)
+    order = an_order(customer=customer)
+    paid = await bench.stripe.charge(order, method)
+    made = await bench.stripe.refund_payment(paid.id, Money(500, "USD"), order.id)
+    assert (made.refund, made.amount) == (order.id, Money(500, "USD"))
 
 
 async def test_an_error_that_the_key_repeats_stays_unknown_and_makes_nothing(bench: Bench) -> None:

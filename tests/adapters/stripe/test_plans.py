@@ -82,6 +82,10 @@ async def test_a_bank_that_wants_to_be_asked_is_asked_on_the_page_of_the_invoice
     paid = await house.operator.ok("POST", "/admin/v1/payments", wanted)
     assert (paid["state"], await plan_of(house)) == ("pending", "free")
     assert paid["url"].startswith(f"{house.stripe.url}/invoice/in_")
+    await house.confirms(paid["url"])
+    await house.told()
+    verified = await house.operator.ok("POST", f"/admin/v1/payments/{paid['id']}/verify")
+    assert (verified["state"], await plan_of(house)) == ("succeeded", "growth")
 
 
 async def test_what_somebody_else_sells_to_our_customer_moves_nobody(house: House) -> None:

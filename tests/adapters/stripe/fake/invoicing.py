@@ -97,6 +97,18 @@ def payments(store: Store, asked: Json) -> Json:
     return store.page("/v1/invoice_payments", store.of("invoice_payment", "invoice", asked["invoice"]), asked)
 
 
+@invoicing.on("POST /invoice/{}")
+def page(store: Store, asked: Json, id: str) -> Json:
+    """The payer pays on the page of the invoice, with their bank beside them."""
+    invoice = store.get("invoice", id)
+    attempt(store, invoice, "pm_card_visa", off_session=False)
+    for known in store.all("subscription"):
+        if known["latest_invoice"] == id:
+            known["status"] = "active"
+            store.tell("customer.subscription.updated", known)
+    return {"object": "page", "html": "<p>Thank you."}
+
+
 def an_invoice(
     store: Store,
     customer: str,

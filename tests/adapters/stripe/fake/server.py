@@ -19,8 +19,9 @@ from tests.adapters.stripe.fake.errors import Refused
 from tests.adapters.stripe.fake.params import decoded, known, understood
 from tests.adapters.stripe.fake.store import Json, Store
 
-BUSY, BROKEN, UNANSWERED, BURNED = "busy", "broken", "unanswered", "burned"
-"""429 and 500 before anything happens; done without an answer; a 500 that the key repeats from then on."""
+BUSY, BROKEN, UNANSWERED, BURNED, SILENT = "busy", "broken", "unanswered", "burned", "silent"
+"""429 and 500 before anything happens; done without an answer; a 500 that the key repeats from then on; done
+without an answer, and the line stays open."""
 
 
 class Route(NamedTuple):
@@ -142,7 +143,9 @@ class FakeStripe:
         self.seen.append(request)
         fault = self.faults.popleft() if self.faults and method != "GET" and "/v1/" in target else ""
         status, answer = self._answer(request, fault)
-        if fault == UNANSWERED:
+        if fault == SILENT:
+            await reader.read(1)  # until the other side hangs up
+        if fault in (UNANSWERED, SILENT):
             return False
         waiting = f"retry-after: {self.busy_s}\r\n" if status == 429 and self.busy_s else ""
         kind = "application/json" if answer.startswith(b"{") else "text/html"

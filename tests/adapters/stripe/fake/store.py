@@ -27,7 +27,9 @@ class Store:
 
     def add(self, prefix: str, kind: str, *, id: str = "", **fields: Any) -> Json:
         id = id or f"{prefix}_{next(self._numbers):014d}"
-        made = {"id": id, "object": kind, "created": self.now_s(), "livemode": False, **fields}
+        made = {"id": id, "object": kind, "created": self.now_s(), **fields}
+        if kind != "refund":  # which is of the mode of its charge
+            made.setdefault("livemode", False)
         self.objects[id] = made
         return made
 
