@@ -38,7 +38,7 @@ class Paying(Plans):
             return await self.begin_plan(order, method)
         kept = await maybe(self.api.payment_methods.retrieve_async(method))
         if kept is None or id_of(kept.customer) != order.customer:
-            raise InvalidInput("The customer has no such payment method: list those that are kept.")
+            raise Declined("The customer keeps no such payment method: take another.")
         asked = self._charge(order, kept)
         try:
             intent = await ask(self.api.payment_intents.create_async(asked, self.once("order", order.id)))
