@@ -336,3 +336,10 @@ class PolicyFile(Part):
         if self.top_ups.pack and self.top_ups.pack not in self.packs:
             raise ValueError("top_ups names a pack that is not among the packs")
         return self
+
+    @model_validator(mode="after")
+    def _watched_once(self) -> "PolicyFile":
+        """Two that watch the same address would both credit what comes there."""
+        if [self.provider, *(each.use for each in self.providers.values())].count("web3") > 1:
+            raise ValueError("name web3 as one provider only; its chains and tokens are one list for all")
+        return self

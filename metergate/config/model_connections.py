@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from metergate.config.fields import (
     Address,
+    Currency,
     Flag,
     Name,
     Part,
@@ -19,6 +20,11 @@ from metergate.config.fields import (
     Word,
     spelled_out,
 )
+
+
+def _several(value: object) -> object:
+    """One may stand where several may."""
+    return [value] if isinstance(value, str) else value
 
 
 class Provider(Part):
@@ -37,6 +43,11 @@ ProviderChoice = Annotated[
 ]
 
 
+Nodes = Annotated[
+    list[WebAddress], BeforeValidator(_several, json_schema_input_type=list[WebAddress] | WebAddress)
+]
+
+
 class Token(Part):
     """A token that is accepted; its contract and decimals are fixed here and never taken from a payer."""
 
@@ -45,7 +56,9 @@ class Token(Part):
     address: Address
     """Its contract."""
     decimals: Units
-    """How many decimals its amounts have."""
+    """How many decimals its amounts have; the contract has to say the same."""
+    currency: Currency = "USD"
+    """What it is worth, one to one."""
 
 
 class Chain(Part):
@@ -53,14 +66,21 @@ class Chain(Part):
 
     id: Positive
     """Its number, such as 8453."""
-    rpc: WebAddress
-    """A node to ask."""
+    rpc: Nodes = []
+    """A node to ask, or several, all of which have to agree before anything is credited; left out: the
+    setting WEB3_RPC_URL."""
     finality: Literal["finalized", "safe", "latest"] = "finalized"
-    """When a payment counts."""
+    """When a payment counts: as soon as its block is this, for the chain itself."""
+    confirmations: Units = 0
+    """When a payment counts, in blocks, its own among them; 0 leaves it to `finality`."""
     receive: Address
-    """Where payments go."""
+    """Where payments go: an address for this alone."""
     tokens: list[Token] = []
     """What is accepted."""
+    test: Flag = False
+    """Whether its tokens are worth nothing; of the well-known test chains that is known."""
+    blocks: Positive = 1000
+    """The most blocks whose logs a node is asked for at once; one that wants fewer gets fewer."""
 
 
 class Web3(Part):

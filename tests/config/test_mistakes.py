@@ -318,3 +318,12 @@ def test_very_many_mistakes_stay_readable() -> None:
     found = problems("routes:\n" + "- {match: x, free: true}\n" * 1000)
     assert len(found) == 201
     assert found[-1] == "… and 800 more"
+
+
+def test_an_address_on_a_chain_is_watched_by_one_provider() -> None:
+    """Two would credit the same transfer twice."""
+    text = """
+        web3: {chains: [{id: 1, receive: "0x0000000000000000000000000000000000000001"}]}
+        providers: {eu: web3, default: web3}
+    """
+    assert any("name web3 as one provider only" in each for each in problems(text))

@@ -1,0 +1,128 @@
+"""The feed: transfers to us, block by block, as far as blocks are final. A hint to look, as all news is.
+
+The cursor has a place for each chain: the next block, and the hash of the one before. It moves only over
+blocks that the nodes have shown, and a little of what was read is read again, because a node is often many
+machines that do not all know the same at once. When the block before is another than it was, blocks went that
+were called final: then what was credited of them is looked at again.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from metergate.errors import ProviderError
+from metergate.ports import Clock
+from metergate.provider_port import PAYMENT, EventPage, ProviderEvent, TryAgain, UnknownOutcome
+from metergate_web3.books import Books, amount_of
+from metergate_web3.node import Block, Nodes, Refused, quantity, word
+from metergate_web3.transfers import logs, transfer
+
+log = logging.getLogger("metergate.web3")
+
+OVERLAP: Final = 16
+DEEP: Final = 256
+"""How far back is read again after final blocks went."""
+
+
+class Place(NamedTuple):
+    next: int
+    hash: str
+    """Of the block before; empty at first."""
+
+
+class Page(NamedTuple):
+    events: Sequence[ProviderEvent]
+    place: Place
+    more: bool
+
+
+class Watcher:
+    def __init__(self, chains: Sequence[Nodes], books: Books, clock: Clock) -> None:
+        self._chains = chains
+        self._books = books
+        self._clock = clock
+
+    async def events_after(self, cursor: str) -> EventPage:
+        """A page of every chain. One whose nodes are away keeps its place and stops no other."""
+        told = json.loads(cursor) if cursor else {}
+        places = {int(id): Place(*place) for id, place in told.items()}
+        events: list[ProviderEvent] = []
+        more = False
+        failed: list[tuple[int, ProviderError]] = []
+        for nodes in self._chains:
+            id = nodes.chain.id
+            try:
+                page = await self._page(nodes, places.get(id))
+            except ProviderError as error:
+                failed.append((id, error))
+                continue
+            if page is not None:
+                events += page.events
+                places[id], more = page.place, more or page.more
+        if len(failed) == len(self._chains):
+            raise failed[0][1]
+        for id, why in failed:
+            log.warning("The chain %s cannot be read now: %s", id, why)
+        return EventPage(events, json.dumps({str(id): place for id, place in places.items()}), more)
+
+    async def _page(self, nodes: Nodes, place: Place | None) -> Page | None:
+        await nodes.ready()
+        final = await nodes.final()
+        if final is None:
+            return None
+        if place is None:
+            oldest = await self._books.oldest_block(nodes.chain.id)
+            place = Place(final.number if oldest is None else min(oldest, final.number), "")
+        if final.number < place.next:  # nothing new, or a node that is behind
+            return Page((), place, more=False)
+        first, events = await self._start(nodes, place)
+        found, last = await self._read(nodes, first, final)
+        events += [self._event(nodes, each) for each in found if _counts(nodes, each)]
+        return Page(events, Place(last.number + 1, last.hash), last.number < final.number)
+
+    async def _start(self, nodes: Nodes, place: Place) -> tuple[int, list[ProviderEvent]]:
+        """Where to read from; with what has to be looked at again, where final blocks went."""
+        before = await nodes.block(place.next - 1) if place.hash else None
+        if before is None or before.hash == place.hash:
+            return max(0, place.next - min(OVERLAP, nodes.window // 2)), []
+        first = max(0, place.next - DEEP)
+        log.error("Final blocks of the chain %s went: raise its confirmations.", nodes.chain.id)
+        gone = await self._books.credited_since(nodes.chain.id, first)
+        return first, [self._news(f"{each}:{place.hash[2:18]}", "reorganised", each, nodes) for each in gone]
+
+    async def _read(self, nodes: Nodes, first: int, final: Block) -> tuple[list[dict[str, Any]], Block]:
+        """As many blocks as a node gives at once, and the last of them as it shows it."""
+        while True:
+            last = min(final.number, first + nodes.window - 1)
+            try:
+                found = await logs(nodes, first, last)
+            except Refused:
+                if last == first:
+                    raise
+                nodes.narrow(last - first + 1)
+                continue
+            except UnknownOutcome:  # too much for the time that it has; the next page is a shorter one
+                nodes.narrow(last - first + 1)
+                raise
+            shown = await nodes.block(last)
+            if shown is None:
+                raise TryAgain(f"The chain {nodes.chain.id} has no block {last} that its nodes agree on.")
+            nodes.widen()
+            return found, shown
+
+    def _event(self, nodes: Nodes, told: dict[str, Any]) -> ProviderEvent:
+        tx, number = word(told["transactionHash"]), quantity(told["logIndex"])
+        object = f"{nodes.chain.id}:{tx}#{number}"
+        return self._news(f"{object}:{word(told['blockHash'])[2:18]}", "transfer", object, nodes)
+
+    def _news(self, id: str, type: str, object: str, nodes: Nodes) -> ProviderEvent:
+        live = not nodes.chain.test
+        return ProviderEvent(id, type, PAYMENT, object, live=live, at_us=self._clock())
+
+
+def _counts(nodes: Nodes, told: dict[str, Any]) -> bool:
+    """Whether it is worth something. Strangers send nothing, and dust, so that their addresses are copied."""
+    found = transfer(nodes.chain, told)
+    token = nodes.chain.token(found.token) if found else None
+    return found is not None and token is not None and amount_of(token, found.units).minor > 0
