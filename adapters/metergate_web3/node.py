@@ -127,7 +127,7 @@ class Nodes:
         )
         whose = f"A node of the chain {self.chain.id}"
         if answer.status == 429:
-            raise TryAgain(f"{whose} is asked too often.", _seconds(answer.headers.get("retry-after", "")))
+            raise TryAgain(f"{whose} is asked too often.", answer.after_s)
         if answer.status in (401, 403):
             raise Misconfigured(f"{whose} does not let us in: look at its address.")
         told = _read(answer.body)
@@ -179,7 +179,3 @@ def _read(body: bytes) -> dict[str, Any]:
     except ValueError:
         told = None
     return told if isinstance(told, dict) else {}
-
-
-def _seconds(text: str) -> float:
-    return float(text) if text.isdecimal() and len(text) < 6 else 0

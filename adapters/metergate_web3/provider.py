@@ -15,7 +15,7 @@ from metergate.provider_port import (
     ProviderHealth,
 )
 from metergate_web3 import claims
-from metergate_web3.books import WEEK_US, Books, Record
+from metergate_web3.books import WEEK_US, Books, Record, asks_for
 from metergate_web3.node import Nodes
 from metergate_web3.settings import Chain, Token
 from metergate_web3.telling import Teller
@@ -96,7 +96,7 @@ class Web3Provider:
     ) -> Transfer:
         """The transfer that a payer means, if it is his to name."""
         free = await self._free(record, chain, claim, found)
-        exact = [each for each in free if found is not None and self._teller.exact(record, each, found)]
+        exact = [each for each in free if found is not None and asks_for(record, each, found.at_us)]
         if exact:
             return exact[0]
         said = claims.text(record.order, chain.id, chain.receive)

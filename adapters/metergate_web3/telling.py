@@ -17,9 +17,9 @@ from metergate.provider_port import (
     UnknownOutcome,
 )
 from metergate_web3.books import Books, Credited, Record, amount_of, asks_for
-from metergate_web3.node import Block, Nodes, Refused, word
+from metergate_web3.node import Block, Nodes, Refused
 from metergate_web3.settings import Token
-from metergate_web3.transfers import Mined, Named, Transfer, logs, mined, named, transfer
+from metergate_web3.transfers import Mined, Named, Transfer, mined, named, seen
 
 
 class Found(NamedTuple):
@@ -66,23 +66,20 @@ class Teller:
             return self._nobodys(found)
         return await self.of(record, found.transfer, found.mined)
 
-    async def of(self, record: Record, one: Transfer, seen: Mined) -> PaymentFacts:
+    async def of(self, record: Record, one: Transfer, found: Mined) -> PaymentFacts:
         """An order and a transfer that belong together. Nothing is credited before it is final."""
         token = self._token(one)
         amount = amount_of(token, one.units)
-        if not seen.final:
-            reason = f"It was sent, and counts as soon as the block {seen.block} is final."
+        if not found.final:
+            reason = f"It was sent, and counts as soon as the block {found.block} is final."
             return self._facts(record.order, record.order, PENDING, amount, one.sender, token, reason)
         enough = amount.minor >= record.minor
-        if enough and not await self._books.credit(record.order, one, seen):
+        if enough and not await self._books.credit(record.order, one, found):
             paid = await self._books.paid(record.order)
             if paid in ("", one.id):
                 raise TryAgain(f"The transfer {one.id} is being credited to another payment.")
-        reason = _remark(record, amount, seen)
+        reason = _remark(record, amount, found)
         return self._facts(one.id, record.order, SUCCEEDED, amount, one.sender, token, reason)
-
-    def exact(self, record: Record, one: Transfer, seen: Mined) -> bool:
-        return asks_for(record, one, seen.at_us)
 
     async def _of_credited(self, id: str, known: Credited) -> PaymentFacts:
         """Paid; and a dispute that is lost when the chain has taken it back, against its promise."""
@@ -104,19 +101,19 @@ class Teller:
 
     async def _still_there(self, nodes: Nodes, id: str, which: Named, known: Credited) -> bool:
         """Whether a transfer whose block went is in another one; not known before that is settled."""
-        seen = await mined(nodes, which.tx)
-        if seen is None:
+        now = await mined(nodes, which.tx)
+        if now is None:
             final = await nodes.final()
             waits = any(await nodes.ask_all("eth_getTransactionByHash", which.tx))
             if waits or final is None or final.number < known.block:
                 raise TryAgain(f"The chain {which.chain} is putting its blocks in order again.")
             return False
-        if not seen.final:
+        if not now.final:
             raise TryAgain(f"The transfer {id} is in another block, which is not final yet.")
-        same = [each for each in seen.transfers if which.fits(each) and each.units == known.units]
+        same = any((each.id, each.units) == (id, known.units) for each in now.transfers)
         if same:
-            await self._books.moved(id, known, seen)
-        return bool(same)
+            await self._books.moved(id, known, now)
+        return same
 
     async def _claimed(self, record: Record) -> Found | None:
         """What the payer has named."""
@@ -132,19 +129,16 @@ class Teller:
         if head.number < first:
             return None
         try:
-            told = await logs(nodes, first, head.number)
+            told = await seen(nodes, first, head.number)
         except (Refused, UnknownOutcome):
             nodes.narrow(head.number - first + 1)
             raise
-        for each in told:
-            one = transfer(nodes.chain, each)
-            if one is None or (one.token, one.units) != (record.token, record.units):
-                continue
-            found = await self._find(
-                nodes, Named(nodes.chain.id, word(each["transactionHash"]), None, one.log)
-            )
-            if found is not None and asks_for(record, found.transfer, found.mined.at_us):
-                return found if await self._is_for(record, found.transfer) else None
+        exact = [each for each in told if (each.token, each.units) == (record.token, record.units)]
+        for tx in dict.fromkeys([each.tx for each in exact]):
+            found = await mined(nodes, tx)
+            for one in found.transfers if found else ():
+                if found and asks_for(record, one, found.at_us) and await self._is_for(record, one):
+                    return Found(one, found)
         return None
 
     async def _is_for(self, record: Record, one: Transfer) -> bool:
@@ -153,9 +147,9 @@ class Teller:
         return known is None or known.order == record.order
 
     async def _find(self, nodes: Nodes, which: Named) -> Found | None:
-        seen = await mined(nodes, which.tx)
-        transfers = [each for each in seen.transfers if which.fits(each)] if seen else []
-        return Found(transfers[0], seen) if seen and transfers else None
+        found = await mined(nodes, which.tx)
+        same = [each for each in found.transfers if each.position == which.position] if found else []
+        return Found(same[0], found) if found and same else None
 
     def _waiting(self, record: Record, final: Block | None) -> PaymentFacts:
         amount = Money(record.minor, record.currency)
@@ -190,10 +184,10 @@ class Teller:
         return token
 
 
-def _remark(record: Record, amount: Money, seen: Mined) -> str:
+def _remark(record: Record, amount: Money, found: Mined) -> str:
     """What people should know of a payment that is not quite what was asked for."""
     if amount.minor < record.minor:
         return f"It pays {amount.minor} of {record.minor}."
-    late = "It was paid after it had expired." if seen.at_us > record.expires_at_us else ""
+    late = "It was paid after it had expired." if found.at_us > record.expires_at_us else ""
     more = "More was paid than was asked for." if amount.minor > record.minor else ""
     return " ".join([each for each in (late, more) if each])

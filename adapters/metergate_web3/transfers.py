@@ -14,7 +14,7 @@ from metergate_web3.settings import Chain
 
 TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak of Transfer(address,address,uint256)."""
-_NAME: Final = re.compile(r"(\d{1,20}):(0x[0-9a-f]{64})([:#])(\d{1,9})")
+_NAME: Final = re.compile(r"(\d{1,20}):(0x[0-9a-f]{64}):(\d{1,9})")
 
 
 class Transfer(NamedTuple):
@@ -24,8 +24,6 @@ class Transfer(NamedTuple):
     token: str
     sender: str
     units: int
-    log: int
-    """What the nodes call it, which a reorganisation may change."""
 
     @property
     def id(self) -> str:
@@ -45,26 +43,16 @@ class Mined(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A transfer by name: by its place in its transaction, or by the number that nodes give its log."""
+    """A transfer by its name."""
 
     chain: int
     tx: str
-    position: int | None
-    log: int | None = None
-
-    def fits(self, transfer: Transfer) -> bool:
-        wanted = (self.position, self.log)
-        return all(
-            one in (None, other) for one, other in zip(wanted, (transfer.position, transfer.log), strict=True)
-        )
+    position: int
 
 
 def named(text: str) -> Named | None:
     found = _NAME.fullmatch(text)
-    if found is None:
-        return None
-    number = int(found[4])
-    return Named(int(found[1]), found[2], *((number, None) if found[3] == ":" else (None, number)))
+    return Named(int(found[1]), found[2], int(found[3])) if found else None
 
 
 async def mined(nodes: Nodes, tx: str) -> Mined | None:
@@ -82,8 +70,8 @@ async def mined(nodes: Nodes, tx: str) -> Mined | None:
     return Mined(done, number, hash, block.at_us, settled, transfers)
 
 
-async def logs(nodes: Nodes, first: int, last: int) -> list[dict[str, Any]]:
-    """The logs of these blocks that are transfers to us, as the first node has them."""
+async def seen(nodes: Nodes, first: int, last: int) -> list[Transfer]:
+    """What these blocks have for us, as the first node tells it; each without its place."""
     chain = nodes.chain
     wanted = {
         "fromBlock": hex(first),
@@ -94,7 +82,7 @@ async def logs(nodes: Nodes, first: int, last: int) -> list[dict[str, Any]]:
     told = await nodes.ask("eth_getLogs", wanted)
     if not isinstance(told, list):
         raise TryAgain(f"A node of the chain {chain.id} has logs that make no list.")
-    return [each for each in told if transfer(chain, each) is not None]
+    return [found for each in told if (found := transfer(chain, each)) is not None]
 
 
 def transfer(chain: Chain, log: Any, position: int = 0) -> Transfer | None:
@@ -107,8 +95,8 @@ def transfer(chain: Chain, log: Any, position: int = 0) -> Transfer | None:
         return None
     if len(data) != 66:
         return None
-    tx, number = word(part(log, "transactionHash")), quantity(part(log, "logIndex"))
-    return Transfer(chain.id, tx, position, address, f"0x{word(topics[1])[-40:]}", quantity(data), number)
+    tx, sender = word(part(log, "transactionHash")), f"0x{word(topics[1])[-40:]}"
+    return Transfer(chain.id, tx, position, address, sender, quantity(data))
 
 
 def _read(chain: Chain, tx: str, receipt: Any) -> tuple[bool, int, str, tuple[Transfer, ...]]:

@@ -9,14 +9,14 @@ were called final: then what was credited of them is looked at again.
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from metergate.errors import ProviderError
 from metergate.ports import Clock
 from metergate.provider_port import PAYMENT, EventPage, ProviderEvent, TryAgain, UnknownOutcome
 from metergate_web3.books import Books, amount_of
-from metergate_web3.node import Block, Nodes, Refused, quantity, word
-from metergate_web3.transfers import logs, transfer
+from metergate_web3.node import Block, Nodes, Refused
+from metergate_web3.transfers import Transfer, mined, seen
 
 log = logging.getLogger("metergate.web3")
 
@@ -78,7 +78,8 @@ class Watcher:
             return Page((), place, more=False)
         first, events = await self._start(nodes, place)
         found, last = await self._read(nodes, first, final)
-        events += [self._event(nodes, each) for each in found if _counts(nodes, each)]
+        for tx in dict.fromkeys([each.tx for each in found if _counts(nodes, each)]):
+            events += await self._transfers(nodes, tx)
         return Page(events, Place(last.number + 1, last.hash), last.number < final.number)
 
     async def _start(self, nodes: Nodes, place: Place) -> tuple[int, list[ProviderEvent]]:
@@ -91,12 +92,12 @@ class Watcher:
         gone = await self._books.credited_since(nodes.chain.id, first)
         return first, [self._news(f"{each}:{place.hash[2:18]}", "reorganised", each, nodes) for each in gone]
 
-    async def _read(self, nodes: Nodes, first: int, final: Block) -> tuple[list[dict[str, Any]], Block]:
+    async def _read(self, nodes: Nodes, first: int, final: Block) -> tuple[list[Transfer], Block]:
         """As many blocks as a node gives at once, and the last of them as it shows it."""
         while True:
             last = min(final.number, first + nodes.window - 1)
             try:
-                found = await logs(nodes, first, last)
+                found = await seen(nodes, first, last)
             except Refused:
                 if last == first:
                     raise
@@ -111,18 +112,23 @@ class Watcher:
             nodes.widen()
             return found, shown
 
-    def _event(self, nodes: Nodes, told: dict[str, Any]) -> ProviderEvent:
-        tx, number = word(told["transactionHash"]), quantity(told["logIndex"])
-        object = f"{nodes.chain.id}:{tx}#{number}"
-        return self._news(f"{object}:{word(told['blockHash'])[2:18]}", "transfer", object, nodes)
+    async def _transfers(self, nodes: Nodes, tx: str) -> list[ProviderEvent]:
+        """The news of one transaction, as soon as all nodes have it: a hint that comes too early is lost."""
+        found = await mined(nodes, tx)
+        if found is None or not found.final:
+            raise TryAgain(
+                f"Not every node of the chain {nodes.chain.id} has {tx}, which the first one tells of."
+            )
+        block = found.hash[2:18]
+        counted = [each for each in found.transfers if _counts(nodes, each)]
+        return [self._news(f"{each.id}:{block}", "transfer", each.id, nodes) for each in counted]
 
     def _news(self, id: str, type: str, object: str, nodes: Nodes) -> ProviderEvent:
         live = not nodes.chain.test
         return ProviderEvent(id, type, PAYMENT, object, live=live, at_us=self._clock())
 
 
-def _counts(nodes: Nodes, told: dict[str, Any]) -> bool:
+def _counts(nodes: Nodes, found: Transfer) -> bool:
     """Whether it is worth something. Strangers send nothing, and dust, so that their addresses are copied."""
-    found = transfer(nodes.chain, told)
-    token = nodes.chain.token(found.token) if found else None
-    return found is not None and token is not None and amount_of(token, found.units).minor > 0
+    token = nodes.chain.token(found.token)
+    return token is not None and amount_of(token, found.units).minor > 0
