@@ -27,7 +27,8 @@ from metergate.core.policy import Policy, ProviderChoice
 from metergate.errors import MetergateError
 from metergate.foundation import Foundation
 from metergate.notices import Courier
-from metergate.provider_port import Context
+from metergate.ports import Clock
+from metergate.provider_port import Context, Notes
 from metergate.provider_port.http import ask
 
 log = logging.getLogger("metergate.billing")
@@ -87,10 +88,10 @@ class MoneyIn:
         if choices == self._choices:
             self.policy = policy
             return
-        opened = [self._open(choice, policy) for choice in choices]
+        open_now = [self._open(choice, policy) for choice in choices]
         self.policy = policy
         rules = [Rule(choice.name, choice.when) for choice in choices if choice.chosen]
-        before, self.providers, self._choices = self.providers, Providers(opened, rules), choices
+        before, self.providers, self._choices = self.providers, Providers(open_now, rules), choices
         self._close(before)
 
     async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> int:
@@ -121,32 +122,18 @@ class MoneyIn:
         meters = frozenset({meter.name for meter in self.policy.meters.values() if meter.push})
         return Counted(self.providers, meters, self._settings.push_window_us)
 
-    def _webhook_url(self, name: str, policy: Policy) -> str:
-        """Where a provider reaches us; empty where nobody has said under which address."""
-        prefix, billing = self._settings.public_url, policy.billing
-        return f"{prefix}{billing}/v1/webhooks/{name}" if prefix and billing else ""
-
     def _addresses(self) -> Addresses:
         settings = self._settings
         own = [url for url in (settings.frontend_url, settings.public_url) if url]
         return Addresses(settings.frontend_url, (*own, *self.policy.return_origins))
 
     def _open(self, choice: ProviderChoice, policy: Policy) -> Opened:
-        adapter = load_adapter(choice.use, policy.enabled)
-        context = Context(
-            name=choice.name,
-            clock=self._at_work.clock,
-            http=ask,
-            notes=LedgerNotes(lambda: self._at_work.ledger, choice.name),
-            settings={**self._settings.environ, **choice.settings},
-            options=choice.options,
-            webhook_url=self._webhook_url(choice.name, policy),
-        )
-        return Opened(choice.name, adapter.open_provider(context), choice.use)
+        notes = LedgerNotes(lambda: self._at_work.ledger, choice.name)
+        return opened(choice, policy, self._settings, self._at_work.clock, notes)
 
     def _close(self, providers: Providers) -> None:
-        for opened in providers.all:
-            closing = asyncio.ensure_future(opened.provider.close())
+        for each in providers.all:
+            closing = asyncio.ensure_future(each.provider.close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
@@ -173,6 +160,27 @@ async def _tried(what: str, one_round: Callable[[], Awaitable[int]]) -> int:
     except Exception:  # a mistake in one round must not end them all
         log.exception("%s: a round failed and is tried again.", what)
     return 0
+
+
+def opened(choice: ProviderChoice, policy: Policy, settings: Settings, clock: Clock, notes: Notes) -> Opened:
+    """A provider as the policy and the environment want it; it is asked nothing yet."""
+    adapter = load_adapter(choice.use, policy.enabled)
+    context = Context(
+        name=choice.name,
+        clock=clock,
+        http=ask,
+        notes=notes,
+        settings={**settings.environ, **choice.settings},
+        options=choice.options,
+        webhook_url=webhook_url(choice.name, policy, settings),
+    )
+    return Opened(choice.name, adapter.open_provider(context), choice.use)
+
+
+def webhook_url(name: str, policy: Policy, settings: Settings) -> str:
+    """Where a provider reaches us; empty where nobody has said under which address."""
+    prefix, billing = settings.public_url, policy.billing
+    return f"{prefix}{billing}/v1/webhooks/{name}" if prefix and billing else ""
 
 
 def choices_of(policy: Policy, settings: Settings) -> tuple[ProviderChoice, ...]:

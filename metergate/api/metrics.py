@@ -18,6 +18,10 @@ COUNTERS: Final = {
         "Usage that cannot be posted; the audit table keeps it.",
     ),
     "ledger_errors": ("metergate_ledger_errors_total", "How often the ledger was out of reach."),
+    "orphans_ended": (
+        "metergate_journals_taken_over_total",
+        "Journals of processes that died, whose calls were ended here.",
+    ),
     "clock_jumps": ("metergate_clock_jumps_total", "How often the clock of this machine jumped."),
 }
 BY_REASON: Final = {
@@ -28,6 +32,10 @@ GAUGES: Final = {
     "open_holds": ("metergate_holds_open", "Holds that have not ended."),
     "backlog": ("metergate_backlog_events", "Usage events that wait for the ledger."),
     "differences": ("metergate_verify_differences", "What the last verify of this process found."),
+    "orphans": (
+        "metergate_journals_orphaned",
+        "Journals of processes that died, and that wait here for their end.",
+    ),
     "stuck": ("metergate_worker_stuck", "1 while the worker cannot do its work."),
     "filling": ("metergate_store_filling", "1 while the shared store is away or filled from the ledger."),
 }

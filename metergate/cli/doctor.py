@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metergate import config, foundation
-from metergate.cli import examination
+from metergate.cli import examination, payees
 from metergate.cli.files import versions
 from metergate.cli.findings import Finding, of_dangers
 from metergate.config import plugins
@@ -16,10 +16,9 @@ from metergate.config import settings as environment
 from metergate.config.settings import Settings
 from metergate.core.policy import Policy
 from metergate.errors import MetergateError
+from metergate.ledger.surroundings import STRICT_TABLES
 from metergate.store import disk
 
-SQLITE_MIN = (3, 37)
-"""The first with STRICT tables."""
 SECRET_MIN = 16
 """Fewer characters can be guessed; what metergate makes itself has 64."""
 SECRETS = ("pepper", "admin-token", "ledger.sqlite", "ledger.sqlite.lock")
@@ -38,9 +37,11 @@ def findings(named: str) -> list[Finding]:
     folder = foundation.folder_of(settings)
     found += _folder(folder.path)
     if policy is not None:
-        found += _disk(folder.path, settings.store or policy.store, policy)
+        found += _disks(settings, policy)
         found += examination.of_ledger(policy, settings)
         found += examination.of_store(settings.store or policy.store, policy)
+        found += examination.of_journals(policy, settings)
+        found += payees.of_providers(policy, settings)
     found += examination.of_service(folder)
     return found
 
@@ -62,12 +63,24 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
             yield Finding(True, f"{name} is given, and long enough.")
 
 
-def _disk(path: Path, store: str, policy: Policy) -> Iterator[Finding]:
+def _disks(settings: Settings, policy: Policy) -> Iterator[Finding]:
+    """Where the data folder is, and where journals are kept beside it."""
+    folder, store = foundation.folder_of(settings), settings.store or policy.store
+    shared = bool(plugins.adapter_of_store(store))
+    journals = foundation.journals_folder(settings, folder) if shared else folder.path
+    keeps = folder.path == journals and store != "memory"
+    yield from _disk(folder.path, "the data folder is", policy, keeps=keeps)
+    if journals is not None and journals != folder.path:
+        yield from _disk(journals, "the journals are", policy, keeps=True)
+
+
+def _disk(path: Path, what: str, policy: Policy, *, keeps: bool) -> Iterator[Finding]:
+    """`keeps` says that what nobody may lose is written there."""
     place = path if path.exists() else _nearest(path)
-    if plugins.adapter_of_store(store) == "" and store != "memory":
+    if keeps:
         yield from of_dangers(disk.of_folder(place), strict=policy.profile == "strict")
     free = disk.free_bytes(place)
-    told = f"{free // 1024**2} MB are free where the data folder is"
+    told = f"{free // 1024**2} MB are free where {what}"
     yield Finding(
         free >= disk.LEAST_BYTES,
         f"{told}." if free >= disk.LEAST_BYTES else f"{told}: make room, or journals cannot be written.",
@@ -77,7 +90,7 @@ def _disk(path: Path, store: str, policy: Policy) -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     told = versions()
     yield Finding(sys.version_info >= (3, 11), f"metergate {told.metergate} runs on Python {told.python}.")
-    if sqlite3.sqlite_version_info >= SQLITE_MIN:
+    if sqlite3.sqlite_version_info >= STRICT_TABLES:
         yield Finding(True, f"SQLite is {told.sqlite}.")
     else:
         yield Finding(False, f"SQLite is {told.sqlite}; use a Python with SQLite 3.37 or newer.")

@@ -20,6 +20,7 @@ from metergate.ledger.migrations import HEAD
 from metergate.ports import Danger, SharedStore
 from metergate.store import journal
 from metergate.store.folder import DataFolder
+from metergate.store.journals import LOCK, taken
 
 APART_US = 10**6
 """How much two clocks may differ before somebody should know."""
@@ -117,6 +118,37 @@ async def _asked(make: Callable[[], SharedStore]) -> list[Finding]:
     found = [Finding(True, f"The store ({told.name}) answers.")]
     found += of_dangers(map(Danger, told.warnings), strict=False)
     return found if there_us is None else [*found, _clock("the store", there_us)]
+
+
+def of_journals(policy: Policy, settings: Settings) -> Iterator[Finding]:
+    """Of processes of this machine that share a store and have died: somebody has to end their calls."""
+    folder = foundation.folder_of(settings)
+    place = foundation.journals_folder(settings, folder)
+    if not plugins.adapter_of_store(settings.store or policy.store):
+        return
+    if place is None:
+        told = "No journals are kept, so what the store loses is lost: unset METERGATE_JOURNAL to keep them."
+        yield Finding(True, told, mind=True)
+        return
+    left = sum(map(_is_orphan, {path.parent for path in place.glob(f"*/*/{LOCK}")}))
+    if not left:
+        yield Finding(True, f"No process has left its journal behind in {place}.")
+        return
+    yield Finding(
+        False,
+        f"{left} processes are gone and have left their journals in {place}: start a worker that shares this "
+        "store and folder, or run metergate recover.",
+    )
+
+
+def _is_orphan(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    claim = taken(path)
+    if claim is None:
+        return False
+    claim.leave()
+    return True
 
 
 def of_service(folder: DataFolder) -> Iterator[Finding]:

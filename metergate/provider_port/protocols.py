@@ -193,6 +193,14 @@ class Picky(Protocol):
         """Why the provider would not take this amount or currency, as a sentence; empty when it would."""
 
 
+@runtime_checkable
+class Examined(Protocol):
+    async def examine(self) -> Sequence[str]:
+        """What is not as it should be, a sentence each: secrets of an odd form, and at the provider a webhook
+        endpoint that is missing or hears too little. For `metergate doctor`; it changes nothing.
+        """
+
+
 CAPABILITIES: Mapping[str, type] = {
     "customers": Customers,
     "checkouts": Checkouts,

@@ -262,6 +262,8 @@ class Worker:
             "stuck": int(bool(self.outage)),
             "filling": int(self._shut_out),
         }
+        if self._orphans is not None:
+            found["orphans"], found["orphans_ended"] = self._orphans.waiting, self._orphans.count
         if self._errands and self._task is not None:
             found["chain_lag_us"] = self.chaining.lag_us()
             behind = self._store.health().backlog > 0

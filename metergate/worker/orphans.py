@@ -67,6 +67,8 @@ class Orphans:
         self._reviving = Reviving(store, ledger, clock)
         self._adopted: list[Orphan] = []
         self._one_at_a_time = asyncio.Lock()
+        self.count = 0
+        """How many were ended here."""
         self.done: list[tuple[Path, str, dict[str, int]]] = []
         """Which were ended here, and what became of their calls: in a sentence, and counted."""
 
@@ -81,7 +83,13 @@ class Orphans:
                     self._note(orphan)
             return not self._adopted
 
+    @property
+    def waiting(self) -> int:
+        """How many are this process's to end, and wait for what is on its way."""
+        return len(self._adopted)
+
     def _note(self, orphan: Orphan) -> None:
+        self.count += 1
         self.done = [*self.done[1 - NOTED :], (orphan.claim.path, orphan.sentence(), orphan.counts())]
         surprise = orphan.left.to_release() or orphan.unknown or orphan.told
         level = logging.WARNING if surprise else logging.INFO

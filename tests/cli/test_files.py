@@ -9,6 +9,7 @@ import pytest
 
 from metergate.config import locate
 from metergate.ledger import Ledger
+from metergate.store.journals import Journals
 from tests.cli.conftest import Shell
 
 
@@ -120,6 +121,30 @@ def test_doctor_looks_at_clocks_secrets_disks_and_what_waits(
     assert "METERGATE_PEPPER can be guessed" in sick.stdout
     assert "METERGATE_ADMIN_TOKEN can be guessed" in sick.stdout
     assert "short" not in sick.stdout
+
+
+def test_doctor_says_who_has_left_a_journal_behind_and_where_they_are_kept(
+    shell: Shell, valkey_url: str, postgres_url: str
+) -> None:
+    place = shell.folder / "elsewhere"
+    shell.environ = dict(shell.environ) | {
+        "METERGATE_STORE": valkey_url,
+        "METERGATE_LEDGER": postgres_url,
+        "METERGATE_JOURNAL": str(place),
+    }
+    shell.ok("migrate")
+    told = shell.ok("doctor")
+    assert f"No process has left its journal behind in {place}." in told
+    assert "MB are free where the journals are." in told
+    mine = Journals(place / "space").begin()
+    assert "No process has left" in shell.ok("doctor")
+    mine.leave()
+    sick = shell.run("doctor")
+    assert sick.exit_code == 1
+    assert (
+        f"no    1 processes are gone and have left their journals in {place}: start a worker" in sick.stdout
+    )
+    assert "mind  No journals are kept" in shell.run("doctor", METERGATE_JOURNAL="off").stdout
 
 
 def test_doctor_says_by_profile_what_the_start_would_say(shell: Shell, postgres_url: str) -> None:

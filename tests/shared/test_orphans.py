@@ -95,9 +95,11 @@ async def test_an_orphan_waits_until_the_ledger_has_what_is_on_its_way(engine: E
     orphans = repair._orphans
     assert not await orphans.run_once()
     assert path.exists()
+    assert (worker.numbers()["orphans"], worker.numbers()["orphans_ended"]) == (1, 0)
     await worker.flusher.run_dry()
     assert await orphans.run_once()
     assert not path.exists()
+    assert (worker.numbers()["orphans"], worker.numbers()["orphans_ended"]) == (0, 1)
     await office.has_used("waits", 6)
     assert ledger.set_aside == 0
     await office.proven()

@@ -20,6 +20,11 @@ def account(store: Store, asked: Json) -> Json:
     return {"id": "acct_fake", "object": "account"}
 
 
+@people.on("GET /v1/webhook_endpoints", "WebhookEndpointListParams")
+def endpoints(store: Store, asked: Json) -> Json:
+    return store.page("/v1/webhook_endpoints", store.all("webhook_endpoint"), asked)
+
+
 @people.on("POST /v1/customers", "CustomerCreateParams")
 def create(store: Store, asked: Json) -> Json:
     made = store.add(

@@ -1,0 +1,139 @@
+"""What doctor says of payment providers: key forms, modes, webhook secrets and endpoints, and who we are."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Protocol
+
+import pytest
+
+from metergate.provider_port.http import ask
+from metergate_sandbox import Server
+from metergate_stripe.examined import NEEDED
+from tests.adapters.stripe.fake.server import FakeStripe
+from tests.adapters.stripe.fake.whole import APIS, KEY, SECRET
+from tests.cli.conftest import Shell
+
+PUBLIC = "https://api.example.com"
+
+
+class Serves(Protocol):
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@contextmanager
+def elsewhere(server: Serves) -> Iterator[None]:
+    """In an event loop of its own, as on another machine."""
+    ready: Future[Callable[[], object]] = Future()
+
+    async def serve() -> None:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        await server.start()
+        ready.set_result(lambda: loop.call_soon_threadsafe(over.set))
+        await over.wait()
+        await server.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    stop = ready.result(20)
+    try:
+        yield
+    finally:
+        stop()
+        thread.join()
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@pytest.fixture
+def fake(shell: Shell) -> Iterator[FakeStripe]:
+    fake = FakeStripe(now_us, KEY, SECRET, APIS)
+    with elsewhere(fake):
+        environ = {
+            "STRIPE_API_BASE": fake.url,
+            "STRIPE_SECRET_KEY": KEY,
+            "STRIPE_WEBHOOK_SECRET": SECRET,
+            "METERGATE_PROVIDER": "stripe",
+        }
+        shell.environ = {**shell.environ, **environ}
+        yield fake
+
+
+def said(shell: Shell, exit_code: int, **environ: str) -> str:
+    done = shell.run("doctor", **environ)
+    assert done.exit_code == exit_code, done.stdout
+    return done.stdout
+
+
+def test_a_provider_that_is_set_up_says_who_we_are_there(shell: Shell, fake: FakeStripe) -> None:
+    told = said(shell, 0)
+    assert "ok    The payment provider stripe answers: test mode, account acct_fake." in told
+    assert "mind  stripe cannot tell of payments: set METERGATE_PUBLIC_URL" in told
+
+
+def test_a_webhook_endpoint_that_is_missing_or_hears_too_little_is_told(
+    shell: Shell, fake: FakeStripe
+) -> None:
+    url = f"{PUBLIC}/billing/v1/webhooks/stripe"
+    told = said(shell, 1, METERGATE_PUBLIC_URL=PUBLIC)
+    assert f"no    Add a webhook endpoint {url} at Stripe" in told
+    made = fake.store.add(
+        "we", "webhook_endpoint", url=url, status="enabled", enabled_events=["charge.refunded"]
+    )
+    told = said(shell, 1, METERGATE_PUBLIC_URL=PUBLIC)
+    assert f"Let the webhook endpoint {url} of Stripe hear charge.dispute.closed," in told
+    made["enabled_events"] = list(NEEDED)
+    told = said(shell, 0, METERGATE_PUBLIC_URL=PUBLIC)
+    assert f"mind  stripe moves no real money, and a test card pays for live keys at {PUBLIC}." in told
+
+
+WRONG: Mapping[str, tuple[dict[str, str], str]] = {
+    "no key": ({"STRIPE_SECRET_KEY": ""}, "Set STRIPE_SECRET_KEY"),
+    "a key of another form": ({"STRIPE_SECRET_KEY": "pk_test_1"}, "begins with sk_test_"),
+    "a key that Stripe does not know": ({"STRIPE_SECRET_KEY": "sk_test_other"}, "cannot be used"),
+    "keys of two modes": (
+        {"STRIPE_PUBLISHABLE_KEY": "pk_live_1"},
+        "of two modes: STRIPE_PUBLISHABLE_KEY is for live mode, STRIPE_SECRET_KEY is for test mode",
+    ),
+    "no webhook secret": ({"STRIPE_WEBHOOK_SECRET": " "}, "Set STRIPE_WEBHOOK_SECRET"),
+    "a webhook secret of another form": ({"STRIPE_WEBHOOK_SECRET": "secret"}, "whsec_ and more"),
+    "nobody there": ({"STRIPE_API_BASE": "http://127.0.0.1:1"}, "cannot be used"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_set_up_wrongly_is_a_sentence_and_no_secret(
+    shell: Shell, fake: FakeStripe, wrong: str
+) -> None:
+    environ, sentence = WRONG[wrong]
+    told = said(shell, 1, **environ)
+    assert [line for line in told.splitlines() if line.startswith("no") and sentence in line], told
+    assert not [value for value in environ.values() if value.strip() and "_" in value and value in told]
+
+
+def test_real_money_beside_play_money_is_told(shell: Shell, fake: FakeStripe) -> None:
+    server = Server("sk_test_1", "whsec_1", now_us, ask)
+    with elsewhere(server):
+        policy = shell.folder / "policy.yaml"
+        providers = "providers: {eu: {use: sandbox, when: {region: eu}}, default: stripe}\n"
+        policy.write_text(policy.read_text() + providers)
+        environ = {
+            "METERGATE_PROVIDER": "",
+            "SANDBOX_API_BASE": server.url,
+            "SANDBOX_SECRET_KEY": "sk_test_1",
+            "SANDBOX_WEBHOOK_SECRET": "whsec_1",
+        }
+        assert "The payment provider eu answers: test mode" in said(shell, 0, **environ)
+        told = said(shell, 1, STRIPE_SECRET_KEY="sk_live_1", **environ)
+    assert "no    stripe moves real money and eu does not" in told
+
+
+def test_without_a_provider_nothing_is_said_of_one(shell: Shell) -> None:
+    assert "payment" not in said(shell, 0)
