@@ -92,6 +92,8 @@ class PayPalProvider:
         if made is None:
             asked = {"body": order_request(order), "paypal_request_id": key(order.id), "prefer": FULL}
             made = await self._calls.do(lambda paypal: paypal.orders.create_order(asked))
+            if not told_of(made, "id"):
+                raise UnknownOutcome("What PayPal answered is no order.")
             # Who dies before this line asks again: nobody has seen the page of an order without a note.
             await self._notes.write(f"order/{order.id}", made.id)
         return Checkout(made.id, link(made, "payer-action", "approve"), details={"paypal_order": made.id})

@@ -8,8 +8,8 @@ import metergate
 from tests.house.rules import ROOT, read
 
 EXTRAS = (
-    "Adyen fastapi granian h11 httptools httpx2 hypercorn paypalserversdk psycopg redis stripe uvicorn "
-    "uvloop watchfiles websockets"
+    "Adyen fastapi granian h11 httptools httpx2 hypercorn paypalserversdk psycopg redis square stripe "
+    "uvicorn uvloop watchfiles websockets"
 )
 HEAVY = frozenset({"alembic", "click", "msgspec", "pydantic", "rich", "sqlalchemy", "starlette", "yaml"})
 MODULES_AT_MOST = 250

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import pytest
 
+from metergate.errors import InvalidInput
 from metergate.provider_port import (
     CANCELED,
     FAILED,
@@ -108,6 +109,17 @@ class OnBench:
         """A payment that was made on a page."""
         order = self.an_order(amount)
         checkout = await able(bench, Checkouts).open_checkout(order)
+        await bench.pay(checkout)
+        return await self.known(bench, checkout.id, order.id)
+
+    async def authorised(self, bench: Bench) -> PaymentFacts:
+        """On a page, or with a kept method where the provider's page takes the money at once."""
+        order = self.an_order(capture=False)
+        try:
+            checkout = await able(bench, Checkouts).open_checkout(order)
+        except InvalidInput:
+            charges, method, customer = await self.with_method(bench)
+            return await charges.charge(order._replace(customer=customer), method)
         await bench.pay(checkout)
         return await self.known(bench, checkout.id, order.id)
 

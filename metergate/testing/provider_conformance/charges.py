@@ -12,7 +12,6 @@ from metergate.provider_port import (
     SUCCEEDED,
     Captures,
     Charges,
-    Checkouts,
     Customers,
     Declined,
     Lookups,
@@ -63,26 +62,19 @@ class ChargeTests(OnBench):
         assert bench.made() == 1
 
     async def test_what_is_authorised_is_ours_when_it_is_captured(self, bench: Bench) -> None:
-        captures = able(bench, Captures)
-        order = self.an_order(capture=False)
-        checkout = await able(bench, Checkouts).open_checkout(order)
-        await bench.pay(checkout)
-        found = await self.known(bench, checkout.id, order.id)
+        captures, found = able(bench, Captures), await self.authorised(bench)
         assert (found.state, found.capturable) == (PENDING, True)
         part = Money(1000, "USD")
         for _ in range(2):
             asked = await captures.capture_payment(found.id, part, "cap-1")
             assert (asked.state in (PENDING, SUCCEEDED), asked.amount) == (True, part)
-        taken = await self.known(bench, found.id, order.id)
+        taken = await self.known(bench, found.id, found.order)
         assert (taken.state, taken.amount, taken.capturable) == (SUCCEEDED, part, False)
 
     async def test_all_of_what_is_authorised_is_captured_where_no_part_is_named(self, bench: Bench) -> None:
-        captures, order = able(bench, Captures), self.an_order(capture=False)
-        checkout = await able(bench, Checkouts).open_checkout(order)
-        await bench.pay(checkout)
-        found = await self.known(bench, checkout.id, order.id)
+        captures, found = able(bench, Captures), await self.authorised(bench)
         await captures.capture_payment(found.id, None, "cap-1")
-        taken = await self.known(bench, found.id, order.id)
+        taken = await self.known(bench, found.id, found.order)
         assert (taken.state, taken.amount) == (SUCCEEDED, PRICE)
 
     async def test_parts_go_back_once_per_refund(self, bench: Bench) -> None:

@@ -126,13 +126,10 @@ class PaymentTests(OnBench):
         assert (canceled.state, canceled.amount) == (CANCELED, PRICE)
 
     async def test_what_is_authorised_is_let_go(self, bench: Bench) -> None:
-        captures, order = able(bench, Captures), self.an_order(capture=False)
-        checkout = await able(bench, Checkouts).open_checkout(order)
-        await bench.pay(checkout)
-        found = await self.known(bench, checkout.id, order.id)
+        captures, found = able(bench, Captures), await self.authorised(bench)
         asked = await captures.cancel_payment(found.id)
         assert asked.state in (PENDING, CANCELED)
-        after = await self.known(bench, found.id, order.id)
+        after = await self.known(bench, found.id, found.order)
         assert (after.state, after.capturable) == (CANCELED, False)
 
     async def test_what_is_paid_is_not_given_up(self, bench: Bench) -> None:

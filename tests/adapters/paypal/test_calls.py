@@ -83,6 +83,7 @@ async def test_how_long_to_wait_is_heard(bench: PayPalBench) -> None:
         Told(302, None, {"Location": "https://evil.example/"}),
         Told(200, b"<html>"),
         Told(200, b"[]"),
+        Told(200, b"{}"),
         Told(200, b"{"),
         Told(200, b"id: 1"),
         Told(200, {"id": {"py/object": "subprocess.Popen"}}),

@@ -1,0 +1,76 @@
+"""Square's news: signed over the address and the body, and read as a hint about a payment."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from square.utils.webhooks_helper import verify_signature
+
+from metergate.ports import Clock
+from metergate.provider_port import OTHER, PAYMENT, Forged, ProviderEvent
+
+SIGNATURE: Final = "x-square-hmacsha256-signature"
+OLDEST_US: Final = 3 * 86_400 * 10**6
+"""Square tries for a day to deliver."""
+AHEAD_US: Final = 300 * 10**6
+
+
+class News:
+    def __init__(self, clock: Clock, address: str, keys: Sequence[str], *, live: bool) -> None:
+        self._clock = clock
+        self._address = address
+        self._keys = keys
+        self._live = live
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
+        """Forged unless Square signed it with one of our keys, for our address, in the last days."""
+        try:
+            text = body.decode()
+        except UnicodeDecodeError as error:
+            raise Forged("News of Square has to be text.") from error
+        told = headers.get(SIGNATURE, "")
+        proofs = [
+            verify_signature(
+                request_body=text, signature_header=told, signature_key=each, notification_url=self._address
+            )
+            for each in self._keys
+        ]
+        if not any(proofs):
+            raise Forged("The signature is not Square's, or for another address.")
+        return self._event(text)
+
+    def _event(self, text: str) -> ProviderEvent:
+        try:
+            told = json.loads(text)
+            at_us = int(datetime.fromisoformat(told["created_at"]).timestamp()) * 10**6
+            object = about(told["type"], told["data"])
+            found = ProviderEvent(
+                id=str(told["event_id"]),
+                type=str(told["type"]),
+                kind=PAYMENT if object else OTHER,
+                object=object or str(told["data"].get("id", "")),
+                live=self._live,
+                at_us=at_us,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise Forged("What was signed is no event of Square.") from error
+        if not -AHEAD_US <= self._clock() - at_us <= OLDEST_US:
+            raise Forged("The event is too old, or of the future.")
+        return found
+
+
+def about(type: str, data: Mapping[str, Any]) -> str:
+    """Square's id of the payment, or of its order."""
+    kind = type.partition(".")[0]
+    if kind not in ("payment", "refund", "order", "dispute"):
+        return ""
+    found = data["object"]
+    if kind == "payment":
+        return str(found["payment"]["id"])
+    if kind == "refund":
+        return str(found["refund"]["payment_id"])
+    if kind == "order":
+        [change] = [each for each in found.values() if isinstance(each, dict)]
+        return str(change["order_id"])
+    return str(found["dispute"]["disputed_payment"]["payment_id"])
