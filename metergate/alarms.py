@@ -25,9 +25,13 @@ NEWS_WAITS: Final = Alarm("news-of-providers-is-not-handled", "metergate_webhook
 NEWS_DEAD: Final = Alarm("news-of-providers-is-not-handled", "metergate_webhooks_dead")
 NEWS_FORGED: Final = Alarm("news-is-not-signed", "metergate_webhooks_forged_total")
 MISMATCH: Final = Alarm("a-payment-does-not-match", "metergate_payments_mismatched")
+PUSH_WAITS: Final = Alarm("usage-for-providers-waits", "metergate_push_oldest_seconds")
+PUSH_PARKED: Final = Alarm("usage-for-providers-is-parked", "metergate_push_parked")
+DRIFT: Final = Alarm("usage-differs-at-the-provider", "metergate_push_drift")
 ALARMS: Final = (
     *(BACKLOG, STORE_LOST, STORE_AWAY, LEDGER_AWAY, DISK_FULL, SET_ASIDE, CHAIN_BEHIND, CLOCK),
     *(DIFFERENCE, PROVIDER_AWAY, NEWS_WAITS, NEWS_DEAD, NEWS_FORGED, MISMATCH),
+    *(PUSH_WAITS, PUSH_PARKED, DRIFT),
 )
 
 

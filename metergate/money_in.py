@@ -20,7 +20,7 @@ from metergate.billing import (
     Till,
 )
 from metergate.billing.providers import LedgerNotes
-from metergate.billing.watching import Numbers
+from metergate.billing.watching import Numbers, WatchingPushes
 from metergate.config.plugins import load_adapter
 from metergate.config.settings import Settings
 from metergate.core.policy import Policy, ProviderChoice
@@ -66,6 +66,7 @@ class MoneyIn:
             clock,
             settings.push_every_us,
         )
+        self._pushes = WatchingPushes(self.pusher)
         self.inbox.complain = self.pusher.complain
         self.till = Till(
             self._cashier, self.inbox, lambda: self.policy, self._addresses, self.told, self.pusher
@@ -102,7 +103,7 @@ class MoneyIn:
 
     def numbers(self) -> Numbers:
         """What metrics say of money in."""
-        return self._rounds.watching.numbers()
+        return {**self._rounds.watching.numbers(), **self._pushes.numbers(self.till.drift)}
 
     def told(self) -> None:
         """News has come: look at it now."""
@@ -148,6 +149,7 @@ class MoneyIn:
         """By itself: a provider that takes its time over usage must not keep us from news of payments."""
         while True:
             await _tried("Usage for providers waits", self.pusher.run_once)
+            self._pushes.look()
             await asyncio.sleep(PAUSE_S)
 
 

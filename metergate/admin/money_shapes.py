@@ -13,6 +13,9 @@ from metergate.ledger.reversals import Dispute, Refund
 
 LATE_S: Final = 300
 """How long news of a provider may wait."""
+PUSH_LATE_S: Final = 3600
+"""How long usage for a provider may wait."""
+PUSHES: Final = ("push_backlog", "push_parked", "push_oldest_s", "drift")
 STANDING: Final = (
     ("provider_calls", "calls", True),
     ("payments_moved", "payments", True),
@@ -91,6 +94,7 @@ def event(row: EventRow) -> Json:
 
 def standing(numbers: Mapping[str, Any]) -> Json:
     """How money in is doing, by provider: the numbers of metrics, for people."""
+    usage = {name: numbers[name][0][0] for name in PUSHES if name in numbers}
     found: dict[str, Json] = {}
     for name, shown, labelled in STANDING:
         for provider, *label, count in numbers.get(name, ()):
@@ -101,7 +105,9 @@ def standing(numbers: Mapping[str, Any]) -> Json:
                 of[shown] = count
     late = any(each.get("webhook_lag_seconds", 0) > LATE_S for each in found.values())
     dead = any(each.get("webhooks_dead") for each in found.values())
-    return {"state": "degraded" if late or dead else "ok", "by_provider": found}
+    late = late or usage.get("push_oldest_s", 0) > PUSH_LATE_S
+    wrong = late or dead or usage.get("push_parked") or usage.get("drift")
+    return {"state": "degraded" if wrong else "ok", "by_provider": found, "usage": usage}
 
 
 def money(minor: int, currency: str) -> Json:

@@ -82,6 +82,16 @@ BY_LABELS: Final = {
         "How long the oldest news has waited.",
         ("provider",),
     ),
+    "push_backlog": ("metergate_push_backlog", "gauge", "Totals of usage that wait for providers.", ()),
+    "push_parked": ("metergate_push_parked", "gauge", "Totals that providers do not take as they are.", ()),
+    "push_oldest_s": ("metergate_push_oldest_seconds", "gauge", "How long the oldest total has waited.", ()),
+    "push_outcomes": (
+        "metergate_push_total",
+        "counter",
+        "Totals that were told to providers, by what became of it.",
+        ("outcome",),
+    ),
+    "drift": ("metergate_push_drift", "gauge", "Differences that the last reconcile found.", ()),
     "news_dead": ("metergate_webhooks_dead", "gauge", "News that was tried too often.", ("provider",)),
 }
 """Money in: the labels of each number, which its rows begin with."""
@@ -124,7 +134,7 @@ def _lines(numbers: Mapping[str, Any]) -> Iterator[str]:
 
 def _labels(names: Sequence[str], values: Sequence[object]) -> str:
     told = (f'{name}="{_escaped(str(value))}"' for name, value in zip(names, values, strict=False))
-    return "{" + ",".join(told) + "}"
+    return "{" + ",".join(told) + "}" if names else ""
 
 
 def _escaped(text: str) -> str:

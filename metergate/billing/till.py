@@ -1,10 +1,12 @@
 """The till: what the office asks of payments, in the policy's words."""
 
 import dataclasses
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from metergate import alarms
 from metergate.billing import offers, refunding
 from metergate.billing.cashier import Cashier
 from metergate.billing.inbox import Inbox
@@ -22,6 +24,7 @@ from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Refund
 from metergate.provider_port import Catalogue, Item, Method, Methods, Money, Portal, UsageSink, capabilities
 
+log = logging.getLogger("metergate.billing")
 T = TypeVar("T")
 Json = dict[str, Any]
 HEALTH_US = 30 * 10**6
@@ -54,6 +57,8 @@ class Till:
         self._told = told
         self._pusher = pusher
         self._asked: dict[str, tuple[int, Json]] = {}
+        self.drift: int | None = None
+        """How many differences the last reconcile found."""
 
     async def buy(
         self,
@@ -167,7 +172,12 @@ class Till:
             able(self._cashier.providers.get(provider), UsageSink, "count usage")
         if account is not None:
             await self._account(account)
-        return await reconcile(self._pusher, provider, account, repair=repair)
+        found = await reconcile(self._pusher, provider, account, repair=repair)
+        self.drift = len(found.differences)
+        if found.differences:
+            sentence = f"Reconcile found {self.drift} differences of usage between ledger and providers."
+            alarms.tell(log, alarms.DRIFT, sentence)
+        return found
 
     def pushing(self) -> Mapping[str, int]:
         """How usage for providers is going, in numbers."""

@@ -10,14 +10,19 @@ from metergate import alarms
 from metergate.alarms import Told
 from metergate.billing.cashier import Cashier
 from metergate.billing.inbox import Inbox
+from metergate.billing.pushing import Pusher
 from metergate.ledger import census
 from metergate.ledger.census import Census
+from metergate.provider_port import ACCEPTED as TAKEN
+from metergate.provider_port import LATER, REJECTED, UNKNOWN
 
 log = logging.getLogger("metergate.billing")
 
 EVERY_US: Final = 10 * 10**6
 LATE_US: Final = 300 * 10**6
-COUNTED: Final = ("provider_calls", "payments_moved", "news_forged")
+PUSH_LATE_US: Final = 3600 * 10**6
+OUTCOMES: Final = (TAKEN, REJECTED, UNKNOWN, LATER)
+COUNTED: Final = ("provider_calls", "payments_moved", "news_forged", "push_outcomes")
 """What is added up where one process has several policies; everything else is of the one ledger."""
 
 Numbers = Mapping[str, list[list[Any]]]
@@ -66,6 +71,33 @@ class Watching:
                 [name, max(0, now_us - each.oldest_us) // 10**6] for name, each in found.waiting.items()
             ],
             "news_dead": [[name, count] for name, count in found.dead.items()],
+        }
+
+
+class WatchingPushes:
+    """The same of usage for providers."""
+
+    def __init__(self, pusher: Pusher) -> None:
+        self._pusher = pusher
+        self._told = Told(log)
+
+    def look(self) -> None:
+        seen = self._pusher.numbers()
+        late, parked = seen["push_oldest_us"], seen["push_parked"]
+        sentence = f"Usage for payment providers has waited for {late // 10**6} seconds."
+        self._told.mind(alarms.PUSH_WAITS, late > PUSH_LATE_US, late > PUSH_LATE_US, sentence)
+        sentence = f"{parked} totals of usage are parked: their providers will not take them as they are."
+        self._told.mind(alarms.PUSH_PARKED, parked > 0, parked > 0, sentence)
+
+    def numbers(self, drift: int | None) -> Numbers:
+        """`drift` is how many differences the last reconcile found; None where there was none."""
+        seen = self._pusher.numbers()
+        return {
+            "push_backlog": [[seen["push_backlog"]]],
+            "push_parked": [[seen["push_parked"]]],
+            "push_oldest_s": [[seen["push_oldest_us"] // 10**6]],
+            "push_outcomes": [[each, seen[f"push_{each}"]] for each in OUTCOMES],
+            **({"drift": [[drift]]} if drift is not None else {}),
         }
 
 

@@ -8,16 +8,19 @@ import pytest
 from metergate import alarms
 from metergate.admin import money_shapes
 from metergate.api import metrics
-from metergate.billing import Cashier, Inbox, Opened, Providers, Rule
-from metergate.billing.watching import Watching, together
+from metergate.billing import Addresses, Cashier, Inbox, Opened, Providers, Rule, Till
+from metergate.billing.watching import Watching, WatchingPushes, together
+from metergate.config import load
 from metergate.errors import PaymentFailed, ProviderError
 from metergate.ledger import inbox
 from metergate.ledger.payment_tables import provider_events
 from metergate.provider_port import Forged, Money, Payer
 from tests.api.test_metrics import Sample, read
-from tests.billing.bench import Bench
+from tests.billing.bench import POLICY, Bench
+from tests.billing.usage_bench import HOUR_US, ZERO_US, Pushing, Use
 
 MINUTE = 60
+SOLD = load(POLICY)
 
 
 async def scraped(bench: Bench) -> Mapping[Sample, float]:
@@ -166,3 +169,53 @@ async def test_policies_of_one_process_are_counted_together_and_their_ledger_onc
     merged = together([bench.rounds.watching.numbers(), second.numbers()])
     assert merged["provider_calls"] == [["sandbox", "ok", 3]]  # a customer, a page, a question
     assert merged["payments_open"] == [["sandbox", "15m", 1]]
+
+
+async def test_usage_that_waits_for_a_provider_is_counted_and_told_once(
+    pushing: Pushing, caplog: pytest.LogCaptureFixture
+) -> None:
+    watching = WatchingPushes(pushing.pusher)
+    await pushing.use(Use(5, ZERO_US))
+    pushing.bench.server.fault({"kind": "busy", "times": 1000})
+    for _ in range(4):
+        await pushing.later(HOUR_US)
+        watching.look()
+    assert caplog.text.count(alarms.PUSH_WAITS.page) == 1
+    numbers = watching.numbers(None)
+    found = read(metrics.text({"policy": "", "open_holds": 0, "backlog": 0, **numbers}))
+    assert found["push_backlog", ()] == 1
+    assert found["push_oldest_seconds", ()] > 3600
+    assert found["push_total", (("outcome", "later"),)] >= 1
+    assert not [name for name, _ in found if name == "push_drift"]
+    assert money_shapes.standing(numbers)["state"] == "degraded"
+
+
+async def test_usage_that_nobody_will_take_is_told(
+    pushing: Pushing, caplog: pytest.LogCaptureFixture
+) -> None:
+    watching = WatchingPushes(pushing.pusher)
+    await pushing.use(Use(5, ZERO_US))
+    pushing.bench.sandbox.customers.clear()
+    await pushing.later()
+    watching.look()
+    assert watching.numbers(None)["push_parked"] == [[1]]
+    assert caplog.text.count(alarms.PUSH_PARKED.page) == 1
+
+
+async def test_what_the_last_reconcile_found_is_a_number(
+    pushing: Pushing, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = pushing.bench
+    till = Till(
+        bench.cashier, bench.inbox, lambda: SOLD, lambda: Addresses("", ()), lambda: None, pushing.pusher
+    )
+    await pushing.use(Use(5, ZERO_US))
+    await pushing.later(2 * HOUR_US)
+    assert till.drift is None
+    await till.reconcile("", None, repair=False)
+    assert till.drift == 0
+    bench.sandbox.usage.counted.clear()
+    await till.reconcile("", None, repair=False)
+    assert till.drift == 1
+    assert caplog.text.count(alarms.DRIFT.page) == 1
+    assert WatchingPushes(pushing.pusher).numbers(till.drift)["drift"] == [[1]]
