@@ -52,6 +52,24 @@ def flag(value: object, what: str) -> bool:
     return value
 
 
+def payment_token(value: object, what: str) -> str:
+    """What stands for a card at a provider. The number of one is refused, and not even repeated."""
+    if isinstance(value, str) and _is_card(value):
+        raise InvalidInput(
+            f"Send no card number: {what} is what the provider's own page or script made of it."
+        )
+    return ident(value, what)
+
+
+def _is_card(text: str) -> bool:
+    """Whether it has the form and the check digit of a card number."""
+    digits = text.replace(" ", "").replace("-", "")
+    if not (digits.isascii() and digits.isdigit() and 12 <= len(digits) <= 19):
+        return False
+    doubled = [int(each) * 2 for each in digits[-2::-2]]
+    return (sum(map(int, digits[-1::-2])) + sum(each - 9 * (each > 9) for each in doubled)) % 10 == 0
+
+
 def account_id(value: object) -> str:
     return _matching(_ACCOUNT, value, "an account id of 1 to 64 letters, digits, _ . @ or -")
 

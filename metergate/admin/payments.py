@@ -97,6 +97,8 @@ class Payments:
         told = zip(_HOW, (method, provider, success_url, cancel_url, description), strict=True)
         options = {"token": token, "wallet": wallet}
         how = {name: inputs.text(value, f"the {name}", 2000) for name, value in told}
+        if how["method"]:
+            inputs.payment_token(how["method"], "the method")
         made = await self._till().buy(
             inputs.account_id(account),
             pack="" if pack is None else inputs.name(pack, "a pack"),
@@ -172,11 +174,13 @@ class Payments:
 
     async def attach(self, account: object, token: object) -> Json:
         """Keep a payment method; the token comes from the provider's own page or script."""
-        return dict(await self._till().attach(inputs.account_id(account), inputs.ident(token, "a token")))
+        return dict(
+            await self._till().attach(inputs.account_id(account), inputs.payment_token(token, "the token"))
+        )
 
     async def detach(self, account: object, id: object) -> Json:
         """Forget a payment method."""
-        named = inputs.ident(id, "a payment method")
+        named = inputs.payment_token(id, "the payment method")
         await self._till().detach(inputs.account_id(account), named)
         return {"id": named, "deleted": True}
 

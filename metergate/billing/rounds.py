@@ -11,7 +11,7 @@ from metergate.billing.inbox import Inbox
 from metergate.billing.settling import next_look_us
 from metergate.billing.watching import Watching
 from metergate.errors import MetergateError, StoreUnavailable
-from metergate.ledger import payments, reversals, subscriptions
+from metergate.ledger import inbox, payments, reversals, subscriptions
 from metergate.ledger.payments import Payment
 
 log = logging.getLogger("metergate.billing")
@@ -21,6 +21,10 @@ BATCH: Final = 20
 LOOK_EVERY_US: Final = 2 * 10**6
 FEED_EVERY_US: Final = 15 * 10**6
 RENEWALS_EVERY_US: Final = 3600 * 10**6
+FORGET_EVERY_US: Final = 3600 * 10**6
+FORGET_AT_ONCE: Final = 500
+KEEP_NEWS_US: Final = 30 * 24 * 3600 * 10**6
+"""How long the bytes of news are kept that was handled."""
 MINUTE_US: Final = 60 * 10**6
 
 
@@ -34,6 +38,7 @@ class Rounds:
         self._looked_us = 0
         self._fetched_us = 0
         self._renewed_us = 0
+        self._forgot_us = 0
 
     async def run_once(self) -> int:
         """One round; how much there was to do. A provider that is away stops nothing but itself."""
@@ -50,6 +55,8 @@ class Rounds:
         if abs(now_us - self._renewed_us) >= RENEWALS_EVERY_US:
             done += await self._renewals(now_us)
         await self.watching.look()
+        if abs(now_us - self._forgot_us) >= FORGET_EVERY_US:
+            done += await self._forget(now_us)
         return done
 
     async def _look(self) -> int:
@@ -88,6 +95,14 @@ class Rounds:
         if len(due) < BATCH:  # otherwise there are more, after the news that came meanwhile
             self._renewed_us = now_us
         return len(due)
+
+    async def _forget(self, now_us: int) -> int:
+        """Let go of what old news says of people, some of it in each round."""
+        ledger, before_us = self._cashier.books.ledger, now_us - KEEP_NEWS_US
+        gone = await ledger.write(partial(inbox.forget, before_us=before_us, limit=FORGET_AT_ONCE))
+        if gone < FORGET_AT_ONCE:
+            self._forgot_us = now_us
+        return gone
 
     async def _fetch(self) -> int:
         found = [

@@ -102,6 +102,16 @@ def replay(
     return tx.execute(events.update().where(events.c.org == tx.org, *which).values(again)).rowcount
 
 
+def forget(tx: Tx, before_us: int, limit: int) -> int:
+    """Let go of what stands in events that were handled: they tell of people. What they came to stays."""
+    over = (events.c.org == tx.org, sa.func.length(events.c.body) > 0, events.c.handled_at_us < before_us)
+    seqs = sa.select(events.c.seq).where(*over, events.c.state.in_((DONE, IGNORED))).limit(limit)
+    gone = {"body": b"", "headers": "{}"}
+    return tx.execute(
+        events.update().where(events.c.org == tx.org, events.c.seq.in_(seqs)).values(gone)
+    ).rowcount
+
+
 def page(
     tx: Tx, provider: str | None = None, state: str | None = None, limit: int = 100, after: int = 0
 ) -> list[EventRow]:

@@ -176,6 +176,7 @@ provider_events = sa.Table(
     sa.CheckConstraint("state IN ('waiting', 'done', 'ignored', 'refused', 'dead')"),
     _where("provider_events_waiting", "next_at_us", where="state = 'waiting'"),
     _where("provider_events_dead", "provider", where="state = 'dead'"),
+    _where("provider_events_to_forget", "handled_at_us", where="length(body) > 0"),
     sqlite_strict=True,
 )
 

@@ -1,9 +1,10 @@
 """Money in over HTTP: the customer's side, webhooks, the paths of older systems, the operator's side."""
 
 import asyncio
+import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -212,16 +213,22 @@ async def test_news_that_is_not_signed_is_a_400_and_that_of_nobody_a_404(house: 
     assert (await Client(house.app, "").ok("GET", "/billing/v1/webhooks/health")) == {"state": "ok"}
 
 
+async def braked(house: House, hosts: Iterator[str]) -> bool:
+    """Whether somebody is slowed down who goes on and on; a busy machine takes longer to be too fast."""
+    for host in itertools.islice(hosts, 3000):
+        if (await house.tell(b"{}", host=host)).status == 429:
+            return True
+    return False
+
+
 async def test_a_flood_of_news_is_slowed_down(house: House) -> None:
-    statuses = [(await house.tell(b"{}")).status for _ in range(420)]
-    assert statuses[0] == 400
-    assert statuses[-1] == 429
+    assert (await house.tell(b"{}")).status == 400
+    assert await braked(house, itertools.repeat("203.0.113.7"))
 
 
 async def test_who_has_a_network_of_addresses_is_one_who_floods(house: House) -> None:
     """An IPv6 address is chosen anew for every call; the network that it is of is not."""
-    answers = [await house.tell(b"{}", host=f"2001:db8:0:1::{number:x}") for number in range(420)]
-    assert answers[-1].status == 429
+    assert await braked(house, (f"2001:db8:0:1::{number:x}" for number in itertools.count(1)))
     assert (await house.tell(b"{}", host="2001:db8:0:2::1")).status == 400
 
 

@@ -119,6 +119,7 @@ CREATE TABLE provider_events (
 ) {strict};
 CREATE INDEX provider_events_waiting ON provider_events (org, next_at_us) WHERE state = 'waiting';
 CREATE INDEX provider_events_dead ON provider_events (org, provider) WHERE state = 'dead';
+CREATE INDEX provider_events_to_forget ON provider_events (org, handled_at_us) WHERE length(body) > 0;
 
 CREATE TABLE subscriptions (
     seq {seq} NOT NULL PRIMARY KEY,
