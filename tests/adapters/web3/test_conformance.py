@@ -22,6 +22,9 @@ class Web3Bench:
         """A payer who has too little is declined by the token: the transaction is there, and has failed."""
         await self.world.pay(checkout, who=self.world.accounts[5] if declined else "")
 
+    async def transfer(self, checkout: Checkout) -> tuple[str, str]:
+        return await self.world.pay(checkout), ""
+
     async def dispute(self, payment: str) -> None:
         raise NotImplementedError("Nobody takes a transfer back.")
 
