@@ -30,16 +30,16 @@ class Handled(NamedTuple):
 
 async def subscription(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Handled:
     """Ask for the subscription, and put its account on the plan that it pays for, or off it."""
+    asked_us = cashier.clock()
     asked = able(opened, Subscriptions, "be asked for subscriptions").fetch_subscription(event.object)
     facts = await cashier.asking.of(opened.name, asked)
     if facts is None:
         return Handled(IGNORED, f"{opened.name} has no subscription {event.object:.80}.")
-    return await believe(cashier, opened, facts)
+    return await believe(cashier, opened, facts, asked_us)
 
 
-async def believe(cashier: Cashier, opened: Opened, facts: SubscriptionFacts) -> Handled:
+async def believe(cashier: Cashier, opened: Opened, facts: SubscriptionFacts, asked_us: int) -> Handled:
     """Write down what a subscription is now, if it is one of ours."""
-    now_us = cashier.clock()
     if facts.live != opened.provider.live:
         return Handled(REFUSED, "The subscription is of the other mode.")
 
@@ -47,7 +47,7 @@ async def believe(cashier: Cashier, opened: Opened, facts: SubscriptionFacts) ->
         account = _account(tx, opened.name, facts.order, facts.customer)
         if not account:
             return Handled(IGNORED, "It is about no account of ours."), ()
-        return Handled(DONE, facts.id), follow(tx, opened.name, account, facts, now_us)
+        return Handled(DONE, facts.id), follow(tx, opened.name, account, facts, asked_us)
 
     return await cashier.write(work)
 
@@ -60,7 +60,8 @@ def follow(tx: Tx, provider: str, account: str, facts: SubscriptionFacts, now_us
     since = known.created_at_us if known else now_us
     named = (id, account, provider, facts.id, facts.plan, facts.state, facts.live)
     row = Subscription(*named, *period, since, now_us)
-    subscriptions.put(tx, row)
+    if not subscriptions.put(tx, row):
+        return ()
     telling.subscribed(tx, known, row)
     cause = f"subscription:{provider}:{facts.id}:{facts.state}:{facts.plan}:{now_us}"
     owner = accounts.known(tx, account)
@@ -80,24 +81,27 @@ async def look_again(cashier: Cashier, known: Subscription) -> None:
     opened = cashier.providers.find(known.provider)
     if opened is None or not isinstance(opened.provider, Subscriptions) or known.external_id is None:
         return
+    asked_us = cashier.clock()
     facts = await cashier.asking.of(opened.name, opened.provider.fetch_subscription(known.external_id))
     if facts is not None:
-        await believe(cashier, opened, facts)
+        await believe(cashier, opened, facts, asked_us)
 
 
 async def invoice(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Handled:
     """Ask for the invoice, and keep what it is now."""
+    asked_us = cashier.clock()
     asked = able(opened, Invoices, "be asked for invoices").fetch_invoice(event.object)
     facts = await cashier.asking.of(opened.name, asked)
     if facts is None:
         return Handled(IGNORED, f"{opened.name} has no invoice {event.object:.80}.")
-    now_us = cashier.clock()
+    if facts.live != opened.provider.live:
+        return Handled(REFUSED, "The invoice is of the other mode.")
 
     def work(tx: Tx) -> tuple[Handled, Sequence[Change]]:
         account = _account(tx, opened.name, "", facts.customer)
         if not account:
             return Handled(IGNORED, "It is about no account of ours."), ()
-        subscriptions.put_invoice(tx, _row(opened.name, account, facts, now_us))
+        subscriptions.put_invoice(tx, _row(opened.name, account, facts, asked_us))
         return Handled(DONE, facts.id), ()
 
     return await cashier.write(work)

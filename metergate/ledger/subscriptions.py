@@ -40,17 +40,28 @@ class ProviderInvoice(NamedTuple):
     updated_at_us: int
 
 
-def put(tx: Tx, row: Subscription) -> None:
-    """Write a subscription, or what it has become."""
-    values = row._asdict()
-    if _change(tx, subscriptions, row.provider, row.external_id, values) == 0:
-        tx.execute(subscriptions.insert().values(org=tx.org, metadata="{}", **values))
+def put(tx: Tx, row: Subscription) -> bool:
+    """Write a subscription, or what it has become; False where somebody has asked for it later."""
+    known = named(tx, row.provider, row.external_id or "")
+    if known is None:
+        tx.execute(subscriptions.insert().values(org=tx.org, metadata="{}", **row._asdict()))
+        return True
+    return _change(tx, subscriptions, row)
 
 
-def put_invoice(tx: Tx, row: ProviderInvoice) -> None:
-    values = row._asdict()
-    if _change(tx, provider_invoices, row.provider, row.external_id, values) == 0:
-        tx.execute(provider_invoices.insert().values(org=tx.org, **values))
+def put_invoice(tx: Tx, row: ProviderInvoice) -> bool:
+    """The same for an invoice of a provider."""
+    if invoice(tx, row.provider, row.external_id) is None:
+        tx.execute(provider_invoices.insert().values(org=tx.org, **row._asdict()))
+        return True
+    return _change(tx, provider_invoices, row)
+
+
+def invoice(tx: Tx, provider: str, external_id: str) -> ProviderInvoice | None:
+    columns = [provider_invoices.c[name] for name in ProviderInvoice._fields]
+    query = sa.select(*columns).where(*_is(tx, provider_invoices, provider, external_id))
+    row = tx.execute(query).first()
+    return ProviderInvoice(*row) if row else None
 
 
 def named(tx: Tx, provider: str, external_id: str) -> Subscription | None:
@@ -89,11 +100,12 @@ def asked(tx: Tx, id: str, now_us: int) -> None:
     tx.execute(subscriptions.update().where(*which).values(updated_at_us=now_us))
 
 
-def _change(tx: Tx, table: sa.Table, provider: str, external_id: str | None, values: dict[str, Any]) -> int:
+def _change(tx: Tx, table: sa.Table, row: Subscription | ProviderInvoice) -> bool:
+    """What was asked for earlier says nothing any more: two who asked may tell in the other order."""
     kept = ("id", "account", "created_at_us")
-    changed = {name: value for name, value in values.items() if name not in kept}
-    where = _is(tx, table, provider, external_id)
-    return tx.execute(table.update().where(*where).values(changed)).rowcount
+    changed = {name: value for name, value in row._asdict().items() if name not in kept}
+    where = (*_is(tx, table, row.provider, row.external_id), table.c.updated_at_us <= row.updated_at_us)
+    return tx.execute(table.update().where(*where).values(changed)).rowcount > 0
 
 
 def _is(tx: Tx, table: sa.Table, provider: str, external_id: str | None) -> tuple[Any, ...]:

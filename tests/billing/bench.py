@@ -122,7 +122,11 @@ class Bench(Books):
         return payment
 
     async def pay(self, payment: Payment, card: str = "4242424242424242") -> None:
-        await ask("POST", payment.url, body=f"card={card}".encode())
+        await self.pay_at(payment.url, card)
+
+    async def pay_at(self, page: str, card: str = "4242424242424242") -> None:
+        """Somebody pays on a page of the sandbox, of a payment or of an invoice."""
+        await ask("POST", page, body=f"card={card}".encode())
 
     def deliveries(self) -> list[bytes]:
         return list(self.server.news.sent)
