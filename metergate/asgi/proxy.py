@@ -4,7 +4,7 @@ call which never reached its upstream is not owed.
 
 import asyncio
 import logging
-from typing import Protocol, cast
+from typing import Protocol
 
 from metergate.asgi.current import running
 from metergate.asgi.forwarding import Forwarding
@@ -130,8 +130,9 @@ class Proxy:
 
 def target(scope: Scope) -> bytes:
     """Path and query as the client sent them."""
+    path: bytes = scope["raw_path"]
     query = scope["query_string"]
-    return b"%b?%b" % (scope["raw_path"], query) if query else cast(bytes, scope["raw_path"])
+    return b"%b?%b" % (path, query) if query else path
 
 
 def client(scope: Scope) -> Client:

@@ -2,7 +2,7 @@
 
 import asyncio
 import http
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 BUFFERED_MAX = 65_536
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LENGTH, DATE = b"\r\ncontent-length: ", b"\r\ndate: "
 begins: dict[bytes, bytes] = {}
 """What the line of a header begins with, for those that are written as they come."""
 NO_CONTENT = 204
@@ -25,7 +26,7 @@ def status_line(status: int) -> bytes:
         phrase = http.HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    return b"HTTP/1.1 %d %b\r\n" % (status, phrase.encode())
+    return b"HTTP/1.1 %d %b" % (status, phrase.encode())
 
 
 STATUS_LINES = {status: status_line(status) for status in range(200, 600)}
@@ -75,7 +76,6 @@ class Cycle(msgspec.Struct, eq=False):
     chunked: bool = False
     bodyless: bool = False
     trailers: bool = False
-    dated: bool = False
     due: int | None = None
     """How many bytes of the answer are due, where its head said how many there are."""
     head: bytes = b""
@@ -159,42 +159,38 @@ class Cycle(msgspec.Struct, eq=False):
             raise RuntimeError(f"The app sent {kind} where it has no place.")
 
     def _start(self, message: Message) -> None:
-        status = message["status"]
-        parts = [STATUS_LINES[status]]
-        for name, value in message.get("headers", ()):
-            try:
-                begin = begins[name]
-            except KeyError:
-                begin = self._begin(name, value, status)
-            if begin:
-                parts += (begin, value, b"\r\n")
-        head, lines = b"".join(parts), len(parts) // 3 + 1
-        if head.count(b"\n") != lines or head.count(b"\r") != lines:
+        status, headers = message["status"], message.get("headers", ())
+        if status == NO_CONTENT:  # whoever believes in a length would wait for what never comes
+            headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
+        try:
+            lines = [begins[name] + value for name, value in headers]
+        except KeyError:
+            lines = self._lines(headers)
+        head = b"\r\n".join([STATUS_LINES[status], *lines, b""])
+        if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
             raise RuntimeError("The app sent a header that holds a line break.")
+        at = head.find(LENGTH)
+        if at >= 0:
+            self.due = int(head[at + len(LENGTH) : head.find(b"\r", at + len(LENGTH))])
         self.bodyless = status in BODYLESS or self.scope["method"] == "HEAD"
-        self.head = head + self._framing() + (b"\r\n" if self.dated else self.line.date())
+        self.head = head + self._framing() + (b"\r\n" if DATE in head else self.line.date())
         self.trailers = self.chunked and bool(message.get("trailers"))
         self.started = True
         self.line.flush_soon(self)
 
-    def _begin(self, name: bytes, value: bytes, status: int) -> bytes:
-        """What the line of a header begins with; nothing where it is ours to write."""
-        low = name.lower()
-        begin = low + b": "
-        if low == b"connection":
-            self.keep_alive = self.keep_alive and b"close" not in value.lower()
-            return b""
-        if low == b"transfer-encoding":
-            return b""
-        if low == b"content-length":
-            if status == NO_CONTENT:
-                return b""  # whoever believes it would wait for what never comes
-            self.due = int(value)
-        elif low == b"date":
-            self.dated = True
-        elif len(name) <= NAME_REMEMBERED and len(begins) < REMEMBERED:
-            begins[name] = begin
-        return begin
+    def _lines(self, headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """The lines of headers among which one is new, or ours to write."""
+        lines = []
+        for name, value in headers:
+            low = name.lower()
+            if low == b"connection":
+                self.keep_alive = self.keep_alive and b"close" not in value.lower()
+            elif low != b"transfer-encoding":
+                begin = low + b": "
+                lines.append(begin + value)
+                if len(name) <= NAME_REMEMBERED and len(begins) < REMEMBERED:
+                    begins[name] = begin
+        return lines
 
     def _framing(self) -> bytes:
         """How the body ends. A client that was not asked for its own may send it or not: nobody can tell."""

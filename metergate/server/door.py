@@ -28,7 +28,9 @@ class Guest(Protocol):
 
 
 class Head(Protocol):
-    """The head of an answer that waits for its body."""
+    """An answer whose head waits for its body."""
+
+    head: bytes
 
     def flush(self) -> None: ...
 
@@ -102,8 +104,9 @@ class Door:
 
     def _flush(self) -> None:
         heads, self._heads = self._heads, []
-        for head in heads:
-            head.flush()
+        for each in heads:
+            if each.head:
+                each.flush()
 
     def last_lines(self, headers: Headers) -> bytes:
         """The end of a head, with what uvicorn has for every answer; it changes once a second."""

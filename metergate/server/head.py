@@ -114,6 +114,7 @@ def answer(refusal: Refusal) -> bytes:
     return b"".join(
         [
             status_line(refusal.status),
+            b"\r\n",
             *lines,
             b"metergate-request-id: %b\r\n" % request_id.encode(),
             b"content-length: %d\r\nconnection: close\r\n\r\n" % len(told),

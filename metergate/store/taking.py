@@ -39,7 +39,7 @@ class Taking:
         """All draws of a hold or none. The way of every call, and therefore one function."""
         op, _, _, draws, expires_at_us, _, _, _, dispatched = hold
         before, after, now_us = self._before, self.after, self._now_us
-        values: list[int] = []
+        values: dict[str, int] = {}
         begins = False
         for draw in draws:
             name = draw.name
@@ -49,12 +49,11 @@ class Taking:
             taken = take(draw, value, now_us)
             if taken is None:
                 return Held(DENIED, position=len(values), value=value)
-            values.append(taken)
+            values[name] = taken
         if begins:
             self._note_windows(draws)
-        granted = tuple(values)
-        for draw, taken in zip(draws, granted, strict=True):
-            after[draw.name] = taken
+        after.update(values)
+        granted = tuple(values.values())
         self.opened[op] = opened = Open(hold, granted, expires_at_us, UNDISPATCHED)
         if dispatched:
             self.dispatched.append(opened)

@@ -263,7 +263,9 @@ class Connection(asyncio.Protocol):
             self._headers.append((name, value))
 
     def _look_at(self, name: bytes, value: bytes) -> None:
-        if cast(Response, self.response).status:
+        response = self.response
+        assert response is not None
+        if response.status:
             return  # a trailer frames nothing
         if name == CONTENT_LENGTH:
             self._sized = True
@@ -279,7 +281,7 @@ class Connection(asyncio.Protocol):
         elif name == b"keep-alive":
             self.idle_for_s = _timeout(value)
         elif name == b"trailer":
-            cast(Response, self.response).announced = True
+            response.announced = True
 
     def on_headers_complete(self) -> None:
         response = self.response

@@ -107,6 +107,7 @@ class HeadWriter:
         parts = [self._starts.get((method, target)) or self._start(method, target)]
         lines = 2
         verdicts = self._verdicts
+        host = b""
         aside: list[tuple[int, bytes, bytes]] = []
         for name, value in headers:
             try:
@@ -116,9 +117,11 @@ class HeadWriter:
             if verdict == PASS:
                 parts += (name, b": ", value, b"\r\n")
                 lines += 1
+            elif verdict == HOST and not host:
+                host = value
             elif verdict != DROP:
                 aside.append((verdict, name, value))
-        said = _Said(aside)
+        said = _Said(aside) if aside else NOTHING
         if said.named:
             left = [pair for pair in headers if pair[0] not in said.named]
             return self.write(method, target, left, client, request_id)
@@ -126,7 +129,7 @@ class HeadWriter:
         if head.count(b"\n") != lines or head.count(b"\r") != lines or head.find(b"\0") >= 0:
             raise BadRequestError("A header holds a line break.")
         if self._forwarded:
-            host, told = said.host, said.told
+            told = said.told
             head += (not told and self._told.get((client, host))) or self._tell(client, host, told)
         if request_id:
             head += b"metergate-request-id: %b\r\n" % request_id.encode("ascii")
@@ -194,12 +197,11 @@ class HeadWriter:
 
 
 class _Said:
-    """What the headers say that do not pass as they are."""
+    """What the headers say that do not pass as they are, beside the one that names the host."""
 
-    __slots__ = ("chunked", "expects", "host", "length", "named", "told")
+    __slots__ = ("chunked", "expects", "length", "named", "told")
 
     def __init__(self, headers: Iterable[tuple[int, bytes, bytes]]) -> None:
-        self.host = b""
         self.length: int | None = None
         self.chunked = self.expects = False
         self.named: frozenset[bytes] = frozenset()
@@ -208,10 +210,8 @@ class _Said:
         """What a proxy in front says."""
         for verdict, name, value in headers:
             if verdict == HOST:
-                if self.host:
-                    raise BadRequestError("Send one Host header.")
-                self.host = value
-            elif verdict == CONNECTION:
+                raise BadRequestError("Send one Host header.")
+            if verdict == CONNECTION:
                 if value not in ORDINARY:
                     self._name(value)
             elif verdict == TOLD:
@@ -238,6 +238,9 @@ class _Said:
         found = {token.strip().lower() for token in value.split(b",")} - NEVER_PASS
         if found:
             self.named |= found | {b"connection"}
+
+
+NOTHING = _Said(())
 
 
 def framing(length: int) -> bytes:

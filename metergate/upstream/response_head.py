@@ -1,5 +1,7 @@
 """The headers of an answer on their way to the client: an upstream does not speak in our name."""
 
+from collections.abc import Collection
+
 from metergate.upstream.names import NAME_REMEMBERED, REMEMBERED
 from metergate.upstream.origin import Origin
 from metergate.upstream.response import Headers
@@ -10,37 +12,39 @@ DROPPED = frozenset({b"alt-svc", b"sec-websocket-accept", b"sec-websocket-protoc
 OWN = b"metergate-"
 
 
+class Verdicts(dict[bytes, int]):
+    """What becomes of a header, by its name."""
+
+    def __init__(self, dropped: Collection[bytes]) -> None:
+        self._dropped = dropped
+
+    def __missing__(self, name: bytes) -> int:
+        verdict = PLACE if name == b"location" else PASS
+        if name in self._dropped or name.replace(b"_", b"-").startswith(OWN):
+            verdict = DROP
+        if len(name) <= NAME_REMEMBERED and len(self) < REMEMBERED:
+            self[name] = verdict
+        return verdict
+
+
 class AnswerReader:
     """Reads the answers of one upstream. What becomes of a header is decided once for every name."""
 
     def __init__(self, origin: Origin, *, cookies: bool) -> None:
         self._base = origin.base
         self._prefix = origin.prefix
-        self._dropped = DROPPED if cookies else DROPPED | {b"set-cookie"}
-        self._verdicts: dict[bytes, int] = {}
+        self._verdicts = Verdicts(DROPPED if cookies else DROPPED | {b"set-cookie"})
 
     def read(self, headers: Headers) -> Headers:
         verdicts = self._verdicts
-        found = []
-        for pair in headers:
-            try:
-                verdict = verdicts[pair[0]]
-            except KeyError:
-                verdict = self._judge(pair[0])
-            if verdict == PASS:
-                found.append(pair)
-            elif verdict == PLACE:
-                found.append((pair[0], self._ours(pair[1])))
-        return found
-
-    def _judge(self, name: bytes) -> int:
-        if name == b"location":
-            verdict = PLACE
-        else:
-            verdict = DROP if name in self._dropped or name.replace(b"_", b"-").startswith(OWN) else PASS
-        if len(name) <= NAME_REMEMBERED and len(self._verdicts) < REMEMBERED:
-            self._verdicts[name] = verdict
-        return verdict
+        found = [verdicts[name] for name, _ in headers]
+        if not any(found):
+            return headers  # all pass, as nearly always
+        return [
+            (name, self._ours(value)) if verdict == PLACE else (name, value)
+            for verdict, (name, value) in zip(found, headers, strict=True)
+            if verdict != DROP
+        ]
 
     def _ours(self, place: bytes) -> bytes:
         """An address of the upstream as a path of ours; an address elsewhere stays what it is."""
