@@ -242,9 +242,10 @@ class Sandbox:
 
     def drop_usage(self, identifier: str, why: str) -> None:
         """A usage total that was taken turns out to be of no use."""
-        notify, id = self.usage.drop(identifier, why)
         self._events += 1
-        event = ProviderEvent(f"evt_{self._events}", "usage.dropped", USAGE, id, False, self.clock())
+        id = f"evt_{self._events}"
+        notify = self.usage.drop(identifier, why, id)
+        event = ProviderEvent(id, "usage.dropped", USAGE, identifier, False, self.clock())
         self._say(notify, event)
 
     def sync(self, item: Item) -> Synced:

@@ -22,7 +22,7 @@ class Usage:
     def __init__(self, clock: Callable[[], int]) -> None:
         self.counted: list[Counted] = []
         self.complaints: dict[str, list[Complaint]] = {}
-        """Of totals that were dropped, by what the news of it is about."""
+        """Of totals that were dropped, by the event that tells of it."""
         self._clock = clock
         self._identifiers: dict[str, int] = {}
 
@@ -44,10 +44,9 @@ class Usage:
             if (total.customer, total.meter) == (customer, meter) and start_us <= total.at_us < end_us
         )
 
-    def drop(self, identifier: str, why: str) -> tuple[str, str]:
-        """Forget a total; who wants to hear of it, and under which name."""
+    def drop(self, identifier: str, why: str, event: str) -> str:
+        """Forget a total; who wants to hear of it."""
         gone = [each for each in self.counted if each.total.identifier == identifier]
         self.counted = [each for each in self.counted if each.total.identifier != identifier]
-        id = f"complaint_{len(self.complaints) + 1}"
-        self.complaints[id] = [Complaint(identifier, why)]
-        return gone[0].notify, id
+        self.complaints[event] = [Complaint(identifier, why)]
+        return gone[0].notify

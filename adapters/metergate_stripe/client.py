@@ -5,7 +5,8 @@ from metergate_stripe.invoices import Invoices
 from metergate_stripe.keeping import Keeping
 from metergate_stripe.news import News
 from metergate_stripe.paying import Paying
+from metergate_stripe.usage import Usage
 
 
-class StripeProvider(Keeping, Paying, Invoices, News, Examining):
+class StripeProvider(Keeping, Paying, Invoices, Usage, News, Examining):
     """Every capability of the port but claims."""

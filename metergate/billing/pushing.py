@@ -251,7 +251,7 @@ class Pusher:
         sink = opened.provider
         if not isinstance(sink, Complains):
             return Handled(IGNORED, "Nothing follows from it.")
-        found = await sink.usage_complaints(event.object)
+        found = await sink.usage_complaints(event.id)
         now_us = self._clock()
 
         def work(tx: Tx) -> int:

@@ -164,7 +164,7 @@ class Complains(Protocol):
     """A usage sink that looks at what it accepted only later."""
 
     async def usage_complaints(self, event: str) -> Sequence[Complaint]:
-        """What news of the kind USAGE says of single totals: `event` is what it is about."""
+        """What news of the kind USAGE says of single totals; `event` is its id."""
 
 
 @runtime_checkable

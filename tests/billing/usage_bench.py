@@ -14,10 +14,10 @@ from metergate.ledger import customers, posting, pushes, subscriptions
 from metergate.ledger.pushes import Intent
 from metergate.ledger.subscriptions import Subscription
 from metergate.ledger.thread import LedgerThread
-from metergate.provider_port import Payer, UsageTotal
+from metergate.provider_port import Payer, Provider, UsageTotal
 from metergate.testing.clock import START_US
 from metergate_sandbox import Server
-from tests.billing.bench import Bench
+from tests.billing.bench import Bench, Books
 from tests.billing.push_crashes import Countdown, MortalSink
 
 HOUR_US = 60 * MINUTE_US
@@ -34,14 +34,14 @@ class Use(NamedTuple):
     measured: str = "counted"
 
 
-class Pushing:
-    """A bench whose clock begins at a midnight, with a customer at the sandbox."""
+class Told:
+    """Books whose clock begins at a midnight, and a provider that counts usage."""
 
-    def __init__(self, bench: Bench, *, window_us: int = HOUR_US) -> None:
-        self.bench = bench
-        self.clock = bench.clock
-        self.window_us = window_us
-        self.counted_by = Providers([Opened("sandbox", bench.provider, "sandbox")], [Rule("sandbox")])
+    def __init__(self, books: Books, provider: Provider) -> None:
+        self.books = books
+        self.clock = books.clock
+        self.window_us = HOUR_US
+        self.counted_by = Providers([Opened(books.name, provider, books.name)], [Rule(books.name)])
         self.meters = frozenset({"tokens", "calls"})
         self.pusher = self.a_pusher()
         self._ids = count(1)
@@ -55,7 +55,7 @@ class Pushing:
     ) -> Pusher:
         """A process that pushes; its rounds are not held up by those before."""
         return kind(
-            lambda: ledger or self.bench.ledger,
+            lambda: ledger or self.books.ledger,
             lambda: Counted(self.counted_by, self.meters, self.window_us),
             posted_until or self._posted_until,
             self.clock,
@@ -63,46 +63,20 @@ class Pushing:
             chance=lambda: 1.0,
         )
 
-    def through(
-        self,
-        countdown: Countdown | None = None,
-        seen: list[Sequence[UsageTotal]] | None = None,
-        lags_us: int = 0,
-    ) -> Providers:
-        """The sandbox, watched, and perhaps the last thing that somebody sees."""
-        watched = MortalSink(self.bench.provider, countdown or Countdown(0), [] if seen is None else seen)
-        watched.lags_us = lags_us
-        return Providers([Opened("sandbox", watched, "sandbox")], [Rule("sandbox")])
-
     async def _posted_until(self, now_us: int) -> int:
         return now_us
-
-    async def meet(self, account: str = "acct", customer: str = CUSTOMER, since_us: int = ZERO_US) -> None:
-        """The provider comes to know an account."""
-        self.bench.sandbox.create_customer(Payer(customer.removeprefix("cus_")))
-        await self.bench.ledger.write(lambda tx: customers.put(tx, account, "sandbox", customer, since_us))
 
     async def use(self, *used: Use) -> None:
         """Calls that were settled and are in the ledger by now."""
         events = [_event(next(self._ids), each) for each in used]
-        await self.bench.ledger.write(lambda tx: posting.post(tx, events))
+        await self.books.ledger.write(lambda tx: posting.post(tx, events))
 
     async def subscribe(self, start_us: int, end_us: int) -> None:
         """The provider says which period a subscription is in."""
         row = Subscription(
-            "sub", "acct", "sandbox", "sub_1", "growth", "active", False, start_us, end_us, False, 0, 0
+            "sub", "acct", self.books.name, "sub_1", "growth", "active", False, start_us, end_us, False, 0, 0
         )
-        await self.bench.ledger.write(lambda tx: subscriptions.put(tx, row))
-
-    async def move_to_another_provider(self) -> Server:
-        """From now on the account is another sandbox's, under the same name."""
-        server, provider = await self.bench.another_sandbox()
-        server.sandbox.create_customer(Payer("acct"))
-        opened = Opened("second", provider, "sandbox")
-        self.counted_by = Providers([*self.counted_by.all, opened], [Rule("second")])
-        now_us = self.clock()
-        await self.bench.ledger.write(lambda tx: customers.put(tx, "acct", "second", CUSTOMER, now_us))
-        return server
+        await self.books.ledger.write(lambda tx: subscriptions.put(tx, row))
 
     async def later(self, pause_us: int = HOUR_US) -> None:
         """Time goes by, and the pusher looks."""
@@ -118,17 +92,11 @@ class Pushing:
         pytest.fail(f"Something still waits: {self.pusher.numbers()}")
 
     async def intents(self) -> list[Intent]:
-        found = await self.bench.ledger.read(lambda tx: pushes.page(tx, limit=1000))
+        found = await self.books.ledger.read(lambda tx: pushes.page(tx, limit=1000))
         return found[::-1]
 
     async def told(self) -> list[tuple[int, str, int]]:
         return [(each.units, each.state, each.revision) for each in await self.intents()]
-
-    def counts(
-        self, start_us: int = 0, end_us: int = 2**62, meter: str = "tokens", customer: str = CUSTOMER
-    ) -> int:
-        """What the provider shows."""
-        return self.bench.sandbox.usage.summary(customer, meter, start_us, end_us)
 
     async def reconcile(self, *, repair: bool = False) -> Reconciled:
         return await reconcile(self.pusher, repair=repair)
@@ -137,7 +105,47 @@ class Pushing:
         """The ledger, the intents and the provider say the same, and the proof finds nothing."""
         found = await self.reconcile()
         assert [each.sentence for each in found.differences] == []
-        assert await self.bench.differences() == []
+        assert await self.books.differences() == []
+
+
+class Pushing(Told):
+    """With the sandbox, and what can happen there."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench, bench.provider)
+        self.bench = bench
+
+    def through(
+        self,
+        countdown: Countdown | None = None,
+        seen: list[Sequence[UsageTotal]] | None = None,
+        lags_us: int = 0,
+    ) -> Providers:
+        """The sandbox, watched, and perhaps the last thing that somebody sees."""
+        watched = MortalSink(self.bench.provider, countdown or Countdown(0), [] if seen is None else seen)
+        watched.lags_us = lags_us
+        return Providers([Opened("sandbox", watched, "sandbox")], [Rule("sandbox")])
+
+    async def meet(self, account: str = "acct", customer: str = CUSTOMER, since_us: int = ZERO_US) -> None:
+        """The provider comes to know an account."""
+        self.bench.sandbox.create_customer(Payer(customer.removeprefix("cus_")))
+        await self.bench.ledger.write(lambda tx: customers.put(tx, account, "sandbox", customer, since_us))
+
+    async def move_to_another_provider(self) -> Server:
+        """From now on the account is another sandbox's, under the same name."""
+        server, provider = await self.bench.another_sandbox()
+        server.sandbox.create_customer(Payer("acct"))
+        opened = Opened("second", provider, "sandbox")
+        self.counted_by = Providers([*self.counted_by.all, opened], [Rule("second")])
+        now_us = self.clock()
+        await self.bench.ledger.write(lambda tx: customers.put(tx, "acct", "second", CUSTOMER, now_us))
+        return server
+
+    def counts(
+        self, start_us: int = 0, end_us: int = 2**62, meter: str = "tokens", customer: str = CUSTOMER
+    ) -> int:
+        """What the provider shows."""
+        return self.bench.sandbox.usage.summary(customer, meter, start_us, end_us)
 
 
 def _event(number: int, use: Use) -> UsageEvent:

@@ -6,9 +6,11 @@ from metergate.errors import PaymentFailed, ProviderError
 from metergate.provider_port import (
     ACCEPTED,
     INVOICE,
+    LATER,
     PLAN,
     REJECTED,
     SUBSCRIPTION,
+    UNKNOWN,
     Catalogue,
     Checkouts,
     Customers,
@@ -26,12 +28,16 @@ from metergate.provider_port import (
     UsageTotal,
 )
 from metergate.testing.provider_conformance.bench import (
+    BROKEN,
+    BUSY,
     HOUR_US,
     PRICE,
+    UNANSWERED,
     Bench,
     OnBench,
     Renews,
     able,
+    play_next,
     there,
     token_of,
 )
@@ -149,6 +155,37 @@ class BookTests(OnBench):
             assert [each.status for each in await sink.push_usage([total])] == [ACCEPTED]
         assert await sink.usage_summary(customer, "tokens", start, bench.clock()) == 600
 
+    async def test_usage_without_an_answer_is_unknown_and_counts_once(self, bench: Bench) -> None:
+        """Whoever is not answered says the same again, under the same identifier."""
+        sink, total = await self._a_total(bench)
+        play_next(bench, UNANSWERED)
+        assert [each.status for each in await sink.push_usage([total])] == [UNKNOWN]
+        assert [each.status for each in await sink.push_usage([total])] == [ACCEPTED]
+        assert await self._counted(sink, total) == total.units
+
+    @pytest.mark.parametrize(("fault", "becomes"), [(BUSY, (LATER,)), (BROKEN, (UNKNOWN, LATER))])
+    async def test_usage_that_was_not_taken_is_taken_the_next_time(
+        self, bench: Bench, fault: str, becomes: tuple[str, ...]
+    ) -> None:
+        """A 429 says that nothing was done; of a 500 nobody knows."""
+        sink, total = await self._a_total(bench)
+        play_next(bench, fault)
+        [answer] = await sink.push_usage([total])
+        assert answer.status in becomes
+        assert [each.status for each in await sink.push_usage([total])] == [ACCEPTED]
+        assert await self._counted(sink, total) == total.units
+
+    async def test_usage_that_is_too_old_is_rejected_and_not_moved(self, bench: Bench) -> None:
+        sink, total = await self._a_total(bench)
+        old = total._replace(at_us=bench.clock() - sink.oldest_us - HOUR_US)
+        assert [each.status for each in await sink.push_usage([old])] == [REJECTED]
+        assert await self._counted(sink, total) == 0
+
+    async def test_a_usage_sink_says_how_far_it_can_be_trusted(self, bench: Bench) -> None:
+        sink = able(bench, UsageSink)
+        assert 0 < sink.forgets_us <= sink.oldest_us
+        assert 0 <= sink.lags_us < sink.forgets_us, "a summary settles what the provider has forgotten"
+
     async def test_usage_of_a_stranger_is_rejected_alone(self, bench: Bench) -> None:
         sink = able(bench, UsageSink)
         customer = (await able(bench, Customers).create_customer(Payer("acct_1"))).id
@@ -171,6 +208,18 @@ class BookTests(OnBench):
         assert [(each.kind, each.name) for each in first] == [(each.kind, each.name) for each in items]
         second = await catalogue.sync_catalogue(items)
         assert [(each.id, each.change) for each in second] == [(each.id, "unchanged") for each in first]
+
+    async def _a_total(self, bench: Bench) -> tuple[UsageSink, UsageTotal]:
+        sink = able(bench, UsageSink)
+        customer = (await able(bench, Customers).create_customer(Payer("acct_1"))).id
+        await self._list_meter(bench)
+        return sink, UsageTotal("u-1", customer, "tokens", 700, bench.clock() - HOUR_US // 2)
+
+    async def _counted(self, sink: UsageSink, total: UsageTotal) -> int:
+        """What the provider shows of the minute before and after."""
+        return await sink.usage_summary(
+            total.customer, total.meter, total.at_us - 60 * 10**6, total.at_us + 60 * 10**6
+        )
 
     async def _list_meter(self, bench: Bench) -> None:
         if isinstance(bench.provider, Catalogue):

@@ -100,7 +100,7 @@ class House:
 
 @asynccontextmanager
 async def a_house(folder: Path, secret: str = SECRET, **more: Any) -> AsyncIterator[House]:
-    """`more` is what the policy says besides, and under `settings` what Stripe's settings are."""
+    """`more` is what the policy says besides; `settings` are Stripe's, `pushing` those of usage for it."""
     stripe = await a_fake(lambda: time.time_ns() // 1000)
     settings = Settings(
         data=folder / "data",
@@ -111,6 +111,7 @@ async def a_house(folder: Path, secret: str = SECRET, **more: Any) -> AsyncItera
             "STRIPE_WEBHOOK_SECRET": secret,
             **more.pop("settings", {}),
         },
+        **more.pop("pushing", {}),
     )
     packs = {"small": {"credits": "6.00", "price": "5.00"}}
     app = MeterGate(hello, {**POLICY, "provider": "stripe", "packs": packs, **more}, settings=settings)

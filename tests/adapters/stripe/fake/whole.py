@@ -2,6 +2,7 @@
 
 from metergate.ports import Clock
 from tests.adapters.stripe.fake.invoicing import invoicing
+from tests.adapters.stripe.fake.metering import metering
 from tests.adapters.stripe.fake.pages import pages
 from tests.adapters.stripe.fake.paying import paying
 from tests.adapters.stripe.fake.people import people
@@ -11,7 +12,7 @@ from tests.adapters.stripe.fake.subscribing import subscribing
 
 KEY, SECRET = "sk_test_fake", "whsec_new"
 
-APIS = (people, paying, pages, selling, subscribing, invoicing)
+APIS = (people, paying, pages, selling, subscribing, invoicing, metering)
 
 
 async def a_fake(clock: Clock) -> FakeStripe:
