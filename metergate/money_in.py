@@ -65,6 +65,7 @@ class MoneyIn:
             at_work.worker.flusher.posted_until,
             clock,
             settings.push_every_us,
+            alone=at_work.shared is None,
         )
         self._pushes = WatchingPushes(self.pusher)
         self.inbox.complain = self.pusher.complain

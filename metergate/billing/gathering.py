@@ -14,7 +14,7 @@ from metergate.ledger import accounts, epochs, pushes
 from metergate.ledger import push_windows as kept
 from metergate.ledger.database import Tx
 from metergate.ledger.push_windows import Derived, Grid, Progress, Slot, Window
-from metergate.ledger.pushes import PENDING, SENT, Intent
+from metergate.ledger.pushes import LONG_AGO_US, PENDING, SENT, Intent
 from metergate.provider_port import UsageSink
 
 ROWS: Final = 50_000
@@ -23,8 +23,6 @@ WINDOWS: Final = 200
 """How many windows become intents in one transaction."""
 SPLIT_US: Final = 2 * windows.DAY_US
 """How long after it began a period still cuts a window in two."""
-LONG_AGO_US: Final = 1
-"""Since when an intent is unsure that a ledger before this one may have sent."""
 
 
 class Counted(NamedTuple):

@@ -62,14 +62,17 @@ class Pusher:
         clock: Clock,
         every_us: int = windows.MINUTE_US,
         chance: Callable[[], float] = random.random,
+        *,
+        alone: bool = False,
     ) -> None:
-        """`posted_until` says before which instant all usage is in the ledger."""
+        """`posted_until` says before which instant usage is in the ledger; `alone`: nobody else pushes."""
         self._ledger = ledger
         self._wanted = wanted
         self._posted_until = posted_until
         self._clock = clock
         self._every_us = every_us
         self._chance = chance
+        self._leases_end = alone
         self._turn = asyncio.Lock()
         self._gathered_us = 0
         self._look: tuple[int, Look] | None = None
@@ -105,6 +108,7 @@ class Pusher:
         if not self.wanted.sinks:
             return 0
         async with self._turn:
+            await self._take_over()
             if abs(self._clock() - self._gathered_us) >= self._every_us:
                 self._gathered_us = self._clock()
                 try:
@@ -116,9 +120,16 @@ class Pusher:
     async def run_now(self) -> int:
         """Everything that is over and can be sent, at once."""
         async with self._turn:
+            await self._take_over()
             await self._gather()
             self._rests.clear()
             return await self._send_all()
+
+    async def _take_over(self) -> None:
+        """What an earlier life of this process had taken need not wait until its lease is over."""
+        if self._leases_end:
+            await self.ledger.write(lambda tx: pushes.end_leases(tx, self._clock()))
+            self._leases_end = False
 
     # -- gathering -----------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from metergate.config import settings as environment
 from metergate.config.settings import Settings
 from metergate.core.periods import rfc3339
 from metergate.errors import ConfigurationError, MetergateError
-from metergate.ledger import accounts, chain
+from metergate.ledger import accounts, chain, push_windows, pushes
 from metergate.ledger import backup as backups
 from metergate.ledger.backup import Ended, Made
 from metergate.ledger.database import Ledger
@@ -136,6 +136,8 @@ def _prepared(file: Path, draft: Path, made: Made, known: Ended | None, choice: 
                 known = before._replace(keys={**dict.fromkeys(active, now_us), **before.keys})
             ended = backups.end(tx, known) if known is not None else 0
             told = {"from": rfc3339(made.at_us), "ended": ended, "active": len(backups.active_keys(tx))}
+            push_windows.doubt(tx, now_us)
+            pushes.doubt(tx)
             backups.note(tx, now_us, told)
         with ledger.read() as tx:
             wrong = next(verify(tx), None)

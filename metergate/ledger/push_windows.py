@@ -71,6 +71,12 @@ def advance(tx: Tx, known: Progress) -> None:
     bulk.replace(tx, push_progress, ("org", "seq", "grids", "doubt_until_us"), [row])
 
 
+def doubt(tx: Tx, now_us: int) -> None:
+    """Ask providers first of all that may have been sent by a ledger that knew more than this one."""
+    known = progress(tx) or Progress(FIRST, [], 0)
+    advance(tx, known._replace(doubt_until_us=now_us))
+
+
 # -- whose usage is pushed ---------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ from metergate.ledger.push_tables import push_intents as intents
 
 PENDING, SENT, ACCEPTED, PARKED, DROPPED, LATE = "pending", "sent", "accepted", "parked", "dropped", "late"
 UNFINISHED: Final = (PENDING, SENT, PARKED)
+LONG_AGO_US: Final = 1
+"""Since when an intent is unsure that another ledger may have sent."""
 LEASE_US: Final = 120 * 10**6
 """How long whoever sends an intent may need for it, before somebody else does."""
 
@@ -104,6 +106,19 @@ def finish(tx: Tx, taken: Intent, **values: Any) -> bool:
     mine = (intents.c.org == tx.org, intents.c.seq == taken.seq)
     held = (*mine, intents.c.state == SENT, intents.c.tries == taken.tries + 1)
     return bool(tx.execute(intents.update().where(*held).values(values)).rowcount)
+
+
+def doubt(tx: Tx) -> None:
+    """Ask providers whether they have what is not known to be there."""
+    open_ones = (intents.c.org == tx.org, intents.c.state.in_((PENDING, SENT)))
+    values = {"state": SENT, "unsure_since_us": LONG_AGO_US}
+    tx.execute(intents.update().where(*open_ones).values(values))
+
+
+def end_leases(tx: Tx, now_us: int) -> None:
+    """Whoever had taken an intent is no more: nobody else sends from this ledger."""
+    taken = (intents.c.org == tx.org, intents.c.state == SENT, intents.c.next_at_us > now_us)
+    tx.execute(intents.update().where(*taken).values(next_at_us=now_us))
 
 
 def change(tx: Tx, seq: int, **values: Any) -> None:

@@ -15,10 +15,11 @@ from tests.house.rules import ROOT
 
 ORDERS = 25
 KILLS = 4
+CALLS = 80
 
 
-async def run(folder: Path, server: Server, kill_at: int) -> str:
-    """Run a payer until it has begun so many orders, or to its end; what it said."""
+async def run(folder: Path, server: Server, kill_at: int, story: str = "payer", times: int = ORDERS) -> str:
+    """Run a story until it has begun so many orders, or to its end; what it said."""
     environ = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "adapters"))),
@@ -26,7 +27,7 @@ async def run(folder: Path, server: Server, kill_at: int) -> str:
         "SANDBOX_SECRET_KEY": KEY,
         "SANDBOX_WEBHOOK_SECRET": SECRET,
     }
-    words = (sys.executable, "-m", "tests.billing.payer", str(folder), str(ORDERS))
+    words = (sys.executable, "-m", f"tests.billing.{story}", str(folder), str(times))
     piped = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*words, env=environ, cwd=ROOT, stdout=piped)
     assert process.stdout is not None
@@ -59,3 +60,22 @@ async def test_who_is_killed_while_paying_pays_each_order_once(tmp_path: Path) -
     assert "verified True" in said
     paid = [each for each in server.sandbox.payments.values() if each.state == "succeeded"]
     assert len(paid) == len(server.sandbox.payments) == ORDERS
+
+
+async def test_who_is_killed_while_usage_is_pushed_has_told_all_of_it_once(tmp_path: Path) -> None:
+    server = Server(KEY, SECRET, lambda: time.time_ns() // 1000, ask)
+    await server.start()
+    chance = random.Random(7)
+    try:
+        for number in range(1, KILLS + 1):
+            for _ in range(6):
+                server.fault({"kind": "well", "times": chance.randrange(1, 5)})
+                server.fault({"kind": chance.choice(["lost", "broken", "busy"])})
+            await run(tmp_path / "data", server, number * CALLS // (KILLS + 1), "user", CALLS)
+        said = await run(tmp_path / "data", server, -1, "user", CALLS)
+    finally:
+        await server.close()
+    assert f"told {3 * CALLS}" in said
+    assert "verified True" in said
+    assert sum(each.total.units for each in server.sandbox.usage.counted) == 3 * CALLS
+    assert len(server.sandbox.usage.counted) > KILLS, "it was told in several windows"

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from metergate.billing.windows import DAY_US
-from metergate.ledger import pushes
+from metergate.ledger import push_windows, pushes
+from metergate.ledger.database import Tx
 from metergate.provider_port import UsageTotal
 from tests.billing.usage_bench import HOUR_US, ZERO_US, Pushing, Use
 
@@ -121,3 +122,36 @@ async def test_usage_that_is_too_old_is_not_moved_to_another_time(pushing: Pushi
     [told] = (await pushing.reconcile()).differences
     assert "came too late" in told.sentence and "by hand" in told.advice
     assert await pushing.bench.differences() == []
+
+
+async def test_a_ledger_of_yesterday_does_not_tell_again_what_was_told_since(pushing: Pushing) -> None:
+    """A restored backup asks first: the provider knows what was sent after it."""
+    await pushing.use(Use(5, ZERO_US), Use(2, ZERO_US, "calls"))
+    backup = await pushing.books.ledger.read(rows_of_pushes)
+    await pushing.later(HOUR_US)
+    await pushing.books.ledger.write(lambda tx: put_back(tx, backup))
+    await pushing.use(Use(1, ZERO_US, "calls"), Use(9, ZERO_US + HOUR_US))
+    pushing.clock.advance(us=2 * DAY_US)  # the provider has forgotten the identifiers by now
+    restored_us = pushing.clock()
+    await pushing.books.ledger.write(lambda tx: push_windows.doubt(tx, restored_us))
+    await pushing.until_done()
+    assert (pushing.counts(), pushing.counts(meter="calls")) == (14, 2)
+    [unclear] = [each for each in await pushing.intents() if each.state == "parked"]
+    assert "counts 2 where 0 or 3 was expected" in unclear.detail
+    assert (await pushing.reconcile(repair=True)).differences == []
+    assert pushing.counts(meter="calls") == 3
+    await pushing.agrees()
+
+
+def rows_of_pushes(tx: Tx) -> dict[str, list[tuple[object, ...]]]:
+    return {
+        name: [tuple(row) for row in tx.sql(f"SELECT * FROM {name}")]
+        for name in ("push_progress", "push_accounts", "push_windows", "push_intents")
+    }
+
+
+def put_back(tx: Tx, backup: dict[str, list[tuple[object, ...]]]) -> None:
+    for name, rows in backup.items():
+        tx.sql(f"DELETE FROM {name}")
+        for row in rows:
+            tx.sql(f"INSERT INTO {name} VALUES ({', '.join('?' for _ in row)})", row)
