@@ -58,7 +58,7 @@ class _At(Configuration):  # type: ignore[misc]  # the SDK is not typed
 class Calls:
     def __init__(self, context: Context, base: str, client_id: str, client_secret: str) -> None:
         self.base = base
-        self._context = context
+        self._clock = context.clock
         self._credentials = (client_id, client_secret)
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would take the place of our token
@@ -88,26 +88,26 @@ class Calls:
                 return None
             raise
 
-    async def get(self, path: str) -> Any:
+    async def get(self, path: str) -> dict[str, Any]:
         """What the SDK has no call for, as plain JSON."""
-        client = await self._authorised()
+        found: dict[str, Any] = await self.do(lambda client: _Body(self._plain(client, path)))
+        return found
+
+    def _plain(self, client: Client, path: str) -> Any:
         token = client.config.client_credentials_auth_credentials.o_auth_token.access_token
         asked = {"authorization": f"Bearer {token}", "accept": "application/json"}
-        answer = await self._context.http("GET", f"{self.base}{path}", headers=asked)
-        if answer.status != 200:
-            raise refusal(answer)
-        try:
-            return json.loads(answer.body)
-        except ValueError as error:
-            raise UnknownOutcome("What PayPal answered cannot be read.") from error
+        answer = self._session.get(f"{self.base}{path}", headers=asked, timeout=TIMEOUT_S)
+        if answer.status_code != 200:
+            raise refusal(_answer(answer.status_code, answer.headers, answer.content))
+        return answer.json()
 
     async def close(self) -> None:
         self._session.close()
 
     async def _authorised(self) -> Client:
         async with self._renewing:
-            if self._client is None or self._context.clock() >= self._until_us:
-                asked_us = self._context.clock()
+            if self._client is None or self._clock() >= self._until_us:
+                asked_us = self._clock()
                 token = await _in_thread(lambda client: _Body(client.oauth_2.fetch_token()), self._with(None))
                 self._until_us = asked_us + int(token.expires_in) * 10**6 - EARLY_US
                 self._client = self._with(OAuthToken(token.access_token, token.token_type))

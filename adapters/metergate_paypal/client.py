@@ -22,6 +22,7 @@ from metergate.provider_port import (
     Checkout,
     Context,
     DisputeFacts,
+    EventPage,
     Misconfigured,
     Money,
     Order,
@@ -32,7 +33,7 @@ from metergate.provider_port import (
     UnknownOutcome,
 )
 from metergate_paypal.calls import Calls, Refused
-from metergate_paypal.news import event
+from metergate_paypal.news import Feed, read
 from metergate_paypal.proof import Proof
 from metergate_paypal.shapes import (
     dispute_facts,
@@ -59,13 +60,14 @@ _DISPUTES: Final = "/v1/customer/disputes"
 
 
 class PayPalProvider:
-    """Checkouts, lookups, approvals, captures, refunds and webhooks."""
+    """Checkouts, lookups, approvals, captures, refunds, webhooks and a feed."""
 
     def __init__(self, context: Context, calls: Calls, proof: Proof) -> None:
         self._notes = context.notes
         self._calls = calls
         self._proof = proof
         self.live = proof.live
+        self._feed = Feed(calls, context.clock, live=proof.live)
 
     async def health(self) -> ProviderHealth:
         mode = f"{'live' if self.live else 'sandbox'} mode, at {self._calls.base}"
@@ -160,7 +162,10 @@ class PayPalProvider:
 
     async def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[ProviderEvent]:
         await self._proof.prove(headers, body)
-        return [event(body, live=self.live)]
+        return [read(body, live=self.live)]
+
+    async def events_after(self, cursor: str) -> EventPage:
+        return await self._feed.after(cursor)
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -230,7 +235,8 @@ class PayPalProvider:
     async def _captured(self, known: PaymentFacts, capture: Any, refunds: Sequence[Any]) -> PaymentFacts:
         known = known._replace(id=capture.id, amount=money(capture.amount))
         if capture.status == "PENDING":
-            return known
+            why = told_of(told_of(capture, "status_details"), "reason") or "no reason is told"
+            return known._replace(reason=f"PayPal holds it: {why}")
         if capture.status not in _PAID:
             return known._replace(state=FAILED, reason="PayPal could not take the money.")
         disputes = await self._disputes(capture.id)

@@ -1,16 +1,66 @@
 """PayPal's events as ours: which payment each is about."""
 
 import json
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
 
-from metergate.provider_port import OTHER, PAYMENT, Forged, ProviderEvent
+from metergate.ports import Clock
+from metergate.provider_port import OTHER, PAYMENT, EventPage, Forged, ProviderEvent
+from metergate_paypal.calls import Calls
+from metergate_paypal.proof import instant_us
+
+EVENTS: Final = "/v1/notifications/webhooks-events"
+PAGE: Final = 300
+DAY_US: Final = 86_400 * 10**6
+LATE_US: Final = 600 * 10**6
+FIRST_US: Final = 3 * DAY_US
+KEPT_US: Final = 30 * DAY_US
 
 
-def event(body: bytes, *, live: bool) -> ProviderEvent:
-    """A hint: PayPal signs no more than a checksum of the body, so nothing in it is believed."""
+class Feed:
+    """What PayPal tells, fetched: it keeps events for thirty days, and tries to deliver them for three."""
+
+    def __init__(self, calls: Calls, clock: Clock, *, live: bool) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._live = live
+
+    async def after(self, cursor: str) -> EventPage:
+        """The cursor is when we asked; what happened shortly before may have come late to PayPal's list."""
+        now_us = self._clock()
+        since_us = int(cursor) - LATE_US if cursor else now_us - FIRST_US
+        span = {"start_time": _text(max(since_us, now_us - KEPT_US)), "end_time": _text(now_us + LATE_US)}
+        path = f"{EVENTS}?{urlencode({'page_size': PAGE, **span})}"
+        found: list[ProviderEvent] = []
+        while path:
+            told = await self._calls.get(path)
+            found += [event(each, live=self._live) for each in told.get("events") or ()]
+            path = _next(told)
+        return EventPage(sorted(found, key=lambda each: (each.at_us, each.id)), str(now_us))
+
+
+def _next(told: Mapping[str, Any]) -> str:
+    """The path of the next page; its host is not followed."""
+    links = [each.get("href", "") for each in told.get("links") or () if each.get("rel") == "next"]
+    return f"{EVENTS}?{urlsplit(links[0]).query}" if links else ""
+
+
+def _text(us: int) -> str:
+    return datetime.fromtimestamp(us // 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read(body: bytes, *, live: bool) -> ProviderEvent:
+    """PayPal signs no more than a checksum of the body, so nothing in it is believed: it is a hint."""
     try:
-        told = json.loads(body)
+        return event(json.loads(body), live=live)
+    except ValueError as error:
+        raise Forged("What was signed is no event of PayPal.") from error
+
+
+def event(told: Any, *, live: bool) -> ProviderEvent:
+    try:
         resource = told["resource"]
         object = _about(str(told["event_type"]), resource)
         return ProviderEvent(
@@ -19,10 +69,10 @@ def event(body: bytes, *, live: bool) -> ProviderEvent:
             kind=PAYMENT if object else OTHER,
             object=object or str(resource.get("id", "")),
             live=live,
-            at_us=int(datetime.fromisoformat(told["create_time"]).timestamp()) * 10**6,
+            at_us=instant_us(told["create_time"]),
             order=_custom_id(resource),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
         raise Forged("What was signed is no event of PayPal.") from error
 
 

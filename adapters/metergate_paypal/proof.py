@@ -71,8 +71,8 @@ class Proof:
 
     def _must_be_recent(self, time: str) -> None:
         try:
-            at_us = int(datetime.fromisoformat(time).timestamp()) * 10**6
-        except (ValueError, OverflowError) as error:
+            at_us = instant_us(time)
+        except ValueError as error:
             raise Forged("The time of a webhook of PayPal cannot be read.") from error
         if not -AHEAD_US <= self._context.clock() - at_us <= OLDEST_US:
             raise Forged("The signature is too old, or of the future.")
@@ -123,6 +123,14 @@ class Proof:
             except (OSError, ValueError) as error:
                 raise ConfigurationError(f"PAYPAL_CERT_ROOTS cannot be read: {error}") from error
         return self._store
+
+
+def instant_us(text: str) -> int:
+    """An instant as PayPal writes it; ValueError where it has no zone, or is none."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("It has no zone.")
+    return int(at.timestamp()) * 10**6
 
 
 def _readable(pem: bytes) -> list[x509.Certificate]:

@@ -43,7 +43,7 @@ class News:
     def _event(self, text: str) -> ProviderEvent:
         try:
             told = json.loads(text)
-            at_us = int(datetime.fromisoformat(told["created_at"]).timestamp()) * 10**6
+            at_us = instant_us(told["created_at"])
             object = about(told["type"], told["data"])
             found = ProviderEvent(
                 id=str(told["event_id"]),
@@ -58,6 +58,13 @@ class News:
         if not -AHEAD_US <= self._clock() - at_us <= OLDEST_US:
             raise Forged("The event is too old, or of the future.")
         return found
+
+
+def instant_us(text: str) -> int:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("It has no zone.")
+    return int(at.timestamp()) * 10**6
 
 
 def about(type: str, data: Mapping[str, Any]) -> str:

@@ -102,6 +102,8 @@ class FakePayPal:
             self.approve(asked.query["token"], declined="declined" in asked.query)
             return Told(200, {})
         self._must_know(asked)
+        if parts[1] == "notifications":
+            return self._list_events(asked)
         if parts[1] == "customer":
             return self._disputed(asked, parts[3:])
         handlers: dict[tuple[str, str, str], Callable[[str, Asked], Json]] = {
@@ -278,6 +280,17 @@ class FakePayPal:
         ]
         return Told(200, {"items": found})
 
+    def _list_events(self, asked: Asked) -> Told:
+        """The newest first, a few on a page."""
+        query = asked.query
+        told = [json.loads(each) for each in reversed(self.events)]
+        told = [each for each in told if query["start_time"] <= each["create_time"] <= query["end_time"]]
+        at = int(query.get("at", "0"))
+        more = urlencode({**query, "at": at + 2})
+        url = f"{self.server.url}{asked.path}?{more}"
+        links = [{"rel": "next", "href": url, "method": "GET"}] if at + 2 < len(told) else []
+        return Told(200, {"events": told[at : at + 2], "count": len(told), "links": links})
+
     def _found(self, there: dict[str, Json], id: str) -> Json:
         if id not in there:
             raise refuse(404, "INVALID_RESOURCE_ID")
@@ -299,7 +312,10 @@ def read(model: Any, asked: Asked) -> Json:
 
 def strangers(model: Any, body: Json) -> list[str]:
     """What of a body the SDK's model does not know, or what it wants and has not got."""
-    told = json.loads(APIHelper.json_serialize(model.from_dictionary(body)))
+    try:
+        told = json.loads(APIHelper.json_serialize(model.from_dictionary(body)))
+    except ValueError as error:
+        return [str(error)]
     return _differences("", body, told)
 
 

@@ -63,6 +63,31 @@ async def test_wrong_credentials_are_for_an_operator(bench: PayPalBench, tmp_pat
     await provider.close()
 
 
+async def test_a_token_that_ended_early_is_renewed_for_every_call(bench: PayPalBench) -> None:
+    await bench.provider.health()
+    bench.fake.revoke_tokens()
+    assert (await bench.provider.health()).ok
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"surprise": 1}, {"intent": "PERHAPS"}, {"purchase_units": [{"amount": {"currency_code": "USD"}}]}],
+    ids=str,
+)
+async def test_the_stand_in_takes_what_the_sdk_knows_and_nothing_else(
+    bench: PayPalBench, change: dict[str, object]
+) -> None:
+    await bench.provider.health()
+    token = next(iter(bench.fake._tokens))
+    amount = {"currency_code": "USD", "value": "1.00"}
+    body = {"intent": "CAPTURE", "purchase_units": [{"amount": amount}], "payment_source": {"paypal": {}}}
+    asked = {"authorization": f"Bearer {token}"}
+    url = f"{bench.fake.server.url}/v2/checkout/orders"
+    for sent, status in ((body, 201), ({**body, **change}, 400)):
+        answer = await ask("POST", url, headers=asked, body=json.dumps(sent).encode())
+        assert answer.status == status
+
+
 async def test_who_cannot_be_reached_has_done_nothing(bench: PayPalBench) -> None:
     await bench.provider.health()
     await bench.fake.server.close()

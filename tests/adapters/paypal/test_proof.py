@@ -63,7 +63,8 @@ FORGED: dict[str, Callable[[Shop, bytes], Headers]] = {
     "no signature": changed(paypal_transmission_sig=""),
     "a signature that is no base64": changed(paypal_transmission_sig="%%%"),
     "another time": changed(paypal_transmission_time="2026-01-01T00:00:01Z"),
-    "a time without a zone that cannot be": changed(paypal_transmission_time="yesterday"),
+    "no time at all": changed(paypal_transmission_time="yesterday"),
+    "a time without a zone": changed(paypal_transmission_time="2026-01-01T00:00:00"),
     "another transmission": changed(paypal_transmission_id="t-2"),
     "another algorithm": changed(paypal_auth_algo="SHA1withRSA"),
     "too old": lambda shop, body: own(shop).headers(
@@ -145,6 +146,15 @@ async def test_a_certificate_is_fetched_once_and_strangers_cannot_make_us_fetch_
             await proof.prove(guess, BODY)
     await proof.prove(bench.headers(BODY), BODY)
     assert len([each for each in bench.fake.server.asked if "/certs/" in each]) == 10
+
+
+async def test_a_certificate_that_is_out_of_reach_has_paypal_send_it_again(
+    bench: PayPalBench,
+) -> None:
+    headers = bench.headers(BODY)
+    await bench.fake.server.close()
+    with pytest.raises(TryAgain):
+        await bench.provider.read_webhook(headers, BODY)
 
 
 def test_the_public_roots_are_readable() -> None:

@@ -241,6 +241,23 @@ async def test_an_order_that_paypal_has_forgotten_is_still_a_payment(shop: Shop)
         await shop.cashier.verify(payment.id)
 
 
+async def test_a_refund_of_which_no_webhook_ever_came_is_fetched(shop: Shop) -> None:
+    payment = await paid(shop)
+    await shop.rounds.run_once()
+    shop.clock.advance(seconds=10 * 86_400)
+    shop.fake.refund(
+        shop.fake.captures[payment.external_id or ""], {"currency_code": "USD", "value": "5.00"}, {}
+    )
+    shop.clock.advance(seconds=10 * 86_400)
+    await shop.rounds.run_once()
+    await shop.handle()
+    assert shop.balance() == 1499 * CENT
+    told = len(await shop.events())
+    shop.clock.advance(seconds=60)
+    await shop.rounds.run_once()
+    assert len(await shop.events()) == told
+
+
 async def test_who_pays_with_venmo_pays_with_venmo(shop: Shop) -> None:
     payment = await shop.top_up(1999, options={"wallet": "venmo"})
     assert list(shop.fake.orders[payment.checkout_id or ""]["payment_source"]) == ["venmo"]
@@ -258,8 +275,10 @@ async def test_a_captured_payment_that_is_reviewed_is_credited_when_it_is_done(s
     [capture] = shop.fake.captures.values()
     listed = shop.fake.orders[payment.checkout_id or ""]["purchase_units"][0]["payments"]["captures"][0]
     listed["status"] = capture["status"] = "PENDING"
+    listed["status_details"] = {"reason": "PENDING_REVIEW"}
     await shop.hear()
-    assert ((await shop.payment(payment.id)).state, shop.balance()) == ("pending", 0)
+    held = await shop.payment(payment.id)
+    assert (held.state, held.reason, shop.balance()) == ("pending", "PayPal holds it: PENDING_REVIEW", 0)
     listed["status"] = capture["status"] = "COMPLETED"
     assert (await shop.cashier.verify(payment.id)).state == "succeeded"
     assert shop.balance() == 1999 * CENT
