@@ -108,10 +108,16 @@ class Calls:
         async with self._renewing:
             if self._client is None or self._clock() >= self._until_us:
                 asked_us = self._clock()
-                token = await _in_thread(lambda client: _Body(client.oauth_2.fetch_token()), self._with(None))
-                self._until_us = asked_us + int(token.expires_in) * 10**6 - EARLY_US
+                token = await self._new_token()
+                self._until_us = asked_us + int(getattr(token, "expires_in", 0)) * 10**6 - EARLY_US
                 self._client = self._with(OAuthToken(token.access_token, token.token_type))
             return self._client
+
+    async def _new_token(self) -> Any:
+        try:
+            return await _in_thread(lambda client: _Body(client.oauth_2.fetch_token()), self._with(None))
+        except UnknownOutcome as error:  # whatever became of that, nothing was done
+            raise TryAgain(f"PayPal gives no token: {error}") from error
 
     def _with(self, token: OAuthToken | None) -> Client:
         """The SDK with a token of which only we know how long it lives: we have the clock."""

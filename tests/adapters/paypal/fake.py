@@ -42,6 +42,7 @@ class FakePayPal:
         self.disputes: dict[str, Json] = {}
         self.events: list[bytes] = []
         self.sees_disputes = True
+        self.token_trouble: Told | None = None
         self.captured = 0
         """How often money was really taken."""
         self.server = FakeServer(self._answer, lambda asked: asked.method == "POST" and "/v2/" in asked.path)
@@ -95,7 +96,7 @@ class FakePayPal:
     def _answer(self, asked: Asked) -> Told:
         parts = asked.path.strip("/").split("/")
         if asked.path == "/v1/oauth2/token":
-            return self._token(asked)
+            return self.token_trouble or self._token(asked)
         if asked.path.startswith("/v1/notifications/certs/"):
             return Told(200, self.signer.chain) if parts[-1] == "CERT-1" else Told(404)
         if asked.path == "/checkoutnow":

@@ -63,6 +63,14 @@ async def test_wrong_credentials_are_for_an_operator(bench: PayPalBench, tmp_pat
     await provider.close()
 
 
+async def test_who_gets_no_token_has_done_nothing(bench: PayPalBench) -> None:
+    bench.fake.token_trouble = Told(503, b"<html>")
+    with pytest.raises(TryAgain, match="gives no token"):
+        await bench.provider.open_checkout(ORDER)
+    bench.fake.token_trouble = None
+    assert (await bench.provider.open_checkout(ORDER)).url
+
+
 async def test_a_token_that_ended_early_is_renewed_for_every_call(bench: PayPalBench) -> None:
     await bench.provider.health()
     bench.fake.revoke_tokens()
