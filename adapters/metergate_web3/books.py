@@ -2,6 +2,7 @@
 
     order/<order>                         what was asked for: written last, so that it holds
     amount/<chain>/<token>/<units>/<week> the order that asks for exactly this amount
+    since/<chain>                         the block at which we began to look: what was before is not ours
     claim/<order>                         the transfer that its payer has named
     credited/<transfer>                   the order that it was credited to: taken once and never let go
     paid/<order>                          the transfer that paid it: the same
@@ -47,6 +48,7 @@ class Credited(NamedTuple):
     units: int
     block: int
     hash: str
+    at_us: int
 
 
 class Books:
@@ -62,6 +64,7 @@ class Books:
         known = await self.record(order.id)
         if known is not None:
             return known
+        await self.since(chain.id, head)
         units = await self._reserve(order, chain, token, head.at_us)
         asked = (units, order.amount.minor, order.amount.currency)
         new = Record(order.id, chain.id, token.address, *asked, head.number, head.at_us, expires_at_us)
@@ -78,11 +81,14 @@ class Books:
         record = await self.record(order) if order else None
         return record if record is not None and asks_for(record, transfer, at_us) else None
 
-    async def oldest_block(self, chain: int) -> int | None:
-        """Before which no payment on this chain was asked for."""
-        notes = await self._notes.listed("order/")
-        records = [Record(*json.loads(each)) for each in notes.values()]
-        return min([each.opened_block for each in records if each.chain == chain], default=None)
+    async def since(self, chain: int, head: Block) -> Block:
+        """Where we began to look at a chain: now, unless that was before."""
+        name = f"since/{chain}"
+        if await self._notes.take(name, json.dumps(head)):
+            return head
+        known = await self._notes.read(name)
+        assert known is not None, "it is never forgotten"
+        return Block(*json.loads(known))
 
     async def claim(self, order: str, transfer: str) -> None:
         await self._notes.write(f"claim/{order}", transfer)
@@ -103,7 +109,7 @@ class Books:
         if await self.paid(order) not in ("", transfer.id):
             return False
         sent = (transfer.token, transfer.sender, transfer.units)
-        new = Credited(order, *sent, mined.block, mined.hash)
+        new = Credited(order, *sent, mined.block, mined.hash, mined.at_us)
         if not await self._notes.take(f"credited/{transfer.id}", json.dumps(new)):
             known = await self.credited(transfer.id)
             if known is None or known.order != order:
@@ -114,7 +120,7 @@ class Books:
 
     async def moved(self, transfer: str, known: Credited, mined: Mined) -> None:
         """A credited transfer stands in another block now."""
-        new = known._replace(block=mined.block, hash=mined.hash)
+        new = known._replace(block=mined.block, hash=mined.hash, at_us=mined.at_us)
         await self._notes.write(f"credited/{transfer}", json.dumps(new))
 
     async def credited_since(self, chain: int, block: int) -> list[str]:

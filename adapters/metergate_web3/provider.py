@@ -123,8 +123,9 @@ class Web3Provider:
             raise InvalidInput(
                 f"The transaction {claim.tx} failed on the chain {chain.id} and moved nothing."
             )
-        if found.at_us < record.opened_at_us:
-            raise InvalidInput("The transaction was made before this payment was asked for.")
+        since = await self._books.since(chain.id, await self._nodes[chain.id].head())
+        if found.at_us < since.at_us:
+            raise InvalidInput("The transaction is older than anything that was asked for here.")
         fit = [
             each
             for each in found.transfers

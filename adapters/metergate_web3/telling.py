@@ -78,7 +78,7 @@ class Teller:
             paid = await self._books.paid(record.order)
             if paid in ("", one.id):
                 raise TryAgain(f"The transfer {one.id} is being credited to another payment.")
-        reason = _remark(record, amount, found)
+        reason = _remark(record, amount, found.at_us)
         return self._facts(one.id, record.order, SUCCEEDED, amount, one.sender, token, reason)
 
     async def _of_credited(self, id: str, known: Credited) -> PaymentFacts:
@@ -90,14 +90,16 @@ class Teller:
         if token is None:
             raise Misconfigured(f"The policy has no token {known.token} on the chain {which.chain} any more.")
         amount = amount_of(token, known.units)
-        facts = self._facts(id, known.order, SUCCEEDED, amount, known.sender, token, "")
+        record = await self._books.record(known.order)
+        reason = _remark(record, amount, known.at_us) if record else ""
+        facts = self._facts(id, known.order, SUCCEEDED, amount, known.sender, token, reason)
         block = await nodes.block(known.block)
         if block is None:
             raise TryAgain(f"The chain {which.chain} has no block {known.block} that its nodes agree on.")
         if block.hash == known.hash or await self._still_there(nodes, id, which, known):
             return facts
-        reason = "The chain has taken it back."
-        return facts._replace(reason=reason, disputes=(DisputeFacts(f"gone:{id}", amount, LOST),))
+        gone = "The chain has taken it back."
+        return facts._replace(reason=gone, disputes=(DisputeFacts(f"gone:{id}", amount, LOST),))
 
     async def _still_there(self, nodes: Nodes, id: str, which: Named, known: Credited) -> bool:
         """Whether a transfer whose block went is in another one; not known before that is settled."""
@@ -170,7 +172,9 @@ class Teller:
         self, id: str, order: str, state: str, amount: Money, sender: str, token: Token, reason: str
     ) -> PaymentFacts:
         method = Method(sender, "crypto", token.symbol, sender[-4:])
-        return PaymentFacts(id, order, state, amount, self._live, method=method, reason=reason)
+        return PaymentFacts(
+            id, order, state, amount, self._live, method=method, reason=reason, keeps_excess=True
+        )
 
     def _on(self, chain: int) -> Nodes:
         nodes = self._nodes.get(chain)
@@ -184,10 +188,10 @@ class Teller:
         return token
 
 
-def _remark(record: Record, amount: Money, found: Mined) -> str:
+def _remark(record: Record, amount: Money, at_us: int) -> str:
     """What people should know of a payment that is not quite what was asked for."""
     if amount.minor < record.minor:
         return f"It pays {amount.minor} of {record.minor}."
-    late = "It was paid after it had expired." if found.at_us > record.expires_at_us else ""
-    more = "More was paid than was asked for." if amount.minor > record.minor else ""
+    late = "It was paid after it had expired." if at_us > record.expires_at_us else ""
+    more = "More was paid than was asked for, and all of it counts." if amount.minor > record.minor else ""
     return " ".join([each for each in (late, more) if each])

@@ -72,8 +72,8 @@ class Watcher:
         if final is None:
             return None
         if place is None:
-            oldest = await self._books.oldest_block(nodes.chain.id)
-            place = Place(final.number if oldest is None else min(oldest, final.number), "")
+            since = await self._books.since(nodes.chain.id, final)
+            place = Place(min(since.number, final.number), "")
         if final.number < place.next:  # nothing new, or a node that is behind
             return Page((), place, more=False)
         first, events = await self._start(nodes, place)
@@ -90,7 +90,7 @@ class Watcher:
         first = max(0, place.next - DEEP)
         log.error("Final blocks of the chain %s went: raise its confirmations.", nodes.chain.id)
         gone = await self._books.credited_since(nodes.chain.id, first)
-        return first, [self._news(f"{each}:{place.hash[2:18]}", "reorganised", each, nodes) for each in gone]
+        return first, [self._news("reorganised", each, place.hash, nodes) for each in gone]
 
     async def _read(self, nodes: Nodes, first: int, final: Block) -> tuple[list[Transfer], Block]:
         """As many blocks as a node gives at once, and the last of them as it shows it."""
@@ -119,12 +119,12 @@ class Watcher:
             raise TryAgain(
                 f"Not every node of the chain {nodes.chain.id} has {tx}, which the first one tells of."
             )
-        block = found.hash[2:18]
         counted = [each for each in found.transfers if _counts(nodes, each)]
-        return [self._news(f"{each.id}:{block}", "transfer", each.id, nodes) for each in counted]
+        return [self._news("transfer", each.id, found.hash, nodes) for each in counted]
 
-    def _news(self, id: str, type: str, object: str, nodes: Nodes) -> ProviderEvent:
-        live = not nodes.chain.test
+    def _news(self, type: str, object: str, block: str, nodes: Nodes) -> ProviderEvent:
+        """By the block, too: what comes again in another one is news again."""
+        id, live = f"{type}:{object}:{block[2:18]}", not nodes.chain.test
         return ProviderEvent(id, type, PAYMENT, object, live=live, at_us=self._clock())
 
 

@@ -185,7 +185,7 @@ class Inbox:
             return Handled(IGNORED, f"{opened.name} has no payment {event.object:.80}.")
         id = await self._ours(opened.name, event, facts)
         if not id:
-            return Handled(IGNORED, "It is about no payment of ours.")
+            return Handled(IGNORED, f"It is about no payment of ours. {facts.reason}".rstrip())
         payment = (await self._cashier.settled(id, facts, said_us)).payment
         if payment.mismatch:
             return Handled(REFUSED, f"{id}: {payment.mismatch}")

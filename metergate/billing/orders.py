@@ -94,6 +94,14 @@ def _asked(row: Payment) -> tuple[Any, ...]:
     return row.account, row.kind, row.currency, minor, credits, row.subject, row.description, terms
 
 
+def grown(payment: Payment, minor: int) -> Mapping[str, Any]:
+    """What changes of a payment that buys more than was asked for; what was asked for stays in its terms."""
+    terms = json.loads(payment.terms)
+    terms.setdefault("asked", [payment.minor, payment.credits])
+    credits = payment.credits + (minor - payment.minor) * minor_unit(payment.currency)
+    return {"minor": minor, "credits": credits, "terms": json.dumps(terms, sort_keys=True)}
+
+
 def order_of(payment: Payment, account: Account) -> Order:
     terms = json.loads(payment.terms)
     minor = (terms.get("asked") or [payment.minor])[0]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from metergate.billing import telling
+from metergate.billing import orders, telling
 from metergate.billing.matching import mismatch
 from metergate.ledger import accounts, audit, grants, payments, reversals, subscriptions
 from metergate.ledger.database import Tx
@@ -105,10 +105,7 @@ def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> None:
     if facts.id and (facts.id != payment.checkout_id or state == SUCCEEDED):
         changed["external_id"] = facts.id
     if state == SUCCEEDED and not payment.paid_minor:
-        changed["paid_minor"] = facts.amount.minor
-        if facts.amount.minor > payment.minor:
-            told = {"minor": payment.minor, "paid": facts.amount.minor, "currency": payment.currency}
-            audit.note(tx, now_us, payment.provider, "payment.overpaid", payment.id, told)
+        changed |= _paid(tx, payment, facts, now_us)
     if facts.method is not None:
         changed["method"] = json.dumps(facts.method._asdict())
     if facts.customer and not payment.customer:
@@ -120,6 +117,16 @@ def _move(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> None:
     if different:
         different["updated_at_us"] = now_us
     payments.change(tx, payment.id, look_at_us=look_at_us, **different)
+
+
+def _paid(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int) -> dict[str, object]:
+    paid: dict[str, object] = {"paid_minor": facts.amount.minor}
+    if facts.amount.minor > payment.minor:
+        told = {"minor": payment.minor, "paid": facts.amount.minor, "currency": payment.currency}
+        audit.note(tx, now_us, payment.provider, "payment.overpaid", payment.id, told)
+        if facts.keeps_excess and payment.kind == CREDITS:
+            paid |= orders.grown(payment, facts.amount.minor)
+    return paid
 
 
 def _reverse(tx: Tx, payment: Payment, facts: PaymentFacts, now_us: int, said_us: int) -> None:

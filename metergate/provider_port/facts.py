@@ -130,6 +130,8 @@ class PaymentFacts(NamedTuple):
     disputes: tuple[DisputeFacts, ...] = ()
     approved: bool = False
     """Whether the payer has agreed, and `complete_payment` makes a payment of it: nothing is ours before."""
+    keeps_excess: bool = False
+    """Whether what is more than was asked for becomes credits, too: nobody can send it back."""
 
 
 class SubscriptionFacts(NamedTuple):

@@ -1,5 +1,7 @@
 """A payer names a transaction. What is not exact to the last digit needs the signature of who sent it."""
 
+import json
+
 import pytest
 
 from metergate.errors import InvalidInput
@@ -54,8 +56,8 @@ async def test_who_sent_it_can_sign_for_another_amount(world: World) -> None:
     tx = await world.transfer(world.payer, world.usdc, 25_000_000)
     facts = await provider.claim_payment("p1", tx, world.signed(text))
     assert (facts.state, facts.amount) == (SUCCEEDED, Money(2500, "USD"))
-    assert facts.reason == "More was paid than was asked for."
-    assert there(await provider.find_payment("p1")) == facts._replace(reason="")
+    assert facts.reason == "More was paid than was asked for, and all of it counts."
+    assert there(await provider.find_payment("p1")) == facts
 
 
 async def test_too_little_stays_visible_and_free(world: World) -> None:
@@ -67,6 +69,10 @@ async def test_too_little_stays_visible_and_free(world: World) -> None:
     assert (facts.order, facts.amount, facts.reason) == ("p1", Money(1500, "USD"), "It pays 1500 of 1999.")
     assert there(await provider.find_payment("p1")) == facts
     await refused(provider, "p1", tx, "", "does not pay the exact amount")
+    smaller = await world.checkout(provider, "p2", Money(1500, "USD"))
+    facts = await provider.claim_payment("p2", tx, world.signed(smaller.details["sign"]))
+    assert (facts.order, facts.state) == ("p2", SUCCEEDED)
+    assert there(await provider.find_payment("p1")).state == PENDING
 
 
 async def test_a_transfer_pays_one_order_for_ever(world: World) -> None:
@@ -119,15 +125,32 @@ async def test_of_several_transfers_the_payer_says_which(world: World) -> None:
     await refused(provider, "p1", f"{tx}:7", signature, "sends no accepted token")
 
 
-async def test_what_was_sent_before_an_order_is_not_for_it(world: World) -> None:
-    """Whoever paid for something else, long ago, has no credits to claim."""
+async def test_what_was_sent_before_an_order_needs_a_signature(world: World) -> None:
+    """Also where it is the exact amount: who opens order after order may not meet it by chance."""
+    provider = world.provider()
+    told = await world.checkout(provider, "p1")
+    await world.notes.forget("order/p1")
+    tx = await world.pay(told)
+    await world.later(60)
+    again = await world.checkout(provider, "p1")
+    asked = await provider._books.record("p1")
+    assert asked is not None
+    same = asked._replace(units=int(told.details["units"]))
+    await world.notes.write("order/p1", json.dumps(same))
+    await refused(provider, "p1", tx, "", "does not pay the exact amount")
+    assert there(await provider.find_payment("p1")).state == PENDING
+    facts = await provider.claim_payment("p1", tx, world.signed(again.details["sign"]))
+    assert (facts.state, facts.amount) == (SUCCEEDED, PRICE)
+
+
+async def test_what_is_older_than_all_orders_is_nobodys(world: World) -> None:
+    """Whoever paid the owner of the address for something else, long ago, has no credits to claim."""
     provider = world.provider()
     tx = await world.transfer(world.payer, world.usdc, 19_990_000)
     await world.later(60)
     told = await world.checkout(provider, "p1")
-    await refused(
-        provider, "p1", tx, world.signed(told.details["sign"]), "made before this payment was asked for"
-    )
+    signature = world.signed(told.details["sign"])
+    await refused(provider, "p1", tx, signature, "older than anything that was asked for here")
 
 
 async def test_what_no_block_has_is_tried_again_later(world: World) -> None:
