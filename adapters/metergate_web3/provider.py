@@ -47,6 +47,15 @@ class Web3Provider:
 
     async def close(self) -> None: ...
 
+    async def examine(self) -> Sequence[str]:
+        """For `metergate doctor`: where money counts that a chain may still take back."""
+        return [
+            f"The chain {each.chain.id} counts payments as soon as a block has them, and a block may go: "
+            "use finality: finalized, or more confirmations."
+            for each in self._nodes.values()
+            if each.chain.hasty and not each.chain.test
+        ]
+
     def objection(self, amount: Money) -> str:
         taken = sorted({token.currency for _, token in self._accepted()})
         if amount.currency in taken:

@@ -59,6 +59,11 @@ class Chain:
     blocks: int = 1000
     """The most that a node is asked for at once."""
 
+    @property
+    def hasty(self) -> bool:
+        """Whether the newest block counts."""
+        return self.confirmations == 1 or (self.finality == "latest" and not self.confirmations)
+
     def token(self, address: str) -> Token | None:
         return next((each for each in self.tokens if each.address == address), None)
 

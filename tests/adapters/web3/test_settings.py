@@ -74,6 +74,16 @@ def test_a_node_may_come_from_the_environment() -> None:
     opened(bare, two, WEB3_RPC_URL_8453="https://a.example", WEB3_RPC_URL_10="https://b.example")
 
 
+async def test_the_doctor_names_chains_whose_newest_block_counts() -> None:
+    """Only where it is about money."""
+    for hasty in ({"finality": "latest"}, {"confirmations": 1}):
+        [said] = await opened({**CHAIN, **hasty}).examine()
+        assert "The chain 8453 counts payments as soon as a block has them" in said
+        assert await opened({**CHAIN, **hasty, "test": True}).examine() == []
+    for patient in ({}, {"finality": "safe"}, {"finality": "latest", "confirmations": 12}):
+        assert await opened({**CHAIN, **patient}).examine() == []
+
+
 def test_what_is_paid_in_is_what_tokens_are_worth() -> None:
     euro = {**TOKEN, "symbol": "EURC", "address": "0x" + "1" * 40, "currency": "EUR"}
     provider = opened({**CHAIN, "tokens": [TOKEN, euro]})
