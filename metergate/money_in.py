@@ -9,6 +9,7 @@ from typing import Final
 from metergate.admin import Office
 from metergate.billing import (
     Addresses,
+    Alerts,
     Cashier,
     Counted,
     Inbox,
@@ -18,6 +19,7 @@ from metergate.billing import (
     Rounds,
     Rule,
     Till,
+    TopUps,
 )
 from metergate.billing.providers import LedgerNotes
 from metergate.billing.watching import Numbers, WatchingPushes
@@ -56,6 +58,8 @@ class MoneyIn:
         )
         self.inbox = Inbox(self._cashier)
         self._rounds = Rounds(self._cashier, self.inbox)
+        self._top_ups = TopUps(self._cashier, lambda: self.policy)
+        self._alerts = Alerts(lambda: at_work.ledger, lambda: self.policy, clock)
         self.courier = Courier(
             lambda: at_work.ledger, lambda: at_work.peppers, lambda: self.policy.private_networks, clock
         )
@@ -80,7 +84,9 @@ class MoneyIn:
             begin = asyncio.get_running_loop().create_task
             self._tasks = [
                 begin(self._run(), name="metergate-billing"),
-                begin(self._push(), name="metergate-push"),
+                begin(_again("Usage for providers waits", self._push), name="metergate-push"),
+                begin(_again("Top-ups wait", self._top_ups.run_once), name="metergate-top-ups"),
+                begin(_again("Alerts wait", self._alerts.run_once), name="metergate-alerts"),
             ]
             self.courier.start()
 
@@ -146,12 +152,17 @@ class MoneyIn:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), PAUSE_S)
 
-    async def _push(self) -> None:
-        """By itself: a provider that takes its time over usage must not keep us from news of payments."""
-        while True:
-            await _tried("Usage for providers waits", self.pusher.run_once)
-            self._pushes.look()
-            await asyncio.sleep(PAUSE_S)
+    async def _push(self) -> int:
+        done = await self.pusher.run_once()
+        self._pushes.look()
+        return done
+
+
+async def _again(what: str, one_round: Callable[[], Awaitable[int]]) -> None:
+    """Each by itself: a provider that takes its time over one must not keep us from the others."""
+    while True:
+        await _tried(what, one_round)
+        await asyncio.sleep(PAUSE_S)
 
 
 async def _tried(what: str, one_round: Callable[[], Awaitable[int]]) -> int:

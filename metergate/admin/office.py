@@ -11,6 +11,7 @@ from metergate.admin.credits import Credits
 from metergate.admin.decisions import Decisions
 from metergate.admin.desk import Desk, Hooks, Json
 from metergate.admin.endpoints import Endpoints
+from metergate.admin.guards import Alerts, TopUps
 from metergate.admin.keys import Keys
 from metergate.admin.payments import Payments
 from metergate.admin.plans import Plans
@@ -56,6 +57,8 @@ class Office:
         self.webhooks = Webhooks(desk)
         self.endpoints = Endpoints(desk)
         self.pushes = Pushes(desk)
+        self.top_ups = TopUps(desk)
+        self.alerts = Alerts(desk)
         self.plans = Plans(desk)
         self.usage = Usage(desk)
         self.books = Books(desk)

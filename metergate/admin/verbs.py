@@ -12,6 +12,7 @@ from metergate.admin.credits import Credits
 from metergate.admin.decisions import Decisions
 from metergate.admin.desk import Json
 from metergate.admin.endpoints import Endpoints
+from metergate.admin.guards import Alerts, TopUps
 from metergate.admin.keys import Keys
 from metergate.admin.payments import Payments
 from metergate.admin.plans import Plans
@@ -99,6 +100,13 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "notices.list": _verb("endpoints", Endpoints.told),
         "pushes.list": _verb("pushes", Pushes.page),
         "reconcile": _verb("pushes", Pushes.reconcile),
+        "topups.set": _verb("top_ups", TopUps.set),
+        "topups.show": _verb("top_ups", TopUps.show),
+        "topups.off": _verb("top_ups", TopUps.off),
+        "topups.list": _verb("top_ups", TopUps.page),
+        "alerts.set": _verb("alerts", Alerts.set),
+        "alerts.show": _verb("alerts", Alerts.show),
+        "alerts.reset": _verb("alerts", Alerts.reset),
         "plans.list": _verb("plans", Plans.page),
         "plans.show": _verb("plans", Plans.show),
         "policy.show": _verb("plans", Plans.policy),

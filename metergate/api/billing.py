@@ -12,6 +12,7 @@ from metergate.admin import Office
 from metergate.api import compatible, models, openapi, pages, problem, reading, webhooks
 from metergate.api.endpoints import LIST, Answer, answered, grouped
 from metergate.api.operations import OWN
+from metergate.api.own_guards import OwnGuards
 from metergate.api.own_payments import OwnPayments
 from metergate.core.facts import Caller, KeyFacts
 from metergate.core.older_paths import STRIPE
@@ -39,7 +40,7 @@ def billing_app(
     `receive` is told what payment providers say; `compat` also mounts the paths of older systems.
     """
     guard = _Guard(gate, read_keys)
-    own, paying = _Own(office), OwnPayments(office)
+    own, paying, guards = _Own(office), OwnPayments(office), OwnGuards(office)
     mine: Mapping[str, Mine] = {
         "usage.list": own.usage,
         "usage.track": own.track,
@@ -55,6 +56,12 @@ def billing_app(
         "methods.list": paying.methods,
         "methods.attach": paying.attach,
         "methods.detach": paying.detach,
+        "topups.show": guards.top_up,
+        "topups.set": guards.set_top_up,
+        "topups.off": guards.stop_top_up,
+        "alerts.show": guards.alerts,
+        "alerts.set": guards.set_alerts,
+        "alerts.reset": guards.reset_alerts,
     }
     root = f"{prefix}/v1"
     brake = webhooks.Brake(lambda: gate().clock())

@@ -3,6 +3,7 @@
 from metergate.api import models, models_proof
 from metergate.api.endpoints import LIST, Endpoint
 from metergate.api.models import Page
+from metergate.api.operations_guards import GUARDS, OWN_GUARDS
 from metergate.api.operations_notices import NOTICES
 from metergate.api.operations_payments import OWN_PAYMENTS, PAYMENTS
 
@@ -134,6 +135,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     *PAYMENTS,
     *NOTICES,
+    *GUARDS,
     Endpoint("GET", "/events", "audit.list", Page[models.Event], "Who did what", query=("subject", *LIST)),
     Endpoint("GET", "/policy", "policy.show", models.PolicySummary, "The running policy in short"),
     Endpoint("POST", "/policy/reload", "policy.reload", models.ReloadedPolicy, "Read the policy file anew"),
@@ -165,5 +167,6 @@ OWN: tuple[Endpoint, ...] = (
     Endpoint("GET", "/plans", "plans.list", models.Plans, "Plans and packs"),
     Endpoint("GET", "/subscription", "subscription.show", models.OwnSubscription, "Own plan"),
     *OWN_PAYMENTS,
+    *OWN_GUARDS,
 )
 """The customer's side."""

@@ -1,5 +1,6 @@
 """Money in: payments, what providers say of them, and the credits that follow. No call waits for it."""
 
+from metergate.billing.alerts import Alerts
 from metergate.billing.cashier import Cashier
 from metergate.billing.gathering import Counted
 from metergate.billing.inbox import Inbox
@@ -8,9 +9,11 @@ from metergate.billing.providers import Opened, Providers, Rule
 from metergate.billing.pushing import Pusher
 from metergate.billing.rounds import Rounds
 from metergate.billing.till import Addresses, Till
+from metergate.billing.topups import TopUps
 
 __all__ = [
     "Addresses",
+    "Alerts",
     "Cashier",
     "Counted",
     "Inbox",
@@ -20,5 +23,6 @@ __all__ = [
     "Rounds",
     "Rule",
     "Till",
+    "TopUps",
     "Wanted",
 ]

@@ -147,7 +147,7 @@ class Cashier:
         except NeedsAction as asked:
             return await self._note(payment.id, unknown=False, url=asked.url, reason=str(asked))
         except Declined as declined:
-            await self._fail(payment.id, str(declined))
+            await self.fail(payment.id, str(declined))
             raise
         except UnknownOutcome:
             raise
@@ -325,7 +325,7 @@ class Cashier:
             payment.id, minor=amount.minor, credits=credits, terms=json.dumps(terms, sort_keys=True)
         )
 
-    async def _fail(self, id: str, reason: str) -> None:
+    async def fail(self, id: str, reason: str) -> None:
         """A decline ends what is pending, and never what somebody else has seen paid."""
 
         def work(tx: Tx) -> tuple[Payment | None, Sequence[Change]]:

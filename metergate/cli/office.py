@@ -7,6 +7,7 @@ import click
 
 from metergate.cli import asking, show
 from metergate.cli.lines import ACCOUNT, PAGE, JsonObject, Line, arg, opt, switch
+from metergate.cli.office_guards import GUARDS
 from metergate.cli.office_notices import NOTICES
 from metergate.cli.office_payments import PAYMENTS
 
@@ -107,6 +108,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
         ),
         **PAYMENTS,
         **NOTICES,
+        **GUARDS,
         "plans list": Line(
             "plans.list",
             "List the plans of the policy.",

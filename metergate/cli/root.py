@@ -14,6 +14,8 @@ SUBJECTS = {
     "pushes": "Usage that payment providers count.",
     "providers": "Who collects the money.",
     "webhooks": "What payment providers told us.",
+    "topups": "Who pays by itself.",
+    "alerts": "When somebody is told.",
     "endpoints": "Who is told what happens.",
     "deliveries": "What was told to whom.",
     "notices": "What was told.",

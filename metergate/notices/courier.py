@@ -39,7 +39,7 @@ GIVE_UP_US: Final = 5 * DAY_US
 """An endpoint that took nothing for so long is not asked any more, until an operator says so."""
 KEPT_US: Final = 90 * DAY_US
 BATCH: Final = 8
-PAUSE_S: Final = 0.5
+PAUSE_S: Final = 1.0
 GONE: Final = 410
 
 
