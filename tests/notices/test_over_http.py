@@ -1,6 +1,5 @@
 """The whole way: a customer's wish, calls that use up the credits, a payment by itself, and who is told."""
 
-import json
 import time
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 
 from tests.api.client import problem
 from tests.billing.test_over_http import a_house
-from tests.cli.conftest import Shell
 from tests.notices.receiver import Receiver
 from tests.waiting import until
 
@@ -48,29 +46,6 @@ async def test_credits_that_run_low_are_bought_by_themselves_and_everybody_hears
         await until(lambda: receiver.ids[listed[0]["notice"]] == 2)
     assert receiver.forged == []
     await receiver.stop()
-
-
-def test_an_operator_does_it_on_the_command_line(shell: Shell) -> None:
-    (shell.folder / "metergate.yaml").write_text("metergate: 1\nmeters: {}\n")
-    shell.ok("accounts create acct")
-    made = shell.json("endpoints create https://example.com/hook --type credits.* --type key.revoked")
-    assert made["secret"].startswith("whsec_")
-    assert shell.json("endpoints list")["data"][0]["types"] == ["credits.*", "key.revoked"]
-    shell.ok("credits grant acct 5.00 --id g-1")
-    (waiting,) = shell.json("deliveries list --state waiting")["data"]
-    body = shell.json(f"deliveries show {waiting['id']}")["body"]
-    assert (body["type"], body["data"]["grant"]) == ("credits.granted", "g-1")
-    assert shell.json("notices list --account acct")["data"][0]["id"] == waiting["notice"]
-    assert "no type" in shell.no("endpoints create https://example.com/ --type nonsense")
-    shell.ok(f"endpoints disable {made['id']}")
-    assert shell.json(f"endpoints enable {made['id']}")["state"] == "on"
-    assert shell.json(f"endpoints rotate {made['id']} --grace 0")["secret"] != made["secret"]
-    shown = shell.json("alerts set acct --balance 2.00 --spend 50.00/month")
-    assert json.dumps(shown).count("amount") == 2
-    assert shell.json("topups list")["data"] == []
-    assert shell.json(f"deliveries replay {waiting['id']}") == {"replayed": 1}
-    shell.ok(f"endpoints delete {made['id']}")
-    assert shell.json("deliveries list")["data"] == []
 
 
 @pytest.mark.parametrize("path", ["/billing/v1/top-up", "/billing/v1/alerts"])
