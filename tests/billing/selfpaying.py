@@ -5,7 +5,18 @@ from typing import Any, TypeVar
 
 from metergate.admin import Office
 from metergate.admin.desk import Hooks
-from metergate.billing import Addresses, Alerts, Cashier, Opened, Providers, Rule, Till, TopUps
+from metergate.billing import (
+    Addresses,
+    Alerts,
+    Cashier,
+    Counted,
+    Opened,
+    Providers,
+    Pusher,
+    Rule,
+    Till,
+    TopUps,
+)
 from metergate.config import load
 from metergate.ledger import notices
 from metergate.ledger.database import Ledger, Tx
@@ -46,6 +57,15 @@ class Dying(LedgerThread):
         self._thread.shutdown(wait=True)
 
 
+def _nothing_is_pushed() -> Counted:
+    return Counted(Providers(), frozenset(), HOUR_US)
+
+
+async def _all_posted(until_us: int) -> int:
+    """No call is on its way: what these stories use is in the ledger already."""
+    return until_us
+
+
 class SelfPaying:
     def __init__(self, bench: Bench, **policy: Any) -> None:
         self.bench = bench
@@ -59,7 +79,12 @@ class SelfPaying:
         """One more process that looks after top-ups."""
         cashier = Cashier(lambda: office.desk, lambda: self._providers, self.clock, shared=False)
         till = Till(
-            cashier, self.bench.inbox, lambda: self.policy, lambda: Addresses("", ()), told=lambda: None
+            cashier,
+            self.bench.inbox,
+            lambda: self.policy,
+            lambda: Addresses("", ()),
+            lambda: None,
+            Pusher(lambda: ledger, _nothing_is_pushed, _all_posted, self.clock),
         )
         hooks = Hooks(till=till)
         store, peppers = self.bench.store, {1: b"pepper"}
