@@ -153,9 +153,10 @@ class MoneyIn:
                     await asyncio.wait_for(self._news.wait(), PAUSE_S)
 
     async def _push(self) -> int:
-        done = await self.pusher.run_once()
-        self._pushes.look()
-        return done
+        try:
+            return await self.pusher.run_once()
+        finally:
+            self._pushes.look()  # also when it failed: that is when somebody has to hear of it
 
 
 async def _again(what: str, one_round: Callable[[], Awaitable[int]]) -> None:
