@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from stripe import Event
+from stripe.params import EventListParams
+
 from metergate.provider_port import (
     CUSTOMER,
     INVOICE,
@@ -23,6 +26,8 @@ from metergate_stripe.outcomes import Missing, ask, every
 
 TOLERANCE_US: Final = 300 * 10**6
 SIGNATURES_MAX: Final = 16
+FIRST_S: Final = 86_400
+"""How far back the first look goes: nothing is asked of what was before us."""
 SETTLES_S: Final = 300
 """Events of the last minutes are read again: one that is written late would be before the place we are at."""
 
@@ -49,27 +54,34 @@ class News(Base):
             raise Forged("What was signed is no event of Stripe.") from error
 
     async def events_after(self, cursor: str) -> EventPage:
-        """What Stripe could not deliver, from the oldest on; it keeps events for thirty days."""
-        if not cursor:
-            return await self._all_events()
-        listed = self.api.events.list_async(
-            {"delivery_success": False, "ending_before": cursor, "limit": ALL}
-        )
-        try:
-            page = await ask(listed)
-        except Missing:
-            return await self._all_events()
-        settled = [each.id for each in page.data if each.created <= self.now_s() - SETTLES_S]
-        events = [self._event(each.to_dict()) for each in reversed(page.data)]
-        return EventPage(events, settled[0] if settled else cursor, page.has_more)
+        """What Stripe could not deliver, from the oldest on; it keeps events for thirty days.
 
-    async def _all_events(self) -> EventPage:
-        listed = await ask(self.api.events.list_async({"delivery_success": False, "limit": ALL}))
-        found = [each async for each in every(listed)]
-        settled = [each.id for each in found if each.created <= self.now_s() - SETTLES_S]
-        return EventPage(
-            [self._event(each.to_dict()) for each in reversed(found)], settled[0] if settled else ""
-        )
+        All there is where it knows no address of ours: what nobody was told of counts as delivered.
+        """
+        if not cursor:
+            return await self._events_since(self.now_s() - FIRST_S)
+        asked = self._undelivered()
+        asked["ending_before"] = cursor
+        try:
+            page = await ask(self.api.events.list_async(asked))
+        except Missing:  # it was forgotten, and so is all that was before it
+            return await self._events_since(0)
+        return self._news(page.data, cursor, more=page.has_more)
+
+    async def _events_since(self, since_s: int) -> EventPage:
+        asked = self._undelivered()
+        asked["created"] = {"gte": since_s}
+        listed = await ask(self.api.events.list_async(asked))
+        return self._news([each async for each in every(listed)], "", more=False)
+
+    def _undelivered(self) -> EventListParams:
+        return {"limit": ALL, "delivery_success": False} if self.context.webhook_url else {"limit": ALL}
+
+    def _news(self, newest_first: Sequence[Event], cursor: str, *, more: bool) -> EventPage:
+        """The place moves up to the newest event that is old enough to have none before it any more."""
+        settled = [each.id for each in newest_first if each.created <= self.now_s() - SETTLES_S]
+        events = [self._event(each.to_dict()) for each in reversed(newest_first)]
+        return EventPage(events, settled[0] if settled else cursor, more)
 
     def _prove(self, header: str, body: bytes) -> None:
         at_s, signatures = _read(header)

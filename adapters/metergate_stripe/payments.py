@@ -43,7 +43,11 @@ class Payments(Base):
         if not id.startswith("pi_"):
             return None
         intent = await maybe(self.api.payment_intents.retrieve_async(id, {"expand": WITH}))
-        return None if intent is None else await self.facts_of(intent)
+        if intent is None:
+            return None
+        unpaid = intent.status == "requires_payment_method"
+        page = await self._page_of(id) if unpaid and not self.mark(intent.metadata, "charged") else None
+        return await self.facts_of(intent) if page is None else await self._facts_of_session(page)
 
     async def find_payment(self, order: str) -> PaymentFacts | None:
         """None also for an old page whose address we never got: nobody pays there, and it closes."""
@@ -73,12 +77,13 @@ class Payments(Base):
         before = await self._known(id)
         if before.state != PENDING:
             return before
-        page = id if id.startswith("cs_") else await self._page_of(id)
-        if page and not before.capturable:
-            await ask(self.api.checkout.sessions.expire_async(page))
+        page = None if id.startswith("cs_") else await self._page_of(id)
+        name = page.id if page is not None else id
+        if name.startswith("cs_") and not before.capturable:
+            await ask(self.api.checkout.sessions.expire_async(name))
         else:
             await ask(self.api.payment_intents.cancel_async(before.id))
-        return await self._known(id)
+        return await self._known(name)
 
     async def refund_payment(self, id: str, amount: Money, refund: str) -> RefundFacts:
         made = self.api.refunds.create_async(
@@ -119,7 +124,12 @@ class Payments(Base):
         intent = id_of(session.payment_intent) or await self.intent_of_invoice(id_of(session.invoice))
         if intent:
             found = await ask(self.api.payment_intents.retrieve_async(intent, {"expand": WITH}))
-            return await self.facts_of(found, order, open_at)
+            facts = await self.facts_of(found, order, open_at)
+            over = found.status == "requires_payment_method" and session.status != "open"
+            # Nobody can try once more on a page that is closed, or that was left with a promise which broke.
+            return (
+                facts._replace(state=CANCELED if session.status == "expired" else FAILED) if over else facts
+            )
         paid = session.status == "complete" and session.payment_status in ("paid", "no_payment_required")
         ended = CANCELED if session.status == "expired" else PENDING
         return PaymentFacts(
@@ -187,9 +197,9 @@ class Payments(Base):
         """The payment itself, also where its page is named."""
         return id if id.startswith("pi_") else (await self._known(id)).id
 
-    async def _page_of(self, intent: str) -> str:
+    async def _page_of(self, intent: str) -> Session | None:
         listed = await ask(self.api.checkout.sessions.list_async({"payment_intent": intent}))
-        return next((each.id for each in listed.data if each.status == "open"), "")
+        return listed.data[0] if listed.data else None
 
 
 def _dispute(made: Dispute) -> DisputeFacts:

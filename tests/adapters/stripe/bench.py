@@ -47,8 +47,11 @@ def an_order(minor: int = 1999, currency: str = "USD", **more: Any) -> Order:
     return Order(f"pay-{next(_numbers)}", Payer("acct_1"), Money(minor, currency), **more)
 
 
+HOOK = "https://api.example.com/billing/v1/webhooks/stripe"
+
+
 @asynccontextmanager
-async def a_bench(**settings: str) -> AsyncIterator[Bench]:
+async def a_bench(webhook_url: str = HOOK, **settings: str) -> AsyncIterator[Bench]:
     clock = FakeClock()
     fake = await a_fake(clock)
     given = {
@@ -58,7 +61,7 @@ async def a_bench(**settings: str) -> AsyncIterator[Bench]:
         "STRIPE_RETURN_URL": "https://app.example.com/",
         **settings,
     }
-    stripe = open_provider(Context("stripe", clock, ask, NotesInMemory(), given))
+    stripe = open_provider(Context("stripe", clock, ask, NotesInMemory(), given, webhook_url=webhook_url))
     try:
         yield Bench(fake, stripe, clock)
     finally:

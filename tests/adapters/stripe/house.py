@@ -105,6 +105,7 @@ async def a_house(folder: Path, secret: str = SECRET, **more: Any) -> AsyncItera
     settings = Settings(
         data=folder / "data",
         frontend_url="https://app.example.com",
+        public_url="https://api.example.com",
         environ={
             "STRIPE_API_BASE": stripe.url,
             "STRIPE_SECRET_KEY": KEY,

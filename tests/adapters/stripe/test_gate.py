@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.stripe.fake.pages import arrives
+from tests.adapters.stripe.fake.pages import arrives, fails
 from tests.adapters.stripe.fake.paying import disputed
 from tests.adapters.stripe.fake.server import BROKEN, BUSY, UNANSWERED
 from tests.adapters.stripe.fake.store import Json
@@ -39,6 +39,7 @@ async def test_every_order_of_news_and_every_repetition_credits_once(house: Hous
         await house.told(events)
     shown = await ada.ok("GET", f"/billing/v1/payments/{bought['id']}")  # the payer comes back, too
     assert (shown["state"], shown["paid"]["amount"]) == ("succeeded", "19.99")
+    assert shown["method"] == {"type": "card", "brand": "visa", "last4": "4242"}
     assert (house.intent(bought["id"])["amount"], await house.credits(ada)) == (1999, "19.99")
     assert {each["deliveries"] for each in await house.events("done")} == {6}
     assert await house.is_proven()
@@ -177,6 +178,18 @@ async def test_a_completed_page_is_not_paid_before_the_money_is_there(house: Hou
     assert ((await house.payment(bought))["state"], await house.credits(ada)) == ("succeeded", "5.00")
 
 
+async def test_a_promise_of_a_bank_that_breaks_is_a_payment_that_failed(house: House) -> None:
+    ada = await house.customer()
+    bought = await house.buys(ada, LATER, amount="5.00")
+    await house.told()
+    [page] = house.stripe.store.all("checkout.session")
+    fails(house.stripe.store, page["id"])
+    await house.told()
+    shown = await house.payment(bought)
+    assert (shown["state"], shown["reason"]) == ("failed", "The debit was refused.")
+    assert await house.credits(ada) == "0.00"
+
+
 async def test_after_a_card_that_is_declined_another_one_pays(house: House) -> None:
     ada = await house.customer()
     bought = await house.buys(ada, DECLINED, amount="5.00")
@@ -190,7 +203,7 @@ async def test_after_a_card_that_is_declined_another_one_pays(house: House) -> N
 
 async def test_a_page_that_expires_is_a_payment_that_is_canceled(house: House) -> None:
     ada = await house.customer()
-    bought = await ada.ok("POST", "/billing/v1/checkout", {"amount": "5.00"})
+    bought = await house.buys(ada, DECLINED, amount="5.00")
     canceled = await house.operator.ok("POST", f"/admin/v1/payments/{bought['id']}/cancel")
     [page] = house.stripe.store.all("checkout.session")
     assert (canceled["state"], page["status"], await house.pays(bought)) == ("canceled", "expired", 400)
@@ -272,9 +285,12 @@ async def test_a_payer_confirms_on_the_page(house: House) -> None:
 
 async def test_what_stripe_could_not_deliver_is_fetched(house: House) -> None:
     ada = await house.customer()
+    house.stripe.store.reachable = False
     await house.buys(ada, amount="5.00")
     opened = house.app.engine.money.providers.get("stripe")
-    assert await house.app.engine.money.inbox.fetch(opened) == len(house.stripe.store.events)
+    await house.app.engine.money.inbox.fetch(opened)
+    told = (await house.operator.ok("GET", "/admin/v1/webhooks"))["data"]
+    assert len(told) == len([each for each in house.stripe.store.events if each["undelivered"]])
     await house.handled()
     assert await house.credits(ada) == "5.00"
     await house.told()  # and what is delivered late changes nothing

@@ -17,7 +17,7 @@ from metergate.provider_port import (
     ProviderEvent,
 )
 from metergate_stripe.news import _read
-from tests.adapters.stripe.bench import Bench, an_order
+from tests.adapters.stripe.bench import Bench, a_bench, an_order
 from tests.adapters.stripe.fake.store import Json
 
 CHARGE = {"object": "charge", "id": "ch_1", "payment_intent": "pi_1", "metadata": {"metergate_order": "o"}}
@@ -129,6 +129,7 @@ async def test_one_of_several_signatures_is_enough_and_the_bytes_are_the_raw_one
 
 
 async def test_the_feed_goes_on_where_it_was_and_repeats_only_what_is_young(bench: Bench) -> None:
+    bench.store.reachable = False
     for _ in range(3):
         await bench.pay((await bench.stripe.open_checkout(an_order())).url)
     first = await bench.stripe.events_after("")
@@ -145,6 +146,7 @@ async def test_the_feed_goes_on_where_it_was_and_repeats_only_what_is_young(benc
 
 
 async def test_the_feed_of_a_long_outage_comes_page_by_page_from_the_oldest_on(bench: Bench) -> None:
+    bench.store.reachable = False
     await bench.pay((await bench.stripe.open_checkout(an_order())).url)
     bench.clock.advance(seconds=600)
     cursor = (await bench.stripe.events_after("")).cursor
@@ -161,6 +163,7 @@ async def test_the_feed_of_a_long_outage_comes_page_by_page_from_the_oldest_on(b
 
 
 async def test_a_place_that_stripe_has_forgotten_is_a_new_beginning(bench: Bench) -> None:
+    bench.store.reachable = False
     await bench.pay((await bench.stripe.open_checkout(an_order())).url)
     page = await bench.stripe.events_after("evt_of_last_month")
     assert len(page.events) == len(bench.store.events)
@@ -168,6 +171,14 @@ async def test_a_place_that_stripe_has_forgotten_is_a_new_beginning(bench: Bench
 
 async def test_what_was_delivered_is_not_fetched(bench: Bench) -> None:
     await bench.pay((await bench.stripe.open_checkout(an_order())).url)
-    for event in bench.store.events:
-        event["undelivered"] = False
     assert (await bench.stripe.events_after("")).events == []
+
+
+async def test_where_stripe_knows_no_address_all_that_happened_since_a_day_is_fetched() -> None:
+    async with a_bench("") as bench:
+        await bench.pay((await bench.stripe.open_checkout(an_order())).url)
+        bench.clock.advance(seconds=2 * 86_400)
+        await bench.pay((await bench.stripe.open_checkout(an_order())).url)
+        seen = [each.id for each in (await bench.stripe.events_after("")).events]
+        half = len(bench.store.events) // 2
+        assert seen == [each["id"] for each in bench.store.events[half:]]

@@ -172,7 +172,7 @@ async def test_a_payment_is_found_among_hundreds(bench: Bench) -> None:
 
 
 async def test_a_bank_that_wants_to_be_asked_needs_an_address_to_send_the_payer_back_to() -> None:
-    async with a_bench(STRIPE_RETURN_URL="") as bench:
+    async with a_bench("", STRIPE_RETURN_URL="") as bench:
         customer = await bench.customer()
         method = await bench.method(customer, "pm_card_authenticationRequired")
         order = an_order(customer=customer)

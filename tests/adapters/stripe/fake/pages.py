@@ -61,7 +61,7 @@ def expire(store: Store, asked: Json, id: str) -> Json:
         raise Refused(400, 'Only Checkout Sessions with a status in ["open"] can be expired.')
     session |= {"status": "expired", "url": None}
     if session["payment_intent"]:
-        store.objects[session["payment_intent"]]["status"] = "canceled"
+        store.objects[session["payment_intent"]]["status"] = "requires_payment_method"
     store.tell("checkout.session.expired", session)
     return session
 
@@ -99,6 +99,16 @@ def arrives(store: Store, id: str) -> None:
     paid(store, store.objects[session["payment_intent"]])
     session["payment_status"] = "paid"
     store.tell("checkout.session.async_payment_succeeded", session)
+
+
+def fails(store: Store, id: str) -> None:
+    """The bank of a delayed payment has no money for it."""
+    session = store.get("checkout.session", id)
+    error = {"type": "card_error", "code": "debit_not_authorized", "message": "The debit was refused."}
+    intent = store.objects[session["payment_intent"]]
+    intent |= {"status": "requires_payment_method", "last_payment_error": error}
+    store.tell("payment_intent.payment_failed", intent)
+    store.tell("checkout.session.async_payment_failed", session)
 
 
 @pages.on("POST /bank/{}")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.adapters.stripe.fake.errors import Refused
-from tests.adapters.stripe.fake.people import a_method
+from tests.adapters.stripe.fake.people import TOKENS, a_method
 from tests.adapters.stripe.fake.server import Api
 from tests.adapters.stripe.fake.store import Json, Store
 
@@ -146,9 +146,12 @@ def confirmed(store: Store, intent: Json, method: str, *, off_session: bool = Fa
     if intent["status"] not in ("requires_payment_method", "requires_confirmation", "requires_action"):
         raise _unexpected(intent, "confirmed")
     paid_with = a_method(store, method)
-    if method in store.objects and paid_with["customer"] != intent["customer"]:
+    if method in TOKENS:  # what a card that was typed becomes
+        kept = {name: paid_with[name] for name in ("type", "card", "_bank", "customer", "metadata")}
+        method = store.add("pm", "payment_method", **kept)["id"]
+    if paid_with["customer"] not in (None, intent["customer"]):
         raise Refused(400, f"The customer does not have a payment method with the ID {method}.")
-    intent |= {"payment_method": method if method in store.objects else None, "last_payment_error": None}
+    intent |= {"payment_method": method, "last_payment_error": None}
     if paid_with["_bank"] == "declines":
         raise _failed(store, intent, "card_declined", "Your card was declined.")
     if paid_with["_bank"] == "asks" and off_session:
@@ -190,8 +193,8 @@ def paid(store: Store, intent: Json) -> None:
     store.tell("charge.succeeded", made)
 
 
-def disputed(store: Store, intent: Json, status: str) -> Json:
-    """The payer's bank takes everything back, or says how that ended."""
+def disputed(store: Store, intent: Json, status: str, amount: int = 0) -> Json:
+    """The payer's bank takes everything back, or a part of it, or says how that ended."""
     known = store.of("dispute", "payment_intent", intent["id"])
     if known:
         known[0]["status"] = status
@@ -201,7 +204,7 @@ def disputed(store: Store, intent: Json, status: str) -> Json:
     made = store.add(
         "dp",
         "dispute",
-        amount=intent["amount_received"],
+        amount=amount or intent["amount_received"],
         currency=intent["currency"],
         status=status,
         charge=intent["latest_charge"],

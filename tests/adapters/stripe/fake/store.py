@@ -18,6 +18,8 @@ class Store:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.url = ""
+        self.reachable = True
+        """Whether news reaches whom it is for."""
         self.objects: dict[str, Json] = {}
         self.events: list[Json] = []
         self._numbers = count(1)
@@ -46,7 +48,7 @@ class Store:
     def tell(self, type: str, about: Json) -> None:
         """Something happened, of which an event tells as it is at this instant."""
         event = self.add("evt", "event", type=type, data={"object": self.shown(about)}, api_version="fake")
-        event["undelivered"] = True
+        event["undelivered"] = not self.reachable
         self.events.append(event)
 
     def page(self, url: str, found: Sequence[Json], asked: Json) -> Json:
