@@ -1,11 +1,12 @@
 """Pages to pay on, and methods that are charged at once."""
 
 from stripe import PaymentIntent, PaymentMethod
-from stripe.params import PaymentIntentCreateParams
+from stripe.params import PaymentIntentConfirmParams, PaymentIntentCreateParams
 from stripe.params.checkout import SessionCreateParams, SessionCreateParamsLineItem
 
 from metergate.errors import InvalidInput
 from metergate.provider_port import (
+    FAILED,
     PENDING,
     PLAN,
     Checkout,
@@ -47,6 +48,8 @@ class Paying(Plans):
                 raise
             intent = await self._confirm(order, method, declined)
         facts = await self.facts_of(intent)
+        if facts.state == FAILED:
+            raise Declined(facts.reason)
         if facts.state == PENDING and facts.url:
             raise NeedsAction("Your bank wants you to confirm the payment.", facts.url)
         return facts
@@ -58,8 +61,8 @@ class Paying(Plans):
             intent["description"] = order.description
         if not order.capture:
             intent["capture_method"] = "manual"
-        if order.options.get("keep_method"):
-            intent["setup_future_usage"] = "off_session"
+        if order.customer:  # a box that the payer may tick
+            asked["saved_payment_method_options"] = {"payment_method_save": "enabled"}
         asked["mode"] = "payment"
         asked["line_items"] = [_line(order)]
         return asked
@@ -125,24 +128,19 @@ class Paying(Plans):
         return order.success_url or self.settings.back
 
     async def _confirm(self, order: Order, method: str, declined: CardDeclined) -> PaymentIntent:
-        """The same payment once more, with its payer there: Stripe says on which page of the bank."""
+        """The same payment once more, with its payer there: Stripe says on which page of the bank.
+
+        Asked again by its key it says what it said then, so the payment is looked at as it is now.
+        """
         back = self._back(order)
         if not back:
             raise NeedsAction(f"{declined} Pay on a page instead, where the bank can ask.")
-        try:
-            return await ask(
-                self.api.payment_intents.confirm_async(
-                    declined.intent,
-                    {
-                        "payment_method": method,
-                        "return_url": back,
-                        "expand": WITH,
-                    },
-                    self.once("confirm", order.id),
-                )
-            )
-        except CardDeclined as error:
-            raise Declined(str(error)) from error
+        asked: PaymentIntentConfirmParams = {"payment_method": method, "return_url": back}
+        confirmed = self.api.payment_intents.confirm_async(
+            declined.intent, asked, self.once("confirm", order.id)
+        )
+        await ask(confirmed)
+        return await ask(self.api.payment_intents.retrieve_async(declined.intent, {"expand": WITH}))
 
 
 def _line(order: Order) -> SessionCreateParamsLineItem:

@@ -125,11 +125,10 @@ class Payments(Base):
         if intent:
             found = await ask(self.api.payment_intents.retrieve_async(intent, {"expand": WITH}))
             facts = await self.facts_of(found, order, open_at)
-            over = found.status == "requires_payment_method" and session.status != "open"
-            # Nobody can try once more on a page that is closed, or that was left with a promise which broke.
-            return (
-                facts._replace(state=CANCELED if session.status == "expired" else FAILED) if over else facts
-            )
+            if found.status == "requires_payment_method" and session.status != "open":
+                # Nobody can try once more: the page is closed, or was left with a promise which broke.
+                facts = facts._replace(state=CANCELED if session.status == "expired" else FAILED)
+            return facts
         paid = session.status == "complete" and session.payment_status in ("paid", "no_payment_required")
         ended = CANCELED if session.status == "expired" else PENDING
         return PaymentFacts(
@@ -156,16 +155,10 @@ class Payments(Base):
         if intent.status == "canceled":
             return CANCELED
         error = intent.last_payment_error
-        tried = intent.status == "requires_payment_method" and error is not None
+        refused = error is not None and error.code not in CONFIRM
         # On a page the payer may try another card; what we charged ourselves has failed.
-        if (
-            tried
-            and self.mark(intent.metadata, "charged")
-            and error is not None
-            and error.code not in CONFIRM
-        ):
-            return FAILED
-        return PENDING
+        tried = intent.status == "requires_payment_method" and self.mark(intent.metadata, "charged")
+        return FAILED if tried and refused else PENDING
 
     async def _refunds(self, intent: PaymentIntent) -> AsyncIterator[Refund]:
         """All of them; those that are read with the payment are the last ten."""

@@ -17,6 +17,7 @@ from metergate.provider_port import (
     TryAgain,
     UnknownOutcome,
 )
+from metergate.provider_port.http import ask
 from metergate_stripe.wire import TIMEOUT
 from tests.adapters.stripe.bench import Bench, a_bench, an_order
 from tests.adapters.stripe.fake.server import BROKEN, BURNED, BUSY, SILENT, UNANSWERED
@@ -185,6 +186,8 @@ async def test_a_bank_that_wants_to_be_asked_needs_an_address_to_send_the_payer_
                 await bench.stripe.charge(back, method)
             assert asked.value.url.startswith(f"{bench.fake.url}/bank/")
         assert bench.store.made() == 2
+        await ask("POST", asked.value.url)
+        assert (await bench.stripe.charge(back, method)).state == SUCCEEDED
 
 
 async def test_a_decline_is_repeated_by_its_id_and_is_a_failure_when_it_is_asked_for(bench: Bench) -> None:
