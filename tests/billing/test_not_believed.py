@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from metergate.billing import Cashier, Inbox, Opened, Providers, Rule
 from metergate.errors import InvalidInput
 from metergate.ledger.inbox import DEAD, DONE, IGNORED, REFUSED, WAITING
 from metergate.provider_port import (
@@ -93,6 +94,24 @@ async def test_an_event_about_somebody_else_is_ignored_and_kept(bench: Bench) ->
     [row] = await bench.events()
     assert (row.state, row.detail) == (IGNORED, "It is about no payment of ours.")
     assert bench.balance() == 0
+
+
+async def test_a_provider_pays_no_order_that_another_was_asked_for(bench: Bench) -> None:
+    """Not even one that names it, with the right amount and a signature of its own."""
+    payment = await bench.top_up()
+    server, second = await bench.another_sandbox()
+    both = Providers([*bench.cashier.providers.all, Opened("second", second, "sandbox")], [Rule("sandbox")])
+    cashier = Cashier(lambda: bench.office.desk, lambda: both, bench.clock, shared=False)
+    inbox = Inbox(cashier)
+    facts = PaymentFacts("pay_theirs", payment.id, SUCCEEDED, Money(1999, "USD"), live=False)
+    server.sandbox.payments["pay_theirs"] = facts
+    event = ProviderEvent("evt", "payment.succeeded", PAYMENT, "pay_theirs", live=False, order=payment.id)
+    body = json.dumps(to_json(event)).encode()
+    await inbox.receive("second", server.news.headers(body), body)
+    await inbox.handle_some()
+    [row] = await bench.events()
+    assert (row.state, bench.balance()) == (IGNORED, 0)
+    assert (await bench.payment(payment.id)).state == "pending"
 
 
 async def test_a_second_payment_for_one_order_gives_nothing(bench: Bench) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,35 @@ async def test_who_has_a_network_of_addresses_is_one_who_floods(house: House) ->
     """An IPv6 address is chosen anew for every call; the network that it is of is not."""
     assert await braked(house, (f"2001:db8:0:1::{number:x}" for number in itertools.count(1)))
     assert (await house.tell(b"{}", host="2001:db8:0:2::1")).status == 400
+
+
+async def test_news_is_only_acknowledged_when_it_is_kept(house: House, tmp_path: Path) -> None:
+    """While nothing can be written the provider hears an error, and sends it again."""
+    await house.customer()
+    bought = await house.operator.ok("POST", "/admin/v1/payments", {"account": "ada", "amount": "3.00"})
+    await house.pay(bought)
+    body = house.server.news.sent[-1]
+    with closing(sqlite3.connect(tmp_path / "data" / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert (await house.tell(body)).status == 503
+        other.execute("ROLLBACK")
+    assert (await house.operator.ok("GET", "/admin/v1/webhooks"))["data"] == []
+    assert (await house.tell(body)).json() == {"received": 1, "new": 1}
+
+
+async def test_news_that_was_given_up_is_seen_by_who_asks_without_a_key(house: House) -> None:
+    about = ("evt", "t", "other", "o", False)
+
+    def dead(tx: Tx) -> None:
+        inbox.receive(tx, [inbox.Arrived("sandbox", "evt", "t", json.dumps(about), 0)], {}, b"", 0)
+        tx.execute(provider_events.update().values(state=inbox.DEAD))
+
+    await house.app.engine.office.desk.ledger.write(dead)
+    stranger = Client(house.app, "")
+    assert await stranger.ok("GET", "/billing/v1/webhooks/health") == {"state": "degraded"}
+    await house.operator.ok("POST", "/admin/v1/webhooks/replay", {"state": "dead"})
+    await house.handled()
+    assert await stranger.ok("GET", "/billing/v1/webhooks/health") == {"state": "ok"}
 
 
 async def test_the_operator_sees_what_was_told_and_handles_it_again(house: House) -> None:

@@ -1,15 +1,18 @@
 """What doctor says of payment providers: key forms, modes, webhook secrets and endpoints, and who we are."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Protocol
 
 import pytest
 
+from metergate.ledger import Ledger, inbox
+from metergate.ledger.payment_tables import provider_events
 from metergate.provider_port.http import ask
 from metergate_sandbox import Server
 from metergate_stripe.examined import NEEDED
@@ -137,3 +140,20 @@ def test_real_money_beside_play_money_is_told(shell: Shell, fake: FakeStripe) ->
 
 def test_without_a_provider_nothing_is_said_of_one(shell: Shell) -> None:
     assert "payment" not in said(shell, 0)
+
+
+def test_news_of_providers_is_listed_and_handled_again(shell: Shell) -> None:
+    shell.environ = {**shell.environ, "METERGATE_PROVIDER": "sandbox"}
+    shell.ok("accounts create ada")
+    told = ("evt_1", "odd", "other", "o", False)
+    url = f"sqlite:///{shell.folder / 'metergate-data' / 'ledger.sqlite'}"
+    with closing(Ledger.open(url)) as ledger, ledger.write() as tx:
+        inbox.receive(tx, [inbox.Arrived("sandbox", "evt_1", "odd", json.dumps(told), 0)], {}, b"", 0)
+        tx.execute(provider_events.update().values(state=inbox.DEAD, detail="It was tried too often."))
+    [row] = shell.json("webhooks list --state dead")["data"]
+    assert (row["id"], row["provider"], row["detail"]) == ("evt_1", "sandbox", "It was tried too often.")
+    assert "evt_1" in shell.ok("webhooks list --provider sandbox")
+    assert shell.json("webhooks replay --state dead") == {"replayed": 1}
+    assert shell.json("webhooks list --state dead")["data"] == []
+    assert shell.json("webhooks replay evt_1") == {"replayed": 1}
+    assert "evt_2" in shell.no("webhooks replay evt_2")
