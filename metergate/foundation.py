@@ -27,7 +27,7 @@ from metergate.gate.watching import Watch
 from metergate.ledger import epochs, keys, peppers, surroundings
 from metergate.ledger.database import Ledger
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Clock, CounterStore, Danger, Hold, Settle, SharedStore
+from metergate.ports import Clock, CounterStore, Danger, Hold, Settle, SharedStore, Timed
 from metergate.store.disk import of_folder
 from metergate.store.embedded import EmbeddedStore
 from metergate.store.folder import DataFolder
@@ -267,7 +267,13 @@ class Shared(Foundation):
         shared = self._with_journal(bare, space)
         self.store = self.shared = shared
         sharing = Sharing(
-            shared, self._running, self._ends_lost, self.settings.worker, self.journalled, self.journals
+            shared,
+            self._running,
+            self._ends_lost,
+            self.settings.worker,
+            self.journalled,
+            self.journals,
+            bare.time_us if isinstance(bare, Timed) else None,
         )
         self.worker = Worker(
             shared, self.ledger, self.clock, self._live, self.journalled, sharing, policy.backlog

@@ -6,7 +6,7 @@ gate takes either. `metergate.testing.conformance` is this page as tests.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from metergate.core.budget import Draw
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
@@ -216,6 +216,14 @@ class Standing(NamedTuple):
     """Whether calls are served; not while somebody fills it."""
     sequence: tuple[int, ...] = ()
     """Counts the changes, once per shard. One that has gone back tells of a lost tail."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A shared store with a clock of its own."""
+
+    async def time_us(self) -> int:
+        """What time it is there."""
 
 
 class SharedStore(CounterStore, Protocol):

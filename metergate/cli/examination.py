@@ -17,7 +17,7 @@ from metergate.errors import MetergateError
 from metergate.ledger import apart, chain, keys, surroundings
 from metergate.ledger.database import Ledger
 from metergate.ledger.migrations import HEAD
-from metergate.ports import Danger, SharedStore
+from metergate.ports import Danger, SharedStore, Timed
 from metergate.store import journal
 from metergate.store.folder import DataFolder
 from metergate.store.journals import LOCK, taken
@@ -110,9 +110,7 @@ async def _asked(make: Callable[[], SharedStore]) -> list[Finding]:
         await store.standing()
         store.enter("doctor")  # what it says then of itself is about its server, and not about an epoch
         told = store.health()
-        # Not every store has a clock of its own.
-        clock: Any = getattr(store, "time_us", None)
-        there_us = await clock() if clock else None
+        there_us = await store.time_us() if isinstance(store, Timed) else None
     finally:
         await store.close()
     found = [Finding(True, f"The store ({told.name}) answers.")]

@@ -4,7 +4,7 @@ The ledger says which epoch is true. While the store has another one, calls are 
 with a worker fills the store then, and every process enters the new epoch by itself.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,8 @@ class Sharing(NamedTuple):
     """The same store, where this process keeps a journal."""
     journals: Journals | None = None
     """Those of this machine."""
+    there: Callable[[], Awaitable[int]] | None = None
+    """What time it is at the store, where it has a clock."""
 
 
 class Entrance:

@@ -65,7 +65,7 @@ class Worker:
     ) -> None:
         shared = sharing.store if sharing else None
         self.flusher = Flusher(store, ledger, clock, shared)
-        self.reaper = Reaper(store, clock)
+        self.reaper = Reaper(store, clock, sharing.there if sharing else None)
         self.expiry = Expiry(self.flusher.teller, self.flusher, clock)
         self.chaining = Chaining(ledger, clock)
         self.lookout = Lookout(store, self.chaining, clock, backlog)
