@@ -88,6 +88,12 @@ class Base:
         return self.context.clock() // 10**6
 
 
+def said(about: object, name: str) -> str:
+    """A text that Stripe leaves out where it has none: the parts of errors, and who pays an invoice."""
+    value = getattr(about, name, None)
+    return value if isinstance(value, str) else ""
+
+
 def id_of(reference: str | HasId | None) -> str:
     """The id of what Stripe may have written out."""
     if reference is None:

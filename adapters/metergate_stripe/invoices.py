@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from stripe import Invoice, InvoicePayment, ListObject
+from stripe import Invoice, InvoicePayment, ListObject, PaymentIntent
 from stripe.params import InvoiceAddLinesParamsLine, InvoiceCreateParams
 
 from metergate.provider_port import Declined, InvoiceDraft, InvoiceFacts, Misconfigured, NeedsAction
-from metergate_stripe.base import ALL, Base, id_of
+from metergate_stripe.base import ALL, Base, id_of, said
 from metergate_stripe.money import from_stripe, to_stripe
 from metergate_stripe.outcomes import CONFIRM, CardDeclined, ask, every, maybe
 
@@ -109,14 +109,14 @@ def _why(known: Invoice) -> str:
     if known.status == "paid":
         return ""
     if known.last_finalization_error is not None:
-        return known.last_finalization_error.message or ""
+        return said(known.last_finalization_error, "message")
     tried: ListObject[InvoicePayment] | None = getattr(known, "payments", None)  # only there when asked for
     for each in tried.data if tried is not None else ():
-        intent = each.payment.payment_intent
+        intent: PaymentIntent | str | None = getattr(each.payment, "payment_intent", None)
         if intent is None or isinstance(intent, str):
             continue
         if intent.status == "requires_action":
             return "The payer has to confirm the payment."
         if intent.last_payment_error is not None:
-            return intent.last_payment_error.message or ""
+            return said(intent.last_payment_error, "message")
     return ""

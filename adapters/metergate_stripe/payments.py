@@ -21,7 +21,7 @@ from metergate.provider_port import (
     PaymentFacts,
     RefundFacts,
 )
-from metergate_stripe.base import ALL, LAG_S, Base, id_of
+from metergate_stripe.base import ALL, LAG_S, Base, id_of, said
 from metergate_stripe.keeping import method_of
 from metergate_stripe.money import from_stripe, to_stripe
 from metergate_stripe.outcomes import CONFIRM, ask, every, maybe
@@ -112,7 +112,7 @@ class Payments(Base):
             customer=id_of(intent.customer),
             method=method_of(method) if method is not None and not isinstance(method, str) else None,
             url=_page_of_the_bank(intent) or url,
-            reason=(error.message or error.code or "") if error is not None and not paid else "",
+            reason="" if paid else said(error, "message") or said(error, "code"),
             capturable=intent.status == "requires_capture",
             refunds=tuple([self._refund(each) async for each in self._refunds(intent)]) if paid else (),
             disputes=tuple([_dispute(each) async for each in self._disputes(intent)]) if paid else (),
@@ -146,7 +146,7 @@ class Payments(Base):
         if not invoice:
             return ""
         paid = await ask(self.api.invoice_payments.list_async({"invoice": invoice, "limit": ALL}))
-        ids = {each.status: id_of(each.payment.payment_intent) for each in paid.data}
+        ids = {each.status: said(each.payment, "payment_intent") for each in paid.data}
         return ids.get("paid") or ids.get("open") or ""
 
     def _state(self, intent: PaymentIntent) -> str:
@@ -155,7 +155,7 @@ class Payments(Base):
         if intent.status == "canceled":
             return CANCELED
         error = intent.last_payment_error
-        refused = error is not None and error.code not in CONFIRM
+        refused = error is not None and said(error, "code") not in CONFIRM
         # On a page the payer may try another card; what we charged ourselves has failed.
         tried = intent.status == "requires_payment_method" and self.mark(intent.metadata, "charged")
         return FAILED if tried and refused else PENDING

@@ -13,7 +13,7 @@ from metergate.provider_port import (
     PaymentFacts,
     SubscriptionFacts,
 )
-from metergate_stripe.base import ALL, LAG_S, id_of
+from metergate_stripe.base import ALL, LAG_S, id_of, said
 from metergate_stripe.catalogue import Catalogue
 from metergate_stripe.money import from_stripe
 from metergate_stripe.outcomes import CONFIRM, ask, every, maybe
@@ -71,8 +71,8 @@ class Plans(Payments, Catalogue):
         if facts.state != PENDING:
             return facts
         intent = await ask(self.api.payment_intents.retrieve_async(facts.id))
-        error = intent.last_payment_error
-        if intent.status == "requires_action" or (error is not None and error.code in CONFIRM):
+        asked = said(intent.last_payment_error, "code") in CONFIRM
+        if asked or intent.status == "requires_action":
             raise NeedsAction("Your bank wants you to confirm the payment.", page)
         if intent.status == "requires_payment_method":
             await self.cancel_subscription(begun.id, at_period_end=False)

@@ -12,7 +12,7 @@ from metergate.provider_port import (
     Payer,
     UnknownOutcome,
 )
-from tests.adapters.stripe.bench import Bench
+from tests.adapters.stripe.bench import Bench, an_order
 from tests.adapters.stripe.fake.server import UNANSWERED
 
 HOUR_US = 3600 * 10**6
@@ -75,6 +75,27 @@ async def test_an_invoice_is_void_for_good(bench: Bench) -> None:
         assert (await bench.stripe.void_invoice(made.id)).state == "void"
     with pytest.raises(Misconfigured, match="void"):
         await bench.stripe.pay_invoice(made.id, "pm_card_visa")
+
+
+async def test_what_stripe_leaves_out_is_nothing_and_no_mistake(bench: Bench) -> None:
+    """An error has at least a type, and an invoice may be paid by something else than a payment."""
+    draft = await a_draft(bench)
+    made = await bench.stripe.create_invoice(draft)
+    bare = {"type": "api_error"}
+    bench.store.objects[bench.store.objects[made.id]["_intent"]]["last_payment_error"] = bare
+    for changed in ({}, {"last_finalization_error": bare}):
+        bench.store.objects[made.id] |= changed
+        found = await bench.stripe.fetch_invoice(made.id)
+        assert found is not None
+        assert (found.state, found.reason) == ("open", "")
+    bench.store.of("invoice_payment", "invoice", made.id)[0]["payment"] = {"type": "charge", "charge": "ch_1"}
+    assert await bench.stripe.fetch_invoice(made.id) is not None
+    assert await bench.stripe.intent_of_invoice(made.id) == ""
+    paid = await bench.stripe.charge(an_order(customer=draft.customer), await bench.method(draft.customer))
+    bench.store.objects[paid.id] |= {"status": "requires_payment_method", "last_payment_error": bare}
+    again = await bench.stripe.fetch_payment(paid.id)
+    assert again is not None
+    assert (again.state, again.reason) == ("failed", "")
 
 
 async def test_what_is_not_there_is_none_or_a_sentence(bench: Bench) -> None:

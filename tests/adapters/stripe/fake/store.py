@@ -102,10 +102,10 @@ class Store:
 
     def _derived(self, shown: Json, name: str) -> Json | None:
         """Lists that belong to an object, which Stripe shows when they are asked for."""
-        if (shown["object"], name) == ("charge", "refunds"):
+        if (shown.get("object"), name) == ("charge", "refunds"):
             found, url = self.of("refund", "charge", shown["id"]), "/v1/refunds"
             return self._listed(url, found[:10], more=len(found) > 10, expand={})
-        if (shown["object"], name) == ("invoice", "payments"):
+        if (shown.get("object"), name) == ("invoice", "payments"):
             return self._listed(
                 "/v1/invoice_payments",
                 self.of("invoice_payment", "invoice", shown["id"]),
