@@ -40,7 +40,7 @@ faults: .venv/.ready-to-develop  ## kill everything at random for five minutes, 
 
 fuzz: .venv/.ready-to-develop  ## what reads bytes of others, a minute for each reader; FUZZ_SECONDS and FUZZ_SEED change that
 	@export FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)}; \
-		echo "FUZZ_SEED=$$FUZZ_SEED FUZZ_SECONDS=$$FUZZ_SECONDS"; $(BIN)/python -m pytest -q tests/fuzz $(ARGS)
+		echo "FUZZ_SEED=$$FUZZ_SEED FUZZ_SECONDS=$$FUZZ_SECONDS"; $(BIN)/python -m pytest -q tests/fuzz tests/adapters/web3/test_nonsense.py $(ARGS)
 
 audit: .venv/.ready-to-develop .venv/audit/bin/pip-audit  ## known vulnerabilities of what is installed; asks a service, so it is no part of the CI
 	@.ci/audit .venv/audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \

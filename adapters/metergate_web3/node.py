@@ -153,6 +153,12 @@ def part(told: Any, name: str) -> Any:
     return told[name]
 
 
+def listed(told: Any) -> Sequence[Any]:
+    if not isinstance(told, list):
+        raise TryAgain(f"A node answered {told!r:.80} where a list was due.")
+    return told
+
+
 def quantity(told: object) -> int:
     """A whole number as nodes write it."""
     return _hex(told, lambda text: len(text) <= _WORD)
@@ -176,6 +182,6 @@ def _hex(told: object, fits: Callable[[str], bool]) -> int:
 def _read(body: bytes) -> dict[str, Any]:
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     return told if isinstance(told, dict) else {}

@@ -5,11 +5,9 @@ That place stays when the transaction comes into another block; the number that 
 """
 
 import re
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from metergate.provider_port import TryAgain
-from metergate_web3.node import Nodes, agreed, part, quantity, word
+from metergate_web3.node import Block, Nodes, agreed, listed, part, quantity, word
 from metergate_web3.settings import Chain
 
 TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
@@ -55,9 +53,9 @@ def named(text: str) -> Named | None:
     return Named(int(found[1]), found[2], int(found[3])) if found else None
 
 
-async def mined(nodes: Nodes, tx: str) -> Mined | None:
+async def mined(nodes: Nodes, tx: str, final: Block | None = None) -> Mined | None:
     """What a transaction came to, if every node has it in one and the same block of the chain."""
-    final = await nodes.final()
+    final = final or await nodes.final()
     receipts = await nodes.ask_all("eth_getTransactionReceipt", tx)
     if not all(receipts):
         return None
@@ -80,20 +78,16 @@ async def seen(nodes: Nodes, first: int, last: int) -> list[Transfer]:
         "topics": [TRANSFER, None, _padded(chain.receive)],
     }
     told = await nodes.ask("eth_getLogs", wanted)
-    if not isinstance(told, list):
-        raise TryAgain(f"A node of the chain {chain.id} has logs that make no list.")
-    return [found for each in told if (found := transfer(chain, each)) is not None]
+    return [found for each in listed(told) if (found := transfer(chain, each)) is not None]
 
 
 def transfer(chain: Chain, log: Any, position: int = 0) -> Transfer | None:
     """A log as a transfer of an accepted token to us; None when it is anything else."""
-    topics, data = part(log, "topics"), part(log, "data")
-    address = str(part(log, "address")).lower()
-    if chain.token(address) is None or log.get("removed") or len(topics) != 3:
+    address, data = str(part(log, "address")).lower(), str(part(log, "data"))
+    topics = [str(each).lower() for each in listed(part(log, "topics"))]
+    if chain.token(address) is None or log.get("removed") or len(topics) != 3 or len(data) != 66:
         return None
-    if str(topics[0]).lower() != TRANSFER or str(topics[2]).lower() != _padded(chain.receive):
-        return None
-    if len(data) != 66:
+    if topics[0] != TRANSFER or topics[2] != _padded(chain.receive):
         return None
     tx, sender = word(part(log, "transactionHash")), f"0x{word(topics[1])[-40:]}"
     return Transfer(chain.id, tx, position, address, sender, quantity(data))
@@ -102,7 +96,7 @@ def transfer(chain: Chain, log: Any, position: int = 0) -> Transfer | None:
 def _read(chain: Chain, tx: str, receipt: Any) -> tuple[bool, int, str, tuple[Transfer, ...]]:
     hash, number = word(part(receipt, "blockHash")), quantity(part(receipt, "blockNumber"))
     done = word(part(receipt, "transactionHash")) == tx and quantity(receipt.get("status") or "0x0") == 1
-    told: Sequence[Any] = part(receipt, "logs") if done else ()
+    told = listed(part(receipt, "logs")) if done else ()
     found = [transfer(chain, each, place) for place, each in enumerate(told)]
     of_it = [each for each in found if each is not None and each.tx == tx and each.units]
     return done, number, hash, tuple(of_it)

@@ -79,7 +79,7 @@ class Watcher:
         first, events = await self._start(nodes, place)
         found, last = await self._read(nodes, first, final)
         for tx in dict.fromkeys([each.tx for each in found if _counts(nodes, each)]):
-            events += await self._transfers(nodes, tx)
+            events += await self._transfers(nodes, tx, final)
         return Page(events, Place(last.number + 1, last.hash), last.number < final.number)
 
     async def _start(self, nodes: Nodes, place: Place) -> tuple[int, list[ProviderEvent]]:
@@ -112,9 +112,9 @@ class Watcher:
             nodes.widen()
             return found, shown
 
-    async def _transfers(self, nodes: Nodes, tx: str) -> list[ProviderEvent]:
+    async def _transfers(self, nodes: Nodes, tx: str, final: Block) -> list[ProviderEvent]:
         """The news of one transaction, as soon as all nodes have it: a hint that comes too early is lost."""
-        found = await mined(nodes, tx)
+        found = await mined(nodes, tx, final)
         if found is None or not found.final:
             raise TryAgain(
                 f"Not every node of the chain {nodes.chain.id} has {tx}, which the first one tells of."

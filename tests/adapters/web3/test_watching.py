@@ -210,7 +210,7 @@ async def test_an_error_of_a_node_is_no_answer(world: World) -> None:
     world.rpc.range = None
     for nonsense in ("text", "0x7"):
         world.rpc.tamper = lambda method, _, true, said=nonsense: said if method == "eth_getLogs" else true
-        with pytest.raises(TryAgain, match="make no list"):
+        with pytest.raises(TryAgain, match="where a list was due"):
             await provider.events_after("")
 
 
