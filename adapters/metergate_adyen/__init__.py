@@ -4,6 +4,7 @@ Adyen cannot be asked for a payment. What becomes of one is told by its webhooks
 than once, so a request that it has received is not done yet.
 """
 
+import re
 from urllib.parse import urlsplit
 
 from metergate.errors import ConfigurationError
@@ -24,6 +25,10 @@ def open_provider(context: Context) -> AdyenProvider:
     where = urlsplit(base)
     if base and where.scheme != "https" and where.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise ConfigurationError(f"Let {BASE} begin with https; http is for loopback only.")
+    if prefix and not re.fullmatch(r"[A-Za-z0-9-]+", prefix):
+        raise ConfigurationError(
+            f"Copy {PREFIX} from the API URLs of the Customer Area, without the rest of them."
+        )
     keys = tuple([_key(each) for each in context.secrets(HMAC)])
     merchant = context.secret("ADYEN_MERCHANT_ACCOUNT")
     calls = Calls(context.secret("ADYEN_API_KEY"), merchant, base, prefix)
@@ -32,8 +37,8 @@ def open_provider(context: Context) -> AdyenProvider:
 
 def _key(text: str) -> str:
     try:
-        if len(bytes.fromhex(text)) >= 16:
-            return text
+        if len(found := bytes.fromhex(text)) >= 16:
+            return found.hex()
     except ValueError:
         pass
     raise ConfigurationError(f"Copy {HMAC} from the webhook's page: it is hexadecimal, 64 digits long.")

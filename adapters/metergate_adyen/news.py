@@ -27,7 +27,7 @@ from metergate_adyen.meaning import MEANINGS, Item, Terms
 ORDER, AUTHORISED, REFUND = "order:", "authorised:", "refund:"
 """What the names of our notes begin with."""
 ITEMS_MAX: Final = 100
-_ONE_WORD: Final = ("pspReference", "originalReference", "merchantAccountCode", "currency", "eventCode")
+_ONE_WORD: Final = ("eventCode", "pspReference", "originalReference", "merchantAccountCode")
 
 
 class Signed(NamedTuple):
@@ -58,30 +58,27 @@ class Reader:
 
     def _proven(self, raw: Mapping[str, Any]) -> Signed:
         """An item that somebody signed who knows one of the keys, in the one way to read what was signed."""
-        value, currency = raw["amount"]["value"], raw["amount"]["currency"]
-        words = {name: raw.get(name, "") for name in _ONE_WORD if name != "currency"} | {"currency": currency}
-        reference, success = raw.get("merchantReference", ""), raw["success"]
-        plain = all(isinstance(each, str) and ":" not in each for each in words.values())
-        if not plain or type(value) is not int or not isinstance(reference, str):
-            raise Forged("Adyen's news is not of its form.")
-        if success not in ("true", "false") or not words["eventCode"] or not words["pspReference"]:
-            raise Forged("Adyen's news is not of its form.")
         given = raw["additionalData"]["hmacSignature"].encode()
         known = [hmac.compare_digest(generate_notification_sig(raw, key), given) for key in self._keys]
         if not any(known):
             raise Forged("The signature is not Adyen's.")
-        worked = success == "true"
-        item = Item(
-            words["eventCode"],
-            words["pspReference"],
-            words["originalReference"],
-            reference,
-            Money(value, currency),
-            worked,
-            str(raw.get("reason") or "")[:300],
-            _method(raw),
+        value, currency, success = raw["amount"]["value"], raw["amount"]["currency"], raw["success"]
+        words = [raw.get(name, "") for name in _ONE_WORD] + [currency]
+        code, psp, original, account = words[:4]
+        reference = raw.get("merchantReference", "")
+        # The signature is of all of them in a row: with a colon in one the row could be read in two ways.
+        plain = all(isinstance(each, str) and ":" not in each for each in words) and isinstance(
+            reference, str
         )
-        return Signed(item, words["merchantAccountCode"], raw, hashlib.sha256(given).hexdigest()[:16])
+        if not plain or type(value) is not int or success not in ("true", "false") or not code or not psp:
+            raise Forged("Adyen's news is not of its form.")
+        said = json.dumps([*words, reference, value, success])
+        digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+        reason = str(raw.get("reason") or "")[:300]
+        item = Item(
+            code, psp, original, reference, Money(value, currency), success == "true", reason, _method(raw)
+        )
+        return Signed(item, account, raw, digest)
 
     async def _event(self, signed: Signed, *, live: bool) -> ProviderEvent:
         item = signed.item

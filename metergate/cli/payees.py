@@ -13,7 +13,7 @@ from metergate.config.settings import Settings
 from metergate.core.policy import Policy, ProviderChoice
 from metergate.errors import MetergateError
 from metergate.foundation import now_us
-from metergate.provider_port import Examined, Webhooks
+from metergate.provider_port import Examined, Feed, Lookups, Webhooks
 from metergate.testing.notes import NotesInMemory
 
 PATIENCE_S: Final = 30.0
@@ -79,6 +79,15 @@ async def _asked(opened: Sequence[Opened], policy: Policy, settings: Settings) -
     return found
 
 
+def _unheard(opened: Opened) -> Finding:
+    cannot = f"{opened.name} cannot tell of payments: set METERGATE_PUBLIC_URL"
+    if isinstance(opened.provider, (Lookups, Feed)):
+        return Finding(True, f"{cannot}, and until then they are found by asking.", mind=True)
+    return Finding(
+        False, f"{cannot}, for it cannot be asked for them either, and what is paid is not credited."
+    )
+
+
 async def _one(opened: Opened, webhook_url: str) -> list[Finding]:
     provider = opened.provider
     health = await provider.health()
@@ -86,11 +95,7 @@ async def _one(opened: Opened, webhook_url: str) -> list[Finding]:
         return [Finding(False, f"The payment provider {opened.name} cannot be used: {health.detail}")]
     found = [Finding(True, f"The payment provider {opened.name} answers: {health.detail or 'ok'}.")]
     if isinstance(provider, Webhooks) and not webhook_url:
-        sentence = (
-            f"{opened.name} cannot tell of payments: set METERGATE_PUBLIC_URL, and until then they are "
-            "found by asking."
-        )
-        found.append(Finding(True, sentence, mind=True))
+        found.append(_unheard(opened))
     if not isinstance(provider, Examined):
         return found
     try:

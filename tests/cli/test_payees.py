@@ -16,6 +16,8 @@ from metergate.ledger.payment_tables import provider_events
 from metergate.provider_port.http import ask
 from metergate_sandbox import Server
 from metergate_stripe.examined import NEEDED
+from tests.adapters.adyen.bench import settings
+from tests.adapters.adyen.fake import MERCHANT, FakeAdyen
 from tests.adapters.stripe.fake.server import FakeStripe
 from tests.adapters.stripe.fake.whole import APIS, KEY, SECRET
 from tests.cli.conftest import Shell
@@ -79,6 +81,17 @@ def test_a_provider_that_is_set_up_says_who_we_are_there(shell: Shell, fake: Fak
     told = said(shell, 0)
     assert "ok    The payment provider stripe answers: test mode, account acct_fake." in told
     assert "mind  stripe cannot tell of payments: set METERGATE_PUBLIC_URL" in told
+
+
+def test_a_provider_that_can_neither_tell_nor_be_asked_credits_nothing(shell: Shell) -> None:
+    adyen = FakeAdyen(lambda: "")
+    with elsewhere(adyen):
+        shell.environ = {**shell.environ, **settings(adyen), "METERGATE_PROVIDER": "adyen"}
+        told = said(shell, 1)
+        assert f"ok    The payment provider adyen answers: merchant account {MERCHANT}." in told
+        assert "no    adyen cannot tell of payments: set METERGATE_PUBLIC_URL, for it cannot be asked" in told
+        assert "adyen cannot tell" not in said(shell, 0, METERGATE_PUBLIC_URL=PUBLIC)
+        assert "adyen cannot be used: Adyen refuses the request" in said(shell, 1, ADYEN_API_KEY="wrong")
 
 
 def test_a_webhook_endpoint_that_is_missing_or_hears_too_little_is_told(

@@ -14,7 +14,7 @@ from tests.adapters.adyen.fake import API_KEY, HMAC_KEY, MERCHANT, OTHER_KEY, Fa
 
 def settings(fake: FakeAdyen) -> dict[str, str]:
     return {
-        "ADYEN_API_BASE": fake.url,
+        "ADYEN_API_BASE": fake.url or "http://127.0.0.1:9",
         "ADYEN_API_KEY": API_KEY,
         "ADYEN_MERCHANT_ACCOUNT": MERCHANT,
         "ADYEN_HMAC_KEY": f"{OTHER_KEY},{HMAC_KEY}",

@@ -15,13 +15,13 @@ from metergate import MeterGate
 from metergate.api import admin_app
 from metergate.config.settings import Settings
 from metergate.errors import ConfigurationError
-from metergate.provider_port import Context, Money
+from metergate.provider_port import Context, Forged, Money
 from metergate.provider_port.http import ask
 from metergate.testing.asgi import fetch, lifespan
 from metergate.testing.clock import FakeClock
 from metergate.testing.notes import NotesInMemory
 from metergate_adyen import open_provider
-from tests.adapters.adyen.bench import settings
+from tests.adapters.adyen.bench import AdyenBench, a_fake, settings
 from tests.adapters.adyen.fake import HMAC_KEY, MERCHANT, OTHER_KEY, FakeAdyen, notification
 from tests.api.client import TOKEN, Client
 from tests.billing.bench import POLICY
@@ -327,9 +327,47 @@ def test_a_currency_that_adyen_counts_in_other_units_is_not_taken() -> None:
         ({"ADYEN_MERCHANT_ACCOUNT": ""}, "ADYEN_MERCHANT_ACCOUNT"),
         ({"ADYEN_LIVE_PREFIX": "1797a841fbb37ca7-Shop"}, "not both"),
         ({"ADYEN_API_BASE": "http://adyen.example"}, "https"),
+        ({"ADYEN_API_BASE": "", "ADYEN_LIVE_PREFIX": "https://1797a841fbb37ca7-Shop"}, "Customer Area"),
     ],
 )
 def test_a_missing_or_blank_setting_refuses_to_start(changes: dict[str, str], why: str) -> None:
     environ = {**settings(FakeAdyen(str)), "ADYEN_API_BASE": "http://127.0.0.1:9", **changes}
     with pytest.raises(ConfigurationError, match=why):
         open_provider(Context("adyen", FakeClock(), ask, NotesInMemory(), environ))
+
+
+def test_real_money_moves_at_the_address_of_the_company_alone() -> None:
+    environ = {**settings(FakeAdyen(str)), "ADYEN_API_BASE": "", "ADYEN_LIVE_PREFIX": "1797a841fbb37ca7-Shop"}
+    adyen = open_provider(Context("adyen", FakeClock(), ask, NotesInMemory(), environ))
+    links = adyen._calls.links
+    where = links.client._determine_api_url(links.client.platform, links.baseUrl)
+    assert adyen.live
+    assert where == "https://1797a841fbb37ca7-Shop-checkout-live.adyenpayments.com/checkout/v72"
+
+
+async def test_news_that_is_signed_with_another_key_later_has_the_id_that_it_had() -> None:
+    clock = FakeClock()
+    fake = a_fake(clock)
+    bench = AdyenBench(fake, clock)
+    ids = set()
+    for key in (HMAC_KEY, OTHER_KEY):
+        fake.hmac_key = key
+        body = fake.say("AUTHORISATION", "P000000000000001", "order-1", PRICE)
+        ids |= {event.id for event in await bench.provider.read_webhook({}, body)}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("field", ["pspReference", "originalReference", "eventCode", "merchantAccountCode"])
+async def test_what_could_be_read_in_two_ways_is_refused_although_it_is_signed(field: str) -> None:
+    clock = FakeClock()
+    item = {
+        "eventCode": "AUTHORISATION",
+        "pspReference": "P000000000000123",
+        "merchantAccountCode": MERCHANT,
+        "merchantReference": "order-1",
+        "amount": PRICE,
+        "success": "true",
+        field: "P1:P2",
+    }
+    with pytest.raises(Forged):
+        await AdyenBench(a_fake(clock), clock).provider.read_webhook({}, notification(item, HMAC_KEY))
