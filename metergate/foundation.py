@@ -266,14 +266,9 @@ class Shared(Foundation):
         )
         shared = self._with_journal(bare, space)
         self.store = self.shared = shared
+        errands, there = self.settings.worker, bare.time_us if isinstance(bare, Timed) else None
         sharing = Sharing(
-            shared,
-            self._running,
-            self._ends_lost,
-            self.settings.worker,
-            self.journalled,
-            self.journals,
-            bare.time_us if isinstance(bare, Timed) else None,
+            shared, self._running, self._ends_lost, errands, self.journalled, self.journals, there
         )
         self.worker = Worker(
             shared, self.ledger, self.clock, self._live, self.journalled, sharing, policy.backlog

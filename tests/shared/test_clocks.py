@@ -1,8 +1,6 @@
 """Processes that share a store, on machines whose clocks do not agree."""
 
-import dataclasses
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -21,24 +19,16 @@ AHEAD_US = 180 * MINUTE_US
 
 
 @pytest.fixture
-async def engine(place: Place) -> AsyncIterator[Engine]:
-    engine = Engine(POLICY, place.settings())
-    await engine.start()
-    yield engine
-    await engine.stop()
-
-
-@pytest.fixture
-async def ahead(place: Place, tmp_path: Path) -> AsyncIterator[Engine]:
-    """On another machine, whose clock is hours ahead."""
-    settings = place.settings()
-    engine = Engine(POLICY, dataclasses.replace(settings, data=tmp_path), lambda: now_us() + AHEAD_US)
+async def ahead(place: Place) -> AsyncIterator[Engine]:
+    """A process of a machine whose clock is hours ahead."""
+    engine = Engine(POLICY, place.settings(), lambda: now_us() + AHEAD_US)
     await engine.start()
     yield engine
     await engine.stop()
 
 
 async def held(engine: Engine, account: str, lasts_us: int) -> str:
+    """What a process holds whose clock is right."""
     store = engine.foundation.store
     (caller,) = await answered(store.state((AskAccount(account),)))
     assert isinstance(caller, Caller)
@@ -52,22 +42,19 @@ async def held(engine: Engine, account: str, lasts_us: int) -> str:
 
 
 async def test_a_worker_whose_clock_is_ahead_ends_no_call_that_another_process_is_running(
-    engine: Engine, ahead: Engine
+    ahead: Engine,
 ) -> None:
-    office = Desk(engine.office.do)
+    office, store = Desk(ahead.office.do), ahead.foundation.store
     await office.customer("runs", "10")
-    op = await held(engine, "runs", 30 * MINUTE_US)
+    op = await held(ahead, "runs", 30 * MINUTE_US)
     assert await ahead.foundation.worker.reaper.run_once() == 0
-    assert await answered(engine.foundation.store.renew([op], now_us() + 60 * MINUTE_US)) == [DONE]
+    assert await answered(store.renew([op], now_us() + 60 * MINUTE_US)) == [DONE]
     assert (await office.ask("usage.list", account="runs"))["data"] == []
+    assert await answered(store.release([op], now_us())) == [DONE]
 
 
-async def test_what_is_over_by_the_clock_of_the_store_is_ended_all_the_same(
-    engine: Engine, ahead: Engine
-) -> None:
-    office = Desk(engine.office.do)
+async def test_what_is_over_by_the_clock_of_the_store_is_ended_all_the_same(ahead: Engine) -> None:
+    office = Desk(ahead.office.do)
     await office.customer("gone", "10")
-    await engine.foundation.worker.stop()
-    await held(engine, "gone", -MINUTE_US)
-    await ahead.foundation.worker.reaper.run_once()
+    await held(ahead, "gone", -MINUTE_US)
     await office.has_used("gone", 3)
