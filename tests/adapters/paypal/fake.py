@@ -141,8 +141,8 @@ class FakePayPal:
     def _once(self, asked: Asked, work: Callable[[], Json]) -> Told:
         """The same PayPal-Request-Id is answered as the first was; with other contents, not at all."""
         key = asked.headers.get("paypal-request-id", "") if asked.method == "POST" else ""
-        if len(key) > 108:
-            raise refuse(400, "INVALID_STRING_LENGTH")
+        if len(key) > 108 or (asked.method == "POST" and not key):
+            raise refuse(400, "INVALID_REQUEST_ID")
         seen = f"{asked.path} {hashlib.sha256(asked.body).hexdigest()}"
         known, at_us, told = self._answers.get(key, ("", 0, Told(0)))
         if key and known and self.clock() - at_us < KEYS_KEPT_S * 10**6:

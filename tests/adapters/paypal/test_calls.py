@@ -92,7 +92,8 @@ async def test_the_stand_in_takes_what_the_sdk_knows_and_nothing_else(
     asked = {"authorization": f"Bearer {token}"}
     url = f"{bench.fake.server.url}/v2/checkout/orders"
     for sent, status in ((body, 201), ({**body, **change}, 400)):
-        answer = await ask("POST", url, headers=asked, body=json.dumps(sent).encode())
+        once = {**asked, "paypal-request-id": f"for-{status}"}
+        answer = await ask("POST", url, headers=once, body=json.dumps(sent).encode())
         assert answer.status == status
 
 
