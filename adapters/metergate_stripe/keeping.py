@@ -6,7 +6,7 @@ from stripe import Customer, PaymentMethod
 from stripe.params import CustomerCreateParams
 
 from metergate.errors import InvalidInput
-from metergate.provider_port import CustomerFacts, Method, Payer, UnknownOutcome
+from metergate.provider_port import CustomerFacts, Method, Misconfigured, Payer, UnknownOutcome
 from metergate_stripe.base import ALL, LAG_S, Base, id_of
 from metergate_stripe.outcomes import ask, every, maybe
 
@@ -69,7 +69,11 @@ class Keeping(Base):
         return None
 
     async def _customer_of(self, account: str) -> Customer | None:
-        found = await ask(self.api.customers.search_async({"query": self.where("account", account)}))
+        """None also where Stripe has no search, as in India: a second customer after a day harms nobody."""
+        try:
+            found = await ask(self.api.customers.search_async({"query": self.where("account", account)}))
+        except Misconfigured:
+            return None
         return found.data[0] if found.data else None
 
     def _customer(self, known: Customer) -> CustomerFacts:

@@ -132,6 +132,19 @@ async def test_a_customer_is_found_again_after_a_day_too(bench: Bench) -> None:
     assert len(bench.store.all("customer")) == 1
 
 
+async def test_where_there_is_no_search_customers_are_made_and_payments_are_never_said_to_be_none(
+    bench: Bench,
+) -> None:
+    bench.store.searches = False
+    customer = await bench.customer()
+    order = an_order(customer=customer)
+    await bench.stripe.charge(order, await bench.method(customer))
+    assert await bench.stripe.find_payment(order.id) is not None
+    bench.clock.advance(seconds=86_400)
+    with pytest.raises(Misconfigured, match="Search is not available"):
+        await bench.stripe.find_payment(order.id)
+
+
 async def test_two_services_share_an_account_at_stripe_and_meet_nowhere(bench: Bench) -> None:
     order = an_order()
     mine = await bench.stripe.open_checkout(order)

@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 from metergate.ports import Clock
-from tests.adapters.stripe.fake.errors import missing
+from tests.adapters.stripe.fake.errors import Refused, missing
 
 Json = dict[str, Any]
 
@@ -18,6 +18,8 @@ class Store:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.url = ""
+        self.searches = True
+        """Whether the account is of a country in which there is a search."""
         self.reachable = True
         """Whether news reaches whom it is for."""
         self.objects: dict[str, Json] = {}
@@ -68,6 +70,8 @@ class Store:
 
     def searched(self, url: str, kind: str, query: str) -> Json:
         """Only `metadata['name']:'value'`, and nothing of the last minute."""
+        if not self.searches:
+            raise Refused(400, "Search is not available for your account.")
         name, value = query.removeprefix("metadata['").removesuffix("'").split("']:'")
         value = value.replace("\\'", "'").replace("\\\\", "\\")
         old = [each for each in self.all(kind) if each["created"] <= self.now_s() - SEARCH_LAG_S]
