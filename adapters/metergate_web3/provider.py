@@ -15,11 +15,11 @@ from metergate.provider_port import (
     ProviderHealth,
 )
 from metergate_web3 import claims
-from metergate_web3.books import WEEK_US, Books, Record, asks_for
+from metergate_web3.books import WEEK_US, Books, Record
 from metergate_web3.node import Nodes
 from metergate_web3.settings import Chain, Token
 from metergate_web3.telling import Teller
-from metergate_web3.transfers import Mined, Transfer, mined, named
+from metergate_web3.transfers import named
 from metergate_web3.watcher import Watcher
 
 DAY_US: Final = 86_400 * 10**6
@@ -35,6 +35,7 @@ class Web3Provider:
         self._nodes = {each.id: Nodes(each, context.http, context.clock) for each in chains}
         self._books = Books(context.notes)
         self._teller = Teller(self._nodes, self._books, live=self.live)
+        self._claimant = claims.Claimant(self._books)
         self._watcher = Watcher(list(self._nodes.values()), self._books, context.clock)
 
     @property
@@ -94,61 +95,9 @@ class Web3Provider:
         if record is None or nodes is None:
             raise InvalidInput(f"The payment {order:.80} cannot be paid on this chain.")
         await nodes.ready()
-        found = await mined(nodes, claim.tx)
-        one = await self._chosen_transfer(record, nodes.chain, claim, found, signature)
-        assert found is not None, "what was chosen was mined"
+        one, found = await self._claimant.chosen(nodes, record, claim, signature)
         await self._books.claim(order, one.id)
         return await self._teller.of(record, one, found)
-
-    async def _chosen_transfer(
-        self, record: Record, chain: Chain, claim: claims.Claim, found: Mined | None, signature: str
-    ) -> Transfer:
-        """The transfer that a payer means, if it is his to name."""
-        free = await self._free(record, chain, claim, found)
-        exact = [each for each in free if found is not None and asks_for(record, each, found.at_us)]
-        if exact:
-            return exact[0]
-        said = claims.text(record.order, chain.id, chain.receive)
-        if not signature:
-            raise InvalidInput(f'It does not pay the exact amount: sign "{said}" with the address that paid.')
-        by = await claims.signer(said, signature)
-        own = [each for each in free if each.sender == by]
-        if not own:
-            raise InvalidInput(f'{by} has signed "{said}", and did not send this transfer.')
-        if len(own) > 1:
-            places = " or ".join([f"{claim.tx}:{each.position}" for each in own])
-            raise InvalidInput(f"The transaction has several transfers: name one of them, {places}.")
-        return own[0]
-
-    async def _free(
-        self, record: Record, chain: Chain, claim: claims.Claim, found: Mined | None
-    ) -> Sequence[Transfer]:
-        """What a transaction sent to us for this order, and what no other order has."""
-        if found is None:
-            raise InvalidInput(
-                f"The chain {chain.id} has no transaction {claim.tx} in a block: try again later."
-            )
-        if not found.done:
-            raise InvalidInput(
-                f"The transaction {claim.tx} failed on the chain {chain.id} and moved nothing."
-            )
-        since = await self._books.since(chain.id, await self._nodes[chain.id].head())
-        if found.at_us < since.at_us:
-            raise InvalidInput("The transaction is older than anything that was asked for here.")
-        fit = [
-            each
-            for each in found.transfers
-            if claim.position in (None, each.position)
-            if _currency(chain, each) == record.currency
-        ]
-        if not fit:
-            raise InvalidInput(f"The transaction {claim.tx} sends no accepted token to {chain.receive}.")
-        paid = await self._books.paid(record.order)
-        taken = {each.id: await self._books.credited(each.id) for each in fit}
-        free = [each for each in fit if (one := taken[each.id]) is None or one.order == record.order]
-        if not free or paid not in ("", *(each.id for each in free)):
-            raise InvalidInput("The transfer was credited already, or this payment was paid by another one.")
-        return free
 
     async def _health(self, nodes: Nodes) -> ProviderHealth:
         id = nodes.chain.id
@@ -197,8 +146,3 @@ class Web3Provider:
                 "sign": claims.text(record.order, chain.id, chain.receive),
             },
         )
-
-
-def _currency(chain: Chain, transfer: Transfer) -> str:
-    token = chain.token(transfer.token)
-    return token.currency if token else ""

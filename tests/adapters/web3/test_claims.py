@@ -203,6 +203,29 @@ async def test_a_claim_before_it_is_final_counts_when_it_is(world: World) -> Non
     assert there(await provider.find_payment("p1")).state == SUCCEEDED
 
 
+async def test_a_credit_that_was_written_by_half_is_the_same_credit(world: World) -> None:
+    """Who died after taking the transfer, and before saying so of the order."""
+    provider = world.provider()
+    told = await world.checkout(provider, "p1")
+    await world.pay(told)
+    paid = there(await provider.find_payment("p1"))
+    await world.notes.forget("paid/p1")
+    assert there(await provider.find_payment("p1")) == paid
+    assert await world.notes.read("paid/p1") == paid.id
+
+
+async def test_who_lets_another_send_it_has_paid_himself(world: World) -> None:
+    """EIP-3009: the payer signs, somebody else pays for the transaction, and gets nothing for it."""
+    provider = world.provider()
+    told, other = [await world.checkout(provider, id) for id in ("p1", "p2")]
+    tx = await world.authorised(who=0, sender=world.stranger, units=20_000_000)
+    await refused(
+        provider, "p2", tx, world.signed(other.details["sign"], who=1), "did not send this transfer"
+    )
+    facts = await provider.claim_payment("p1", tx, world.signed(told.details["sign"]))
+    assert (facts.state, facts.amount) == (SUCCEEDED, Money(2000, "USD"))
+
+
 async def test_who_signed_an_exact_transfer_away_has_not_paid_the_order_that_asked_for_it(
     world: World,
 ) -> None:

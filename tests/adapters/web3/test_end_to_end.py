@@ -11,7 +11,8 @@ from metergate import MeterGate
 from metergate.api import admin_app
 from metergate.config.settings import Settings
 from metergate.testing.asgi import lifespan
-from tests.adapters.web3.world import World
+from metergate_web3 import Web3Provider
+from tests.adapters.web3.world import World, there
 from tests.api.client import TOKEN, Client, problem
 from tests.billing.bench import POLICY
 from tests.billing.test_over_http import hello
@@ -109,6 +110,20 @@ async def test_however_often_it_is_noticed_it_is_credited_once(shop: Shop) -> No
     await shop.look()
     [event] = await shop.events("done")
     await shop.operator.ok("POST", "/admin/v1/webhooks/replay", {"id": event["id"]})
+    await shop.look()
+    assert await balance(ada) == "5.00"
+
+
+async def test_a_process_that_died_between_the_chain_and_the_ledger_loses_nothing(shop: Shop) -> None:
+    """What the adapter had taken for a payment is still that payment's when somebody looks again."""
+    ada = await shop.customer("ada")
+    payment = await bought(ada)
+    await shop.send(payment)
+    await shop.world.mine()
+    [opened] = shop.app.engine.money.providers.all
+    assert isinstance(opened.provider, Web3Provider)
+    assert there(await opened.provider.find_payment(payment["id"])).state == "succeeded"
+    assert await balance(ada) == "0.00"
     await shop.look()
     assert await balance(ada) == "5.00"
 

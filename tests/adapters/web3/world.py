@@ -131,6 +131,22 @@ class World:
         await receipt_of(self.evm, tx)
         return tx
 
+    async def authorised(self, who: int, sender: str, units: int) -> str:
+        """A transfer of USDC to the shop that one has signed, and another sends (EIP-3009)."""
+        token, nonce = to_checksum_address(self.usdc), bytes(31) + b"\1"
+        said = {
+            "from": to_checksum_address(self.accounts[who]), "to": SHOP, "value": units,
+            "validAfter": 0, "validBefore": 2**40, "nonce": nonce,
+        }  # fmt: skip
+        kinds = ("address", "address", "uint256", "uint256", "uint256", "bytes32")
+        fields = [{"name": name, "type": kind} for name, kind in zip(said, kinds, strict=True)]
+        domain = {"name": "USD Coin", "version": "2", "chainId": self.chain, "verifyingContract": token}
+        kind = "TransferWithAuthorization"
+        made = Account.sign_typed_data(self.evm.keys[who], domain, {kind: fields}, said)
+        r, s = (number.to_bytes(32, "big") for number in (made.r, made.s))
+        called = f"transferWithAuthorization({','.join(kinds)},uint8,bytes32,bytes32)"
+        return await self.send(sender, token, called, *said.values(), made.v, r, s)
+
     def signed(self, text: str, who: int = 0) -> str:
         """What the wallet of an account makes of a text (personal_sign)."""
         made = Account.sign_message(encode_defunct(text=text), self.evm.keys[who])
