@@ -5,7 +5,6 @@ than once, so a request that it has received is not done yet.
 """
 
 import re
-from urllib.parse import urlsplit
 
 from metergate.errors import ConfigurationError
 from metergate.provider_port import Context
@@ -19,12 +18,9 @@ BASE, PREFIX, HMAC = "ADYEN_API_BASE", "ADYEN_LIVE_PREFIX", "ADYEN_HMAC_KEY"
 
 
 def open_provider(context: Context) -> AdyenProvider:
-    base, prefix = context.setting(BASE).rstrip("/"), context.setting(PREFIX)
+    base, prefix = context.address(BASE), context.setting(PREFIX)
     if base and prefix:
         raise ConfigurationError(f"Set {PREFIX} for real money or {BASE} for a stand-in, not both.")
-    where = urlsplit(base)
-    if base and where.scheme != "https" and where.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ConfigurationError(f"Let {BASE} begin with https; http is for loopback only.")
     if prefix and not re.fullmatch(r"[A-Za-z0-9-]+", prefix):
         raise ConfigurationError(
             f"Copy {PREFIX} from the API URLs of the Customer Area, without the rest of them."

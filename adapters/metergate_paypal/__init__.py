@@ -20,7 +20,7 @@ def open_provider(context: Context) -> PayPalProvider:
     mode = context.setting("PAYPAL_MODE", "sandbox")
     if mode not in BASES:
         raise ConfigurationError(f"Set PAYPAL_MODE to live or sandbox, not {mode!r:.40}.")
-    base = context.setting("PAYPAL_API_BASE", BASES[mode]).rstrip("/")
+    base = context.address("PAYPAL_API_BASE", BASES[mode])
     live = mode == "live"
     credentials = context.secret("PAYPAL_CLIENT_ID"), context.secret("PAYPAL_CLIENT_SECRET")
     hooks = context.secrets("PAYPAL_WEBHOOK_ID")

@@ -31,7 +31,7 @@ def open_provider(context: Context) -> SquareProvider:
         raise ConfigurationError(
             "Set METERGATE_PUBLIC_URL, or SQUARE_WEBHOOK_URL to where Square sends news: it signs that."
         )
-    base = context.setting("SQUARE_API_BASE", BASES[environment]).rstrip("/")
+    base = context.address("SQUARE_API_BASE", BASES[environment])
     calls = Calls(base, context.secret("SQUARE_ACCESS_TOKEN"))
     news = News(context.clock, address, context.secrets("SQUARE_WEBHOOK_SIGNATURE_KEY"), live=live)
     return SquareProvider(context, calls, news, live=live)

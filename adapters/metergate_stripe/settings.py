@@ -8,7 +8,6 @@ from metergate.errors import ConfigurationError
 from metergate.provider_port import Context
 
 API_BASE: Final = "https://api.stripe.com"
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _KEY = re.compile(r"(?:sk|rk)_(test|live)_\S+")
 _SPACE = re.compile(r"[a-z][a-z0-9_]{0,19}")
 
@@ -42,21 +41,13 @@ def read(context: Context) -> StripeSettings:
         key=key,
         webhook_secrets=context.secrets("STRIPE_WEBHOOK_SECRET"),
         live=mode[1] == "live",
-        base=_base(context.setting("STRIPE_API_BASE", API_BASE)),
+        base=context.address("STRIPE_API_BASE", API_BASE),
         account=context.setting("STRIPE_ACCOUNT"),
         space=_space(context.setting("STRIPE_NAMESPACE", "metergate")),
         methods=_listed(context.setting("STRIPE_PAYMENT_METHODS")),
         plan_meters=_listed(context.setting("STRIPE_PLAN_METERS")),
         back=context.setting("STRIPE_RETURN_URL") or _origin(context.webhook_url),
     )
-
-
-def _base(url: str) -> str:
-    parts = urlsplit(url)
-    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-    if not safe or not parts.hostname:
-        raise ConfigurationError("Set STRIPE_API_BASE to an https address; http is for loopback only.")
-    return url.rstrip("/")
 
 
 def _space(name: str) -> str:

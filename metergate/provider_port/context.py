@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from metergate.errors import ConfigurationError
 from metergate.ports import Clock
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class Answer(NamedTuple):
@@ -69,6 +72,15 @@ class Context:
 
     def setting(self, name: str, default: str = "") -> str:
         return self.settings.get(name, "").strip() or default
+
+    def address(self, name: str, default: str = "") -> str:
+        """Where a provider is reached, without a slash at its end: over TLS, or on this machine."""
+        url = self.setting(name, default).rstrip("/")
+        parts = urlsplit(url)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        if url and not (safe and parts.hostname):
+            raise ConfigurationError(f"Set {name} to an https address; http is for loopback only.")
+        return url
 
     def secret(self, name: str) -> str:
         """A secret, which has to be there: a blank one protects nothing."""

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from metergate.provider_port.context import Answer
+from metergate.provider_port.context import LOOPBACK, Answer
 from metergate.provider_port.errors import Misconfigured, TryAgain, UnknownOutcome
 
 BODY_MAX: Final = 10**7
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 async def ask(
@@ -55,7 +54,7 @@ def _connection(scheme: str, host: str, port: int | None, timeout_s: float) -> h
         return http.client.HTTPSConnection(
             host, port, timeout=timeout_s, context=ssl.create_default_context()
         )
-    if scheme != "http" or host not in _LOOPBACK:
+    if scheme != "http" or host not in LOOPBACK:
         raise Misconfigured(f"Use https to reach {host or 'a provider'}; http is for loopback only.")
     return http.client.HTTPConnection(host, port, timeout=timeout_s)
 

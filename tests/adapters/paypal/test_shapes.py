@@ -90,6 +90,14 @@ def test_a_blank_secret_refuses_to_start(name: str, blank: str) -> None:
         opened(**{name: blank})
 
 
+@pytest.mark.parametrize(
+    "address", ["http://paypal.example", "api-m.paypal.com", "ftp://127.0.0.1", "https://"]
+)
+def test_paypal_is_reached_over_tls(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="PAYPAL_API_BASE to an https address"):
+        opened(PAYPAL_API_BASE=address)
+
+
 def test_the_mode_says_whether_money_is_real() -> None:
     assert opened().live is False
     assert opened(PAYPAL_MODE="live").live is True

@@ -76,6 +76,11 @@ def test_a_blank_secret_or_no_address_refuses_to_start(name: str, blank: str) ->
         opened(**{name: blank})
 
 
+def test_square_is_reached_over_tls() -> None:
+    with pytest.raises(ConfigurationError, match="SQUARE_API_BASE to an https address"):
+        opened(SQUARE_API_BASE="http://square.example")
+
+
 async def test_the_address_of_the_service_is_what_square_signs(bench: SquareBench) -> None:
     bench.fake.tell("payout.sent", "payout", {"payout": {}}, "po_1")
     [body] = bench.fake.events
