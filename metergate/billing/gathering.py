@@ -103,9 +103,10 @@ def missing(tx: Tx, wanted: Counted, since_us: int) -> list[Derived]:
             continue
         there = {(each.meter, each.start_us) for each in kept.standing(tx, [account], since_us)}
         for window in _windows(tx, wanted, seen, {}):
-            derived = kept.derived(tx, window, known.seq)
-            if derived.total and (window.meter, window.start_us) not in there:
-                found[account, window.meter, window.start_us] = derived
+            if (window.meter, window.start_us) not in there:
+                derived = kept.derived(tx, window, known.seq)
+                if derived.total:
+                    found[account, window.meter, window.start_us] = derived
     return [found[key] for key in sorted(found)]
 
 

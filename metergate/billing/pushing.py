@@ -73,7 +73,8 @@ class Pusher:
         self._every_us = every_us
         self._chance = chance
         self._leases_end = alone
-        self._turn = asyncio.Lock()
+        self.at_rest = asyncio.Lock()
+        """Whoever has it is not pushed past in this process."""
         self._gathered_us = 0
         self._look: tuple[int, Look] | None = None
         self._rests: dict[str, tuple[int, int]] = {}
@@ -107,7 +108,7 @@ class Pusher:
         """Gather when it is time, and send what is due; how much was sent."""
         if not self.wanted.sinks:
             return 0
-        async with self._turn:
+        async with self.at_rest:
             await self._take_over()
             if abs(self._clock() - self._gathered_us) >= self._every_us:
                 self._gathered_us = self._clock()
@@ -119,7 +120,7 @@ class Pusher:
 
     async def run_now(self) -> int:
         """Everything that is over and can be sent, at once."""
-        async with self._turn:
+        async with self.at_rest:
             await self._take_over()
             await self._gather()
             self._rests.clear()

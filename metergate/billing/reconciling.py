@@ -6,7 +6,7 @@ for repairs twice bills nobody twice.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from metergate.billing import gathering, windows
@@ -17,7 +17,7 @@ from metergate.ledger import pushes, verify
 from metergate.ledger.database import Tx
 from metergate.ledger.differences import Difference
 from metergate.ledger.push_windows import Derived
-from metergate.ledger.pushes import ACCEPTED, DROPPED, LATE, PARKED, PENDING, UNFINISHED, Intent
+from metergate.ledger.pushes import ACCEPTED, DROPPED, LATE, PARKED, PENDING, UNFINISHED, Day, Intent
 from metergate.provider_port import UsageSink
 
 AT_ONCE: Final = 8
@@ -77,8 +77,7 @@ async def reconcile(
     if repair:
         repaired = await _release(pusher, provider, account)
         await pusher.run_now()
-        asked = await _ask(pusher, provider, account)
-        repaired += await _put_right(pusher, asked)
+        repaired += await _put_right(pusher, await _ask(pusher, provider, account))
         await pusher.run_now()
     asked = await _ask(pusher, provider, account)
     local = await pusher.ledger.read(lambda tx: _in_the_ledger(tx, pusher, provider, account))
@@ -92,8 +91,7 @@ def _in_the_ledger(tx: Tx, pusher: Pusher, provider: str, account: str | None) -
     """What is wrong before any provider is asked."""
     found = [_unheard(each) for each in _missing(tx, pusher, provider, account)]
     found += [_derived(each) for each in verify.take(tx, "pushes") if account in (None, each.subject)]
-    ours = _ours(tx, pusher, provider, account)
-    return found + [_unsettled(each) for each in ours if each.state in (*UNFINISHED, LATE)]
+    return found + [_waiting(each) for each in _unsettled(tx, pusher, provider, account)]
 
 
 def _derived(wrong: Difference) -> Drift:
@@ -109,11 +107,10 @@ def _missing(tx: Tx, pusher: Pusher, provider: str, account: str | None) -> list
     return [each for each in ours if account in (None, each.window.account)]
 
 
-def _ours(tx: Tx, pusher: Pusher, provider: str, account: str | None) -> list[Intent]:
-    sinks = {name: sink for name, sink in pusher.wanted.sinks.items() if provider in ("", name)}
+def _unsettled(tx: Tx, pusher: Pusher, provider: str, account: str | None) -> list[Intent]:
     found: list[Intent] = []
-    for name, sink in sinks.items():
-        found += pushes.since(tx, [name], pusher.clock() - sink.oldest_us, account)
+    for name, since_us in _since(pusher, provider).items():
+        found += pushes.unsettled(tx, name, since_us, account)
     return found
 
 
@@ -125,14 +122,15 @@ def _unheard(derived: Derived) -> Drift:
     return Drift(sentence, *about, *span, total, 0, REPAIR)
 
 
-def _unsettled(intent: Intent) -> Drift:
+def _waiting(intent: Intent) -> Drift:
     said = {PARKED: "is parked", LATE: "came too late"}.get(intent.state, "is not there yet")
     detail = f": {intent.detail}" if intent.detail else "."
     advice = {PARKED: RELEASE, LATE: BY_HAND}.get(intent.state, WAITS)
     span = (intent.start_us, intent.end_us)
     what = f"{intent.units} of {intent.meter} of {intent.account} {_during(span)}"
     sentence = f"{intent.provider}: {what} {said}{detail}"
-    return Drift(sentence, *_subject(intent), *span, intent.units, 0, advice)
+    about = (intent.provider, intent.account, intent.customer, intent.meter)
+    return Drift(sentence, *about, *span, intent.units, 0, advice)
 
 
 async def _release(pusher: Pusher, provider: str, account: str | None) -> int:
@@ -141,9 +139,9 @@ async def _release(pusher: Pusher, provider: str, account: str | None) -> int:
 
     def work(tx: Tx) -> int:
         unheard = [each.window for each in _missing(tx, pusher, provider, account)]
-        wrong = kept.not_as_derived(tx)
+        wrong = [each for each in kept.not_as_derived(tx) if account in (None, each.account)]
         kept.mark(tx, [*unheard, *wrong])
-        ours = _ours(tx, pusher, provider, account)
+        ours = _unsettled(tx, pusher, provider, account)
         for intent in ours:
             if intent.state in (PARKED, PENDING):
                 _unpark(tx, pusher.wanted.sinks[intent.provider], intent, now_us)
@@ -170,49 +168,59 @@ def _unpark(tx: Tx, sink: UsageSink, intent: Intent, now_us: int) -> None:
 
 async def _ask(pusher: Pusher, provider: str, account: str | None) -> list[_Compared]:
     """What the provider counts, by day; by window where a day is not as it should be."""
-    rows = await pusher.ledger.read(lambda tx: _ours(tx, pusher, provider, account))
     sinks, gate = pusher.wanted.sinks, asyncio.Semaphore(AT_ONCE)
 
-    async def ask(subject: Subject, span: Span, intents: Sequence[Intent]) -> _Compared:
-        expected = sum(each.units for each in intents if each.state == ACCEPTED and not each.repair)
+    async def ask(day: Day, span: Span, intents: Sequence[Intent], expected: int) -> _Compared:
+        subject = (day.provider, day.account, day.customer, day.meter)
         async with gate:
-            found = await sinks[subject[0]].usage_summary(subject[2], subject[3], *span)
+            found = await sinks[day.provider].usage_summary(day.customer, day.meter, *span)
         return _Compared(subject, span, intents, expected, found)
 
-    async def closer(subject: Subject, span: Span, intents: Sequence[Intent]) -> list[_Compared]:
-        day = await ask(subject, span, intents)
-        if day.expected == day.found:
-            return [day]
-        parts = [await ask(subject, each, _within(intents, each)) for each in _spans(intents)]
-        outside = day.found - sum(each.found for each in parts)
-        return [*parts, _Compared(subject, span, (), 0, outside)] if outside else parts
+    async def compare(day: Day) -> list[_Compared]:
+        span = (day.start_us, day.start_us + windows.DAY_US)
+        whole = await ask(day, span, (), day.units)
+        if whole.expected == whole.found:
+            return [whole]
+        async with pusher.at_rest:  # what was sent while we asked is no difference
+            rows = await pusher.ledger.read(lambda tx: pushes.between(tx, day, *span))
+            whole = await ask(day, span, (), _usage(rows))
+            parts = [await ask(day, *each) for each in _parts(rows)]
+        outside = whole.found - sum(each.found for each in parts)
+        return [*parts, whole._replace(expected=0, found=outside)] if outside else parts
 
-    asked = await asyncio.gather(*(closer(*day, each) for day, each in _by_day(rows).items()))
+    told = await pusher.ledger.read(lambda tx: _days(tx, pusher, provider, account))
+    asked = await asyncio.gather(*map(compare, told))
     return [part for parts in asked for part in parts]
 
 
-def _by_day(rows: Iterable[Intent]) -> Mapping[tuple[Subject, Span], list[Intent]]:
-    """Windows divide a day, so no window is in two of them."""
-    found: dict[tuple[Subject, Span], list[Intent]] = {}
-    for intent in rows:
-        start = intent.at_us // windows.DAY_US * windows.DAY_US
-        found.setdefault((_subject(intent), (start, start + windows.DAY_US)), []).append(intent)
+def _days(tx: Tx, pusher: Pusher, provider: str, account: str | None) -> list[Day]:
+    found: list[Day] = []
+    for name, since_us in _since(pusher, provider).items():
+        found += pushes.days(tx, name, since_us // windows.DAY_US * windows.DAY_US, account)
     return found
 
 
-def _spans(intents: Sequence[Intent]) -> list[Span]:
-    """The windows in whole minutes; those that share a minute are one."""
-    found: list[Span] = []
+def _since(pusher: Pusher, provider: str) -> Mapping[str, int]:
+    """How far back each provider is asked: as far as it takes usage."""
+    now_us, sinks = pusher.clock(), pusher.wanted.sinks
+    return {name: now_us - sink.oldest_us for name, sink in sinks.items() if provider in ("", name)}
+
+
+def _parts(intents: Sequence[Intent]) -> list[tuple[Span, Sequence[Intent], int]]:
+    """The windows in whole minutes, with what was told of each; those that share a minute are one."""
+    spans: list[Span] = []
     for start, end in sorted({windows.whole_minutes(each.start_us, each.end_us) for each in intents}):
-        if found and start < found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
+        if spans and start < spans[-1][1]:
+            spans[-1] = spans[-1][0], max(end, spans[-1][1])
         else:
-            found.append((start, end))
-    return found
+            spans.append((start, end))
+    inside = [[each for each in intents if start <= each.at_us < end] for start, end in spans]
+    return [(span, rows, _usage(rows)) for span, rows in zip(spans, inside, strict=True)]
 
 
-def _within(intents: Sequence[Intent], span: Span) -> list[Intent]:
-    return [each for each in intents if span[0] <= each.at_us < span[1]]
+def _usage(intents: Sequence[Intent]) -> int:
+    """What the provider should count of these."""
+    return sum(each.units for each in intents if each.state == ACCEPTED and not each.repair)
 
 
 def _drifts(pusher: Pusher, asked: Sequence[_Compared]) -> list[Drift]:
@@ -247,16 +255,12 @@ async def _put_right(pusher: Pusher, asked: Sequence[_Compared]) -> int:
 
 def _intend_repair(tx: Tx, compared: _Compared, now_us: int) -> bool:
     last = max(compared.intents, key=lambda each: (each.start_us, each.revision))
-    window = kept.get(tx, last.account, last.meter, last.start_us)
-    if window is None or window.revisions != last.revision + 1:
-        return False  # somebody else has told something of this window meanwhile
+    kept.get(tx, last.account, last.meter, last.start_us)  # who repairs it at the same time waits for us
+    if pushes.newest_between(tx, last, *compared.span) != max(each.seq for each in compared.intents):
+        return False  # something else was told meanwhile, or is about to be
     made = gathering.again(tx, last, now_us)
     pushes.insert(tx, [made._replace(units=compared.expected - compared.found, repair=True)])
     return True
-
-
-def _subject(intent: Intent) -> Subject:
-    return intent.provider, intent.account, intent.customer, intent.meter
 
 
 def _during(span: Span) -> str:

@@ -157,8 +157,10 @@ def reconciled(answer: Json) -> None:
         click.echo(advice)
     if answer["repaired"]:
         click.echo(f"{answer['repaired']} repairs were made.")
-    if answer["ok"]:
+    if answer["ok"] and answer["compared"]:
         click.echo(f"The ledger, the intents and {answer['compared']} summaries of providers say the same.")
+    elif answer["ok"]:
+        click.echo("No provider was told of usage, so there is nothing to compare.")
 
 
 def health(answer: Json) -> None:

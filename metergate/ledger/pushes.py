@@ -7,7 +7,7 @@
 `dropped` was accepted and then thrown away by the provider, `late` became too old to be taken.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from metergate.ledger.push_tables import push_intents as intents
 
 PENDING, SENT, ACCEPTED, PARKED, DROPPED, LATE = "pending", "sent", "accepted", "parked", "dropped", "late"
 UNFINISHED: Final = (PENDING, SENT, PARKED)
+DAY_US: Final = 86_400 * 10**6
 LONG_AGO_US: Final = 1
 """Since when an intent is unsure that another ledger may have sent."""
 LEASE_US: Final = 120 * 10**6
@@ -45,6 +46,17 @@ class Intent(NamedTuple):
     next_at_us: int
     created_at_us: int
     updated_at_us: int
+
+
+class Day(NamedTuple):
+    """What a provider was told of a customer and a meter for usage of a day."""
+
+    provider: str
+    account: str
+    customer: str
+    meter: str
+    start_us: int
+    units: int
 
 
 class Numbers(NamedTuple):
@@ -159,32 +171,62 @@ def page(
     return [Intent(*row) for row in tx.execute(query.order_by(intents.c.seq.desc()).limit(limit))]
 
 
-def since(tx: Tx, providers: Collection[str], at_us: int, account: str | None = None) -> list[Intent]:
-    """Every intent for usage of that instant or later, and whatever is not settled, in order."""
-    recent = sa.or_(intents.c.at_us >= at_us, intents.c.state.in_(UNFINISHED), _late_since(at_us))
-    query = _select(tx).where(intents.c.provider.in_(providers), recent)
+def unsettled(tx: Tx, provider: str, since_us: int, account: str | None = None) -> list[Intent]:
+    """What is not finished, and what came too late since an instant, in order."""
+    late = sa.and_(intents.c.state == LATE, intents.c.updated_at_us >= since_us)
+    query = _select(tx).where(intents.c.provider == provider, sa.or_(intents.c.state.in_(UNFINISHED), late))
     if account is not None:
         query = query.where(intents.c.account == account)
     return [Intent(*row) for row in tx.execute(query.order_by(intents.c.seq))]
 
 
-def _late_since(at_us: int) -> sa.ColumnElement[bool]:
-    return sa.and_(intents.c.state == LATE, intents.c.updated_at_us >= at_us)
+def days(tx: Tx, provider: str, since_us: int, account: str | None = None) -> list[Day]:
+    """What a provider was told of each customer and meter, by day."""
+    cell = intents.c.at_us // DAY_US
+    usage = sa.case((_counted(), intents.c.units), else_=0)
+    about = (intents.c.account, intents.c.customer, intents.c.meter)
+    query = sa.select(*about, cell, sa.func.sum(usage)).where(
+        intents.c.org == tx.org, intents.c.provider == provider, intents.c.at_us >= since_us
+    )
+    if account is not None:
+        query = query.where(intents.c.account == account)
+    found = tx.execute(query.group_by(*about, cell).order_by(*about, cell))
+    return [
+        Day(provider, account, customer, meter, day * DAY_US, int(units))
+        for account, customer, meter, day, units in found
+    ]
+
+
+def between(tx: Tx, about: Day, start_us: int, end_us: int) -> list[Intent]:
+    """Every intent of a customer and a meter for usage of a span, in order."""
+    query = _select(tx).where(*_of(about.provider, about.customer, about.meter, start_us, end_us))
+    return [Intent(*row) for row in tx.execute(query.order_by(intents.c.seq))]
 
 
 def accepted_between(tx: Tx, like: Intent, start_us: int, end_us: int) -> int:
     """What the provider has of a customer and a meter in a span, as far as we know."""
-    query = sa.select(sa.func.sum(intents.c.units)).where(
-        intents.c.org == tx.org,
-        intents.c.provider == like.provider,
-        intents.c.customer == like.customer,
-        intents.c.meter == like.meter,
-        intents.c.state == ACCEPTED,
-        sa.not_(intents.c.repair),
-        intents.c.at_us >= start_us,
-        intents.c.at_us < end_us,
-    )
+    here = _of(like.provider, like.customer, like.meter, start_us, end_us)
+    query = sa.select(sa.func.sum(intents.c.units)).where(intents.c.org == tx.org, *here, _counted())
     return int(tx.execute(query).scalar() or 0)
+
+
+def newest_between(tx: Tx, like: Intent, start_us: int, end_us: int) -> int:
+    """The number of the newest intent of a customer and a meter for usage of a span."""
+    here = _of(like.provider, like.customer, like.meter, start_us, end_us)
+    query = sa.select(sa.func.max(intents.c.seq)).where(intents.c.org == tx.org, *here)
+    return int(tx.execute(query).scalar() or 0)
+
+
+def _of(
+    provider: str, customer: str, meter: str, start_us: int, end_us: int
+) -> tuple[sa.ColumnElement[bool], ...]:
+    own = (intents.c.provider == provider, intents.c.customer == customer, intents.c.meter == meter)
+    return (*own, intents.c.at_us >= start_us, intents.c.at_us < end_us)
+
+
+def _counted() -> sa.ColumnElement[bool]:
+    """Whether it is usage that the provider took; a repair makes up for what it lost or had too much."""
+    return sa.and_(intents.c.state == ACCEPTED, sa.not_(intents.c.repair))
 
 
 def numbers(tx: Tx) -> Numbers:
