@@ -81,12 +81,12 @@ async def test_calls_of_a_customer_arrive_at_stripes_meters(tmp_path: Path) -> N
         for _ in range(4):
             assert (await ada("GET", "/x")).status == 200
 
-        async def arrived() -> bool:
-            return sum(int(each["payload"]["value"]) for each in events(house)) == 4
+        async def accepted() -> bool:
+            shown = (await house.operator.ok("GET", "/admin/v1/pushes?account=ada&state=accepted"))["data"]
+            return bool(sum(each["units"] for each in shown) == 4)
 
-        await until(arrived)
-        shown = (await house.operator.ok("GET", "/admin/v1/pushes?account=ada&state=accepted"))["data"]
-        assert sum(each["units"] for each in shown) == 4
+        await until(accepted)
+        assert sum(int(each["payload"]["value"]) for each in events(house)) == 4
         assert await agrees(house)
         gone = events(house)[0]
         reported(house.stripe.store, gone["identifier"], "no_meter", "There was no meter.")
