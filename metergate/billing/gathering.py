@@ -75,9 +75,11 @@ def _seen_of(tx: Tx, wanted: Counted, known: Progress, account: str, since_us: i
 
 def _cut(tx: Tx, grids: Sequence[Grid], now_us: int) -> None:
     """Usage before and after the end of a period must not be in one window: it is on two invoices."""
-    for account, at_us in kept.period_ends(tx, now_us - SPLIT_US, now_us):
+    ends = kept.period_ends(tx, now_us - SPLIT_US, now_us)
+    known = kept.splits(tx, sorted({account for account, _ in ends}))
+    for account, at_us in ends:
         cell = windows.cell_of(grids, at_us)
-        if at_us != cell[0]:
+        if at_us != cell[0] and at_us not in known.get(account, ()):
             kept.split(tx, account, at_us, cell)
 
 

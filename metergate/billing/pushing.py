@@ -224,6 +224,8 @@ class Pusher:
             answer = Pushed(UNKNOWN, str(error))
             return answer, Sending(intent, self._outcome(intent, answer))
         before = await self.ledger.read(lambda tx: pushes.accepted_between(tx, intent, *span))
+        if intent.repair:
+            before -= intent.units  # it was made because the provider counted so much less
         if there == before + intent.units:
             answer = Pushed(TAKEN)
             return answer, Sending(intent, self._outcome(intent, answer))

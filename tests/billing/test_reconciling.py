@@ -89,6 +89,22 @@ async def test_a_summary_that_comes_late_is_not_repaired_twice(pushing: Pushing)
     assert (await pushing.reconcile(repair=True)).repaired == 0
 
 
+@pytest.mark.parametrize("fault", ["lost", "broken"])
+async def test_a_repair_without_an_answer_is_settled_by_the_summary(pushing: Pushing, fault: str) -> None:
+    """A day later the provider remembers no identifier, and what it counts says whether it has the repair."""
+    await told(pushing)
+    lose(pushing, 7)
+    pushing.bench.server.fault({"kind": "well", "times": 4})
+    pushing.bench.server.fault({"kind": fault, "times": 1})
+    [found] = (await pushing.reconcile(repair=True)).differences
+    assert "is not there yet" in found.sentence
+    assert pushing.counts() == (12 if fault == "lost" else 5)
+    pushing.clock.advance(us=25 * HOUR_US)
+    await pushing.until_done()
+    assert pushing.counts() == 12
+    await pushing.agrees()
+
+
 async def test_what_was_parked_is_sent_when_the_cause_is_gone(pushing: Pushing) -> None:
     del pushing.bench.sandbox.customers[CUSTOMER]
     await pushing.use(Use(5, ZERO_US), Use(7, ZERO_US + HOUR_US))
