@@ -49,6 +49,8 @@ from metergate_paypal.shapes import (
 )
 
 FULL: Final = "return=representation"
+STALE_US: Final = 86_400 * 10**6
+"""After how long an order that PayPal does not know is one that has expired, and not one that is new."""
 _PAID: Final = ("COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED")
 _BACK: Final = ("PARTIALLY_REFUNDED", "REFUNDED")
 _DONE_ALREADY: Final = (
@@ -63,6 +65,7 @@ class PayPalProvider:
     """Checkouts, lookups, approvals, captures, refunds, webhooks and a feed."""
 
     def __init__(self, context: Context, calls: Calls, proof: Proof) -> None:
+        self._clock = context.clock
         self._notes = context.notes
         self._calls = calls
         self._proof = proof
@@ -96,7 +99,9 @@ class PayPalProvider:
             made = await self._calls.do(lambda paypal: paypal.orders.create_order(asked))
             if not told_of(made, "id"):
                 raise UnknownOutcome("What PayPal answered is no order.")
-            # Who dies before this line asks again: nobody has seen the page of an order without a note.
+            # Who dies before these lines asks again: nobody has seen the page of an order without a note.
+            terms = f"{self._clock()} {order.amount.minor} {order.amount.currency} {order.id}"
+            await self._notes.write(f"opened/{made.id}", terms)
             await self._notes.write(f"order/{order.id}", made.id)
         return Checkout(made.id, link(made, "payer-action", "approve"), details={"paypal_order": made.id})
 
@@ -106,7 +111,7 @@ class PayPalProvider:
             return await self._facts(order)
         capture = await self._capture(id)
         if capture is None:
-            return None
+            return await self._expired(id)
         order = await self._order(_order_of(capture))
         return await self._facts(order) if order is not None else await self._of_capture(capture)
 
@@ -138,6 +143,9 @@ class PayPalProvider:
 
     async def cancel_payment(self, id: str) -> PaymentFacts:
         """What was authorised is let go. An order cannot be taken back, but we never complete it."""
+        expired = await self._expired(id) if await self._order(id) is None else None
+        if expired is not None:
+            return expired
         order = await self._known(id)
         await self._notes.write(f"canceled/{order.id}", "1")
         held = _first(order, "authorizations")
@@ -175,6 +183,15 @@ class PayPalProvider:
     async def _capture(self, id: str) -> Any:
         asked = {"capture_id": id}
         return await self._calls.maybe(lambda paypal: paypal.payments.get_captured_payment(asked))
+
+    async def _expired(self, id: str) -> PaymentFacts | None:
+        """An order that nobody approved, and that PayPal has thrown away."""
+        told = await self._notes.read(f"opened/{id}")
+        at_us, minor, currency, order = told.split(" ", 3) if told else ("0", "0", "", "")
+        if not told or self._clock() - int(at_us) < STALE_US:
+            return None
+        amount = Money(int(minor), currency)
+        return PaymentFacts(id, order, CANCELED, amount, self.live, reason="The page of PayPal has expired.")
 
     async def _known(self, id: str) -> Any:
         """The order of a payment that has to be there."""

@@ -234,7 +234,7 @@ class Cashier:
         approvals = able(self._opened(payment), Approvals, "complete what a payer has approved")
         asked_us = self.clock()
         try:
-            done = await approvals.complete_payment(name)
+            done = await self.asking.of(payment.provider, approvals.complete_payment(name))
         except (Declined, NeedsAction) as declined:
             return Settled(await self._note(payment.id, reason=str(declined)), ())
         return await self._believe(payment.id, done, asked_us)

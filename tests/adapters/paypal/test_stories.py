@@ -102,7 +102,8 @@ async def test_a_capture_that_goes_wrong_is_tried_again_and_done_once(shop: Shop
     shop.paypal.next_request(trouble)
     with pytest.raises((TryAgain, UnknownOutcome)):
         await shop.cashier.verify(payment.id)
-    assert shop.balance() == 0
+    waits_us = 3 * 10**6 if trouble == BUSY else 0
+    assert (shop.balance(), shop.cashier.asking.left_us("paypal")) == (0, waits_us)
     shop.clock.advance(seconds=120)
     await shop.rounds.run_once()
     assert (shop.fake.captured, shop.balance()) == (1, 1999 * CENT)
@@ -231,6 +232,18 @@ async def test_an_app_that_may_not_see_disputes_is_paid_all_the_same_and_told_so
     await paid(shop)
     health = await shop.paypal.provider.health()
     assert (health.ok, "Customer Disputes" in health.detail) == (True, True)
+
+
+async def test_an_order_that_nobody_approved_ends_when_paypal_throws_it_away(shop: Shop) -> None:
+    first, second = await shop.top_up(1999), await shop.top_up(500)
+    shop.fake.orders.clear()
+    assert (await shop.cashier.verify(first.id)).state == "pending"
+    shop.clock.advance(seconds=2 * 86_400)
+    ended = await shop.cashier.verify(first.id)
+    assert (ended.state, ended.reason) == ("canceled", "The page of PayPal has expired.")
+    await shop.paypal.provider.cancel_payment(second.checkout_id or "")
+    assert (await shop.cashier.verify(second.id)).state == "canceled"
+    assert await shop.differences() == []
 
 
 async def test_an_order_that_paypal_has_forgotten_is_still_a_payment(shop: Shop) -> None:
