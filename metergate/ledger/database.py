@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from metergate.errors import ConfigurationError
+from metergate.ledger import silence
 from metergate.ledger.errors import LedgerBusy, LedgerUnavailable
 from metergate.ledger.migrations import HEAD, VERSION_TABLE
 from metergate.ledger.tables import epochs, organisations
@@ -81,6 +82,7 @@ class Ledger:
             self._reader = _sqlite(url, durable, writer=False)
         else:
             self._writer = _postgres(url, durable)
+            self._lines = silence.Lines(self._writer)
             self._reader = self._writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -178,6 +180,14 @@ class Ledger:
         except LedgerUnavailable as error:
             return LedgerHealth(name, ok=False, detail=str(error))
         return LedgerHealth(name, True, version, (time.perf_counter_ns() - started) // 1000)
+
+    def is_silent(self, within_s: float) -> bool:
+        """Whether a database that others serve lets nobody in any more. It takes so long to find out."""
+        return not self.sqlite and not self._lines.lets_anybody_in(within_s)
+
+    def cut(self) -> None:
+        """Have whoever waits for an answer fail, as when the database is away."""
+        self._lines.cut()
 
     def close(self) -> None:
         self.release()
@@ -291,11 +301,13 @@ def _sqlite(url: sa.URL, durable: bool, writer: bool) -> sa.Engine:
 
 
 def _postgres(url: sa.URL, durable: bool) -> sa.Engine:
+    patience = {"connect_timeout": silence.CONNECT_S, **silence.KEEPALIVE}
     try:
         engine = sa.create_engine(
             url,
             pool_timeout=WAIT_S,
             pool_pre_ping=True,
+            connect_args={name: value for name, value in patience.items() if name not in url.query},
             isolation_level="READ COMMITTED",
             hide_parameters=True,  # errors reach logs, and the values are the customers'
         )
