@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from metergate.billing import offers
+from metergate.billing.asking import LONGEST_US as LONGEST_WISH_US
 from metergate.billing.cashier import Cashier
 from metergate.billing.orders import Wanted
 from metergate.billing.providers import able
@@ -94,7 +95,8 @@ class TopUps:
         except StoreUnavailable:
             raise
         except (TryAgain, UnknownOutcome) as error:
-            await self._put_off(row, str(error), wait_us=round(getattr(error, "after_s", 0) * _SECOND_US))
+            wait_us = round(getattr(error, "after_s", 0) * _SECOND_US)
+            await self._put_off(row, str(error), wait_us=min(wait_us, LONGEST_WISH_US))
         except UsageLimitExceeded as error:
             await self._put_off(row, str(error), wait_us=LONGEST_US)
         except Misconfigured as error:
@@ -123,7 +125,12 @@ class TopUps:
         opened = self._cashier.providers.choose(account, account.currency)
         able(opened, Charges, "charge a kept payment method")
         keeper = able(opened, Methods, "keep payment methods")
-        kept = [each.id for each in await keeper.list_methods(await self._cashier.customer(opened, account))]
+        asking = self._cashier.asking
+        if asking.left_us(opened.name):  # nobody stands at the till who could not wait
+            left_s = asking.left_us(opened.name) / _SECOND_US
+            raise TryAgain(f"{opened.name} asked to be left alone.", left_s)
+        customer = await self._cashier.customer(opened, account)
+        kept = [each.id for each in await asking.of(opened.name, keeper.list_methods(customer))]
         if row.method and row.method not in kept:
             raise InvalidInput("The payment method is not there any more: choose another one.")
         if not kept:

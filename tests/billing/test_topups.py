@@ -94,6 +94,24 @@ async def test_a_provider_that_fails_is_asked_for_the_same_payment_again(bench: 
     assert await paying.balance() == "24.00"
 
 
+async def test_a_provider_that_asks_to_be_left_alone_hears_of_no_other_account(bench: Bench) -> None:
+    paying = SelfPaying(bench)
+    await paying.sign_up(**WISH)
+    await paying.spend("6.00")
+    bench.server.fault({"kind": "busy", "after_s": 1800})
+    await paying.rounds()
+    await bench.office.accounts.create("bob")
+    await paying.office.credits.grant("bob", "1.00", id="bobs")
+    await paying.office.top_ups.set("bob", **WISH)
+    bench.server.asked.clear()
+    for _ in range(5):
+        paying.clock.advance(us=5 * MINUTE_US)
+        await paying.rounds(1)
+    assert list(bench.server.asked) == []
+    await paying.pass_time(HOUR_US)
+    assert paying.charged == [2000]
+
+
 async def test_a_gap_is_closed_by_one_payment_and_by_ten_amounts_at_most(bench: Bench) -> None:
     paying = SelfPaying(bench)
     await paying.sign_up(**WISH)
