@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from metergate.testing.asgi import fetch
 from tests.adapters.stripe.fake.pages import arrives, fails
 from tests.adapters.stripe.fake.paying import disputed
 from tests.adapters.stripe.fake.server import BROKEN, BUSY, UNANSWERED
@@ -128,22 +127,6 @@ async def test_a_secret_is_changed_without_a_gap(tmp_path: Path) -> None:
         for event, secret in zip(house.stripe.store.events, ("whsec_old", "whsec_new"), strict=False):
             body = house.stripe.body(event)
             assert (await house.tell(body, house.stripe.signed(body, secret))).status == 200
-
-
-@pytest.mark.parametrize("path", ["/api/v1/webhooks/stripe", "/api/webhook/stripe"])
-async def test_the_paths_of_older_systems_hear_stripe_where_the_policy_says_so(
-    tmp_path: Path, path: str
-) -> None:
-    async with a_house(tmp_path, compat=True) as house:
-        ada = await house.customer()
-        await house.buys(ada, amount="5.00")
-        for event in house.stripe.store.events:
-            body = house.stripe.body(event)
-            headers = house.stripe.signed(body)
-            assert (await fetch(house.app, "POST", path, headers=headers, body=body)).status == 200
-            assert (await fetch(house.app, "POST", path, body=body)).status == 400
-        await house.handled()
-        assert await house.credits(ada) == "5.00"
 
 
 Lie = Callable[[Json], Json]
