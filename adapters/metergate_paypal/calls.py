@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import requests
 from paypalserversdk.configuration import Configuration
@@ -23,6 +23,7 @@ from metergate.provider_port import (
     UnknownOutcome,
 )
 
+T = TypeVar("T")
 TIMEOUT_S: Final = 20
 EARLY_US: Final = 60 * 10**6
 """How long before its end a token is renewed."""
@@ -87,6 +88,13 @@ class Calls:
             if refused.status == 404:
                 return None
             raise
+
+    async def read_back(self, reading: Awaitable[T]) -> T:
+        """What became of what was done: who cannot be asked now has done it all the same."""
+        try:
+            return await reading
+        except TryAgain as busy:
+            raise UnknownOutcome(f"It was done, and cannot be asked for now: {busy}") from busy
 
     async def get(self, path: str) -> dict[str, Any]:
         """What the SDK has no call for, as plain JSON."""

@@ -76,6 +76,10 @@ class Seen:
             raise Misconfigured(f"PayPal does not know the order {id:.40} any more; make a new payment.")
         return order
 
+    async def now(self, id: str) -> PaymentFacts:
+        """What has become of a payment that is there."""
+        return await self.facts(await self.known(id))
+
     async def is_canceled(self, order: str) -> bool:
         return await self._notes.read(f"canceled/{order}") is not None
 

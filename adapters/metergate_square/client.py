@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from square.requests.order import OrderParams
 
@@ -14,7 +14,6 @@ from metergate.provider_port import (
     CustomerFacts,
     Declined,
     Method,
-    Misconfigured,
     Money,
     Order,
     Payer,
@@ -38,6 +37,8 @@ from metergate_square.shapes import (
     square_money,
 )
 
+BLIND: Final = "disputes are not seen: allow the application DISPUTES_READ"
+
 
 class SquareProvider:
     """Customers, checkouts, charges, lookups, captures, refunds, methods and webhooks."""
@@ -55,10 +56,12 @@ class SquareProvider:
     async def health(self) -> ProviderHealth:
         try:
             place = await self._calls.part(self._at(self._location or "main"), "location")
+            seen = await self._seen.sees_disputes()
         except ProviderError as error:
             return ProviderHealth(ok=False, detail=str(error))
         mode = "production" if self.live else "sandbox"
-        return ProviderHealth(ok=True, detail=f"{mode} mode, {place.name or place.id}, at {self._calls.base}")
+        detail = f"{mode} mode, {place.name or place.id}, at {self._calls.base}"
+        return ProviderHealth(ok=True, detail=detail if seen else f"{detail}; {BLIND}")
 
     async def close(self) -> None:
         await self._calls.close()
@@ -129,7 +132,8 @@ class SquareProvider:
             autocomplete=order.capture,
             request_options=ONCE,
         )
-        facts = await self._seen.of_payment(await self._calls.part(asked, "payment"))
+        made = await self._calls.part(asked, "payment")
+        facts = await self._calls.read_back(self._seen.of_payment(made))
         if facts.state == FAILED:
             raise Declined(f"Square declined the payment: {facts.reason}")
         return facts
@@ -156,7 +160,7 @@ class SquareProvider:
                     )
                 )
             await self._calls.do(self._square.payments.complete(payment.id, request_options=ONCE))
-        return await self._seen.of_payment(await self._seen.payment(payment.id))
+        return await self._calls.read_back(self._seen.now(payment.id))
 
     async def cancel_payment(self, id: str) -> PaymentFacts:
         link = await self._notes.read(f"of/{id}")
@@ -166,10 +170,7 @@ class SquareProvider:
             payment = await self._seen.payment(id)
             if payment.status == "APPROVED":
                 await self._calls.do(self._square.payments.cancel(payment.id, request_options=ONCE))
-        found = await self._seen.by_id(id)
-        if found is None:
-            raise Misconfigured(f"Square does not know the payment {id:.80}.")
-        return found
+        return await self._calls.read_back(self._seen.now(id))
 
     async def refund_payment(self, id: str, amount: Money, refund: str) -> RefundFacts:
         paid = await self._seen.payment(id)
@@ -210,12 +211,10 @@ class SquareProvider:
         manners: Any = {"allow_tipping": False, "ask_for_shipping_address": False, "enable_coupon": False}
         if order.success_url:
             manners["redirect_url"] = order.success_url
-        payer: Any = {"pre_populated_data": {"buyer_email": order.payer.email}} if order.payer.email else {}
         made = self._calls.links.create(
             idempotency_key=key(order.id),
             order=asked,
             checkout_options=manners,
-            **payer,
             request_options=ONCE,
         )
         return await self._calls.part(made, "payment_link")

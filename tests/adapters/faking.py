@@ -52,7 +52,7 @@ class FakeServer:
             BROKEN: Told(500, {"message": "broken"}),
         }
         self._answer = answer
-        self._writes = writes
+        self.writes = writes
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -77,7 +77,7 @@ class FakeServer:
 
     def _tell(self, asked: Asked) -> Told | None:
         self.asked.append(f"{asked.method} {asked.path}")
-        fault = self.faults.pop(0) if self.faults and self._writes(asked) else ""
+        fault = self.faults.pop(0) if self.faults and self.writes(asked) else ""
         if fault in self.troubles:
             return self.troubles[fault]
         try:

@@ -109,6 +109,17 @@ async def test_a_capture_that_goes_wrong_is_tried_again_and_done_once(shop: Shop
     assert (shop.fake.captured, shop.balance()) == (1, 1999 * CENT)
 
 
+async def test_a_capture_is_done_also_when_it_cannot_be_asked_for_then(shop: Shop) -> None:
+    payment = await shop.top_up(1999)
+    await shop.approve(payment)
+    shop.fake.server.writes = lambda asked: True
+    shop.fake.server.faults = ["", "", "", BUSY]  # asked for twice, captured, and then PayPal is busy
+    with pytest.raises(UnknownOutcome, match="It was done"):
+        await shop.cashier.verify(payment.id)
+    assert (await shop.cashier.verify(payment.id)).state == "succeeded"
+    assert (shop.fake.captured, shop.balance()) == (1, 1999 * CENT)
+
+
 @pytest.mark.parametrize("trouble", [BUSY, BROKEN, UNANSWERED])
 async def test_an_order_that_goes_wrong_is_one_order_when_it_is_asked_for_again(
     shop: Shop, trouble: str

@@ -35,6 +35,7 @@ class FakeSquare:
         self.cards: dict[str, Json] = {}
         self.events: list[bytes] = []
         self.page_size = 2
+        self.sees_disputes = True
         self.server = FakeServer(self._answer, _writes)
         self._answers: dict[str, tuple[str, Told]] = {}
         self._numbers = count(1)
@@ -140,7 +141,7 @@ class FakeSquare:
             "POST payments/cancel": lambda _: self._end(id, "CANCELED"),
             "POST refunds": self._refund,
             "GET refunds/": lambda _: {"refund": self._found(self.refunds, id)},
-            "GET disputes": lambda asked: self._page("disputes", list(self.disputes.values()), asked),
+            "GET disputes": self._list_disputes,
             "POST customers": self._new_customer,
             "POST customers/search": self._search,
             "GET customers/": lambda _: {"customer": self._found(self.customers, id)},
@@ -248,6 +249,11 @@ class FakeSquare:
             and each["location_id"] == asked.query["location_id"]
         ]
         return self._page("payments", found, asked)
+
+    def _list_disputes(self, asked: Asked) -> Json:
+        if not self.sees_disputes:
+            raise refuse(403, "INSUFFICIENT_SCOPES", "AUTHENTICATION_ERROR")
+        return self._page("disputes", list(self.disputes.values()), asked)
 
     def _refund(self, asked: Asked) -> Json:
         body = read(SDK.refunds.refund_payment, asked)

@@ -13,7 +13,7 @@ from metergate.errors import InvalidInput, ProviderError
 from metergate.ledger import accounts
 from metergate.ledger.inbox import REFUSED
 from metergate.ledger.payments import Payment
-from metergate.provider_port import Declined, Money, UnknownOutcome
+from metergate.provider_port import Declined, Money, Order, Payer, UnknownOutcome
 from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from tests.adapters.faking import Json
 from tests.adapters.square.bench import Shop, a_shop
@@ -145,6 +145,26 @@ async def test_a_kept_card_is_charged_once_though_no_answer_came(shop: Shop) -> 
     again = await shop.top_up(1999, "p1", method=card)
     assert (payment.state, again, len(shop.fake.payments)) == ("succeeded", payment, 1)
     assert (payment.customer, shop.balance()) == (customer, 1999 * CENT)
+
+
+async def test_a_charge_is_done_also_when_it_cannot_be_asked_for_then(shop: Shop) -> None:
+    customer, card = await a_card(shop)
+    await shop.top_up(100, "p0", method=card)
+    shop.fake.server.writes = lambda asked: True
+    shop.fake.server.faults = ["", BUSY]  # it is charged, and then Square is busy
+    order = Order("p1", Payer("acct"), Money(1999, "USD"), customer=customer)
+    with pytest.raises(UnknownOutcome, match="It was done"):
+        await shop.square.provider.charge(order, card)
+    shop.fake.server.faults = ["", BUSY]
+    payment = await shop.top_up(1999, "p2", method=card)
+    assert (payment.state, shop.balance()) == ("succeeded", 2099 * CENT)
+
+
+async def test_an_application_that_may_not_see_disputes_is_paid_all_the_same_and_told_so(shop: Shop) -> None:
+    shop.fake.sees_disputes = False
+    await paid(shop)
+    health = await shop.square.provider.health()
+    assert (health.ok, "DISPUTES_READ" in health.detail) == (True, True)
 
 
 async def test_a_charge_is_found_on_any_page_of_the_list(shop: Shop) -> None:
