@@ -72,7 +72,7 @@ class SandboxProvider:
     async def health(self) -> ProviderHealth:
         try:
             await self._ask("health")
-        except ProviderError as error:
+        except (ProviderError, OSError) as error:  # such as a port that another has
             return ProviderHealth(ok=False, detail=str(error))
         return ProviderHealth(ok=True, detail=f"test mode, at {self._base}")
 

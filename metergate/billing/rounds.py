@@ -122,5 +122,5 @@ class Rounds:
         except StoreUnavailable:
             raise
         except MetergateError as error:
-            log.warning("%s: %s", what, error)
+            log.info("%s: %s", what, error)  # an outage is told by its alarm
             return None

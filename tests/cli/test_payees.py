@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -149,6 +150,13 @@ def test_real_money_beside_play_money_is_told(shell: Shell, fake: FakeStripe) ->
         assert "The payment provider eu answers: test mode" in said(shell, 0, **environ)
         told = said(shell, 1, STRIPE_SECRET_KEY="sk_live_1", **environ)
     assert "no    stripe moves real money and eu does not" in told
+
+
+def test_a_sandbox_whose_port_another_has_is_a_sentence(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = said(shell, 1, METERGATE_PROVIDER="sandbox", SANDBOX_PORT=port)
+    assert "no    The payment provider sandbox cannot be used: " in told
 
 
 def test_without_a_provider_nothing_is_said_of_one(shell: Shell) -> None:
