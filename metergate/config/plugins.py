@@ -6,6 +6,7 @@ There is no registry. A package of ours and one of a third party are found in th
 import importlib
 import re
 from collections.abc import Callable, Collection
+from importlib.metadata import PackageNotFoundError, metadata
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -78,4 +79,13 @@ def load_adapter(name: str, enabled: Collection[str] | None = None) -> ModuleTyp
                 f"Install the package that provides {package}, which does not come with this version of "
                 f"metergate, or leave {name} out."
             ) from None
-        raise ConfigurationError(f"Install {error.name}, which {package} needs.") from error
+        raise ConfigurationError(f"{_remedy(name, error.name or '')}, which {package} needs.") from error
+
+
+def _remedy(name: str, missing: str) -> str:
+    """An SDK is seldom called in code what it is called in the index; ours come with an extra."""
+    try:
+        extras = metadata("metergate").get_all("Provides-Extra") or ()
+    except PackageNotFoundError:  # a checkout that nobody has installed
+        extras = ()
+    return f"Run pip install 'metergate[{name}]' for {missing}" if name in extras else f"Install {missing}"

@@ -1,5 +1,6 @@
 """Adapters are found by their names."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,3 +92,25 @@ def test_a_store_that_is_no_address(store: str) -> None:
     """The sentence shows one that is."""
     with pytest.raises(ConfigurationError, match="Write the store as an address such as redis://"):
         plugins.adapter_of_store(store)
+
+
+WITHOUT = """
+import sys
+
+sys.modules[sys.argv[2]] = None
+from metergate.config.plugins import load_adapter
+from metergate.errors import ConfigurationError
+
+try:
+    load_adapter(sys.argv[1])
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("name", "sdk"), [("paypal", "paypalserversdk"), ("square", "square")])
+def test_the_sdk_of_an_adapter_of_ours_comes_with_an_extra_of_its_name(name: str, sdk: str) -> None:
+    asked = [sys.executable, "-c", WITHOUT, name, sdk]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert told.startswith(f"Run pip install 'metergate[{name}]' for {sdk}")
+    assert told.endswith(f", which metergate_{name} needs.\n")
