@@ -44,6 +44,11 @@ class Usage(Catalogue):
     lags_us = 900 * SECOND_US
     """Summaries are said to be behind, and not by how much."""
 
+    async def counted_meters(self, meters: Sequence[str]) -> Sequence[str]:
+        """Those that `metergate providers sync` made, or somebody under the same names."""
+        known = await self.meters()
+        return [each for each in meters if self.event_of(each) in known]
+
     async def push_usage(self, totals: Sequence[UsageTotal]) -> Sequence[Pushed]:
         gate = asyncio.Semaphore(AT_ONCE)
 

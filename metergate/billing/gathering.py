@@ -4,13 +4,14 @@ One transaction reads some rows and remembers how far it came; another one deriv
 intents, how they differ from what was told. So each can be repeated, and interrupted between any two lines.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from metergate.billing import windows
 from metergate.billing.providers import Providers
 from metergate.errors import MetergateError
-from metergate.ledger import accounts, epochs, pushes
+from metergate.ledger import accounts, epochs, provider_notes, pushes
 from metergate.ledger import push_windows as kept
 from metergate.ledger.database import Tx
 from metergate.ledger.push_windows import Derived, Grid, Progress, Slot, Window
@@ -21,6 +22,7 @@ ROWS: Final = 50_000
 """How many usage rows are looked at in one transaction."""
 WINDOWS: Final = 200
 """How many windows become intents in one transaction."""
+METERS: Final = "meters"
 SPLIT_US: Final = 2 * windows.DAY_US
 """How long after it began a period still cuts a window in two."""
 
@@ -31,11 +33,25 @@ class Counted(NamedTuple):
     providers: Providers
     meters: frozenset[str]
     window_us: int
+    listed: Mapping[str, frozenset[str]] = {}
+    """Which meters each provider has, or had once."""
 
     @property
     def sinks(self) -> Mapping[str, UsageSink]:
         opened = self.providers.all
         return {each.name: each.provider for each in opened if isinstance(each.provider, UsageSink)}
+
+
+def remember_meters(tx: Tx, provider: str, found: Collection[str]) -> frozenset[str]:
+    """What a provider has had once is pushed for ever: a meter that is gone there is a mistake to be seen."""
+    known = remembered_meters(tx, provider)
+    every = frozenset({*known, *found})
+    provider_notes.write(tx, provider, METERS, json.dumps(sorted(every)))
+    return every
+
+
+def remembered_meters(tx: Tx, provider: str) -> frozenset[str]:
+    return frozenset(json.loads(provider_notes.read(tx, provider, METERS) or "[]"))
 
 
 def begin(tx: Tx, wanted: Counted, now_us: int) -> Progress:
@@ -94,18 +110,23 @@ def chosen(tx: Tx, wanted: Counted, account: str) -> str:
 
 
 def missing(tx: Tx, wanted: Counted, since_us: int) -> list[Derived]:
-    """Windows with usage that was looked at, and of which nobody has heard: there should be none."""
+    """Windows with usage that was looked at, and of which nobody has heard: there should be none.
+
+    What was used before the provider was told of a meter for the first time is not missing.
+    """
     known = kept.progress(tx)
     if known is None:
         return []
     found: dict[tuple[str, str, int], Derived] = {}
+    first = kept.first_windows(tx)
     for provider, account, from_us in kept.pushed_accounts(tx):
         seen = _seen_of(tx, wanted, known, account, max(from_us, since_us))
         if provider not in wanted.sinks or not seen:
             continue
         there = {(each.meter, each.start_us) for each in kept.standing(tx, [account], since_us)}
         for window in _windows(tx, wanted, seen, {}):
-            if (window.meter, window.start_us) not in there:
+            begun = window.start_us >= first.get((window.provider, window.meter), window.end_us)
+            if begun and (window.meter, window.start_us) not in there:
                 derived = kept.derived(tx, window, known.seq)
                 if derived.total:
                     found[account, window.meter, window.start_us] = derived
@@ -136,7 +157,7 @@ def _windows(tx: Tx, wanted: Counted, slots: Sequence[Slot], whose: Mapping[str,
     for slot in slots:
         provider = _holder(by_account.get(slot.account, ()), slot) or choose(slot.account)
         known_us = since.get((provider, slot.account))
-        if known_us is None:
+        if known_us is None or slot.meter not in wanted.listed.get(provider, ()):
             continue
         for start, end in windows.pieces(slot.start_us, slot.end_us, known_us, splits.get(slot.account, ())):
             window = Window(slot.account, slot.meter, start, end, provider, "", 0, 0)

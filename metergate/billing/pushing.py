@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from metergate.billing import gathering, windows
@@ -77,6 +77,7 @@ class Pusher:
         """Whoever has it is not pushed past in this process."""
         self._gathered_us = 0
         self._look: tuple[int, Look] | None = None
+        self._listed: dict[str, frozenset[str]] = {}
         self._rests: dict[str, tuple[int, int]] = {}
         self._seen = Numbers(0, None, 0)
         self.outcomes: Counter[str] = Counter()
@@ -88,7 +89,7 @@ class Pusher:
     @property
     def wanted(self) -> Counted:
         """What is pushed now, and to whom."""
-        return self._wanted()
+        return self._wanted()._replace(listed=self._listed)
 
     @property
     def clock(self) -> Clock:
@@ -135,6 +136,7 @@ class Pusher:
     # -- gathering -----------------------------------------------------------------------------------------
 
     async def _gather(self) -> None:
+        await self._list_meters()
         if self._look is None:
             until_us = await self._posted_until(self._clock())
             self._look = until_us, await self.ledger.read(chain.look)
@@ -150,6 +152,26 @@ class Pusher:
         while await self.ledger.write(lambda tx: gathering.intend(tx, until_us, self._clock())):
             pass
         self._seen = await self.ledger.read(pushes.numbers)
+
+    async def _list_meters(self) -> None:
+        """Who has which meters. Who is away has those that it had; rows wait for a first answer."""
+        wanted = self.wanted
+        for name, sink in wanted.sinks.items():
+            known = await self.ledger.read(lambda tx: gathering.remembered_meters(tx, name))  # noqa: B023
+            if not wanted.meters <= known:
+                try:
+                    found = await sink.counted_meters(sorted(wanted.meters))
+                except ProviderError:
+                    if not known:
+                        raise
+                else:
+                    known = await self._remember(name, known, found)
+            self._listed[name] = known
+
+    async def _remember(self, name: str, known: frozenset[str], found: Collection[str]) -> frozenset[str]:
+        if known.issuperset(found):
+            return known
+        return await self.ledger.write(lambda tx: gathering.remember_meters(tx, name, found))
 
     # -- sending -------------------------------------------------------------------------------------------
 

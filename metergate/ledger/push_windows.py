@@ -219,6 +219,15 @@ def standing(tx: Tx, accounts: Sequence[str], since_us: int) -> list[Window]:
     return [Window(*row) for row in bulk.among(tx, "account", accounts, (tx.org, since_us), ask)]
 
 
+def first_windows(tx: Tx) -> Mapping[tuple[str, str], int]:
+    """When the first window of each provider and meter began."""
+    query = sa.select(push_windows.c.provider, push_windows.c.meter, sa.func.min(push_windows.c.start_us))
+    grouped = query.where(push_windows.c.org == tx.org).group_by(
+        push_windows.c.provider, push_windows.c.meter
+    )
+    return {(row[0], row[1]): row[2] for row in tx.execute(grouped)}
+
+
 def mark(tx: Tx, windows: Sequence[Window]) -> None:
     """Have the totals of windows derived again when they are over."""
     rows = [(tx.org, *window, True) for window in windows]

@@ -1,6 +1,6 @@
 """What a provider can do, as small protocols in the order of a payment's life."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from metergate.provider_port.facts import (
@@ -151,6 +151,9 @@ class UsageSink(Protocol):
     @property
     def lags_us(self) -> int:
         """How long after it was accepted usage may be missing in summaries, in microseconds."""
+
+    async def counted_meters(self, meters: Sequence[str]) -> Collection[str]:
+        """Which of these meters the provider has. Of others it is told nothing."""
 
     async def push_usage(self, totals: Sequence[UsageTotal]) -> Sequence[Pushed]:
         """One answer per total; never raises for one of them. One customer and meter come once in a call."""

@@ -1,7 +1,7 @@
 """A process that pushes usage and dies at a chosen step; and pushers that forget one rule each."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from metergate.billing import Pusher, pushing
@@ -66,6 +66,9 @@ class MortalSink:
 
     async def close(self) -> None:
         pass
+
+    async def counted_meters(self, meters: Sequence[str]) -> Collection[str]:
+        return await self._own.counted_meters(meters)
 
     async def push_usage(self, totals: Sequence[UsageTotal]) -> Sequence[Pushed]:
         self._countdown.step()

@@ -186,6 +186,10 @@ class BookTests(OnBench):
         assert 0 < sink.forgets_us <= sink.oldest_us
         assert 0 <= sink.lags_us < sink.forgets_us, "a summary settles what the provider has forgotten"
 
+    async def test_meters_that_were_listed_are_counted(self, bench: Bench) -> None:
+        sink, _ = await self._a_total(bench)
+        assert list(await sink.counted_meters(["tokens"])) == ["tokens"]
+
     async def test_usage_of_a_stranger_is_rejected_alone(self, bench: Bench) -> None:
         sink = able(bench, UsageSink)
         customer = (await able(bench, Customers).create_customer(Payer("acct_1"))).id

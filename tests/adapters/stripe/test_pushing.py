@@ -56,6 +56,27 @@ async def test_a_day_without_stripe_is_told_afterwards(told: ToldToStripe) -> No
     await told.agrees()
 
 
+async def test_a_meter_that_stripe_never_had_is_not_told_and_one_that_it_lost_is_parked(
+    told: ToldToStripe,
+) -> None:
+    """Who only sells packs has no meters at Stripe, and nothing to look after."""
+    await told.use(Use(5, ZERO_US), Use(9, ZERO_US, "calls"))
+    await told.later(HOUR_US)
+    assert [(each.meter, each.state) for each in await told.intents()] == [("tokens", "accepted")]
+    await told.agrees()
+    await told.stripe.stripe.sync_catalogue([Item("meter", "calls", "Calls", currency="USD")])
+    await told.use(Use(4, ZERO_US + HOUR_US, "calls"))
+    await told.later(HOUR_US)
+    assert [(each.units, each.state) for each in await told.intents()][1:] == [(4, "accepted")]
+    await told.agrees()
+    for meter in told.stripe.store.all("billing.meter"):
+        meter["status"] = "inactive"
+    told.pusher = told.a_pusher()
+    await told.use(Use(3, ZERO_US + 2 * HOUR_US, "calls"))
+    await told.later(HOUR_US)
+    assert [(each.units, each.state) for each in await told.intents()][2:] == [(3, "parked")]
+
+
 async def test_what_stripe_lost_is_found_by_its_summaries(told: ToldToStripe) -> None:
     await told.use(Use(5, ZERO_US), Use(7, ZERO_US + HOUR_US))
     await told.later(2 * HOUR_US)
