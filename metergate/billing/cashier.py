@@ -94,8 +94,9 @@ class Cashier:
         def begin(tx: Tx) -> tuple[Payment, Sequence[Change]]:
             account = accounts.known(tx, wanted.account)
             _must_be_payable(account, wanted)
-            named = wanted.provider
-            chosen = self.providers.get(named) if named else self.providers.choose(account, account.currency)
+            named, providers = wanted.provider, self.providers
+            whose = (account, account.currency)
+            chosen = providers.named(named, *whose) if named else providers.choose(*whose)
             _must_like(chosen, wanted.amount)
             if wanted.kind == PLAN:
                 able(chosen, Subscriptions, "renew plans")

@@ -48,6 +48,16 @@ class Providers:
             raise InvalidInput(f"There is no payment provider {name!r:.40}; the policy has {known}.")
         return found
 
+    def named(self, name: str, account: Account, currency: str) -> Opened:
+        """One that somebody asked for. Play money buys nothing for whom a rule has a real provider."""
+        found = self.get(name)
+        real = not found.provider.live and any(each.provider.live for each in self.all)
+        if real and self.choose(account, currency).provider.live:
+            raise InvalidInput(
+                f"No real money moves at {name}: have a rule of `providers:` choose it for {account.id}."
+            )
+        return found
+
     def find(self, name: str) -> Opened | None:
         """By its name, or by what its adapter is called where only one is of that kind."""
         alike = [each for each in self._opened.values() if each.adapter == name]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from metergate.billing import Cashier, Inbox, Opened, Providers, Rule
+from metergate.billing import Cashier, Inbox, Opened, Providers, Rule, Wanted
 from metergate.errors import InvalidInput
 from metergate.ledger.inbox import DEAD, DONE, IGNORED, REFUSED, WAITING
 from metergate.provider_port import (
@@ -15,6 +15,7 @@ from metergate.provider_port import (
     Money,
     PaymentFacts,
     ProviderEvent,
+    ProviderHealth,
 )
 from metergate_sandbox.news import signed
 from metergate_sandbox.shapes import from_json, to_json
@@ -112,6 +113,30 @@ async def test_a_provider_pays_no_order_that_another_was_asked_for(bench: Bench)
     [row] = await bench.events()
     assert (row.state, bench.balance()) == (IGNORED, 0)
     assert (await bench.payment(payment.id)).state == "pending"
+
+
+class Real:
+    """A provider that moves real money."""
+
+    live = True
+
+    async def health(self) -> ProviderHealth:
+        return ProviderHealth(ok=True)
+
+    async def close(self) -> None: ...
+
+
+async def test_who_pays_real_money_cannot_choose_play_money_by_its_name(bench: Bench) -> None:
+    """Only a rule brings an account to a provider of test mode, where real ones are at work."""
+    both = [*bench.cashier.providers.all, Opened("real", Real(), "real")]
+    rules = [Rule("sandbox", {"account": "test-*"}), Rule("real")]
+    cashier = Cashier(lambda: bench.office.desk, lambda: Providers(both, rules), bench.clock, shared=False)
+    await bench.office.accounts.create("test-1")
+    wanted = Wanted("acct", Money(1999, "USD"), credits=1999 * NANOS // 100, provider="sandbox")
+    with pytest.raises(InvalidInput, match="No real money moves at sandbox"):
+        await cashier.pay(wanted)
+    assert await bench.payments() == []
+    assert (await cashier.pay(wanted._replace(account="test-1"))).url
 
 
 async def test_a_second_payment_for_one_order_gives_nothing(bench: Bench) -> None:
