@@ -60,20 +60,16 @@ def read(body: bytes, *, live: bool) -> ProviderEvent:
 
 
 def event(told: Any, *, live: bool) -> ProviderEvent:
+    """What names no payment in the way that ours are named is of another kind, such as of an older API."""
     try:
-        resource = told["resource"]
-        object = _about(str(told["event_type"]), resource)
-        return ProviderEvent(
-            id=str(told["id"]),
-            type=str(told["event_type"]),
-            kind=PAYMENT if object else OTHER,
-            object=object or str(resource.get("id", "")),
-            live=live,
-            at_us=instant_us(told["create_time"]),
-            order=_custom_id(resource),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
+        id, type, at_us = str(told["id"]), str(told["event_type"]), instant_us(told["create_time"])
+    except (ValueError, KeyError, TypeError) as error:
         raise Forged("What was signed is no event of PayPal.") from error
+    try:
+        object, order = _about(type, told["resource"]), _custom_id(told["resource"])
+    except (KeyError, TypeError, AttributeError, IndexError, StopIteration):
+        object, order = "", ""
+    return ProviderEvent(id, type, PAYMENT if object else OTHER, object, live, at_us, order)
 
 
 def _about(type: str, resource: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from metergate.billing import refunding
 from metergate.errors import InvalidInput, ProviderError
-from metergate.ledger.inbox import REFUSED
+from metergate.ledger.inbox import DONE, IGNORED, REFUSED
 from metergate.ledger.payments import Payment
 from metergate.provider_port import Declined, Money, TryAgain, UnknownOutcome
 from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
@@ -281,6 +281,16 @@ async def test_a_refund_of_which_no_webhook_ever_came_is_fetched(shop: Shop) -> 
     shop.clock.advance(seconds=60)
     await shop.rounds.run_once()
     assert len(await shop.events()) == told
+
+
+async def test_an_event_of_another_kind_does_not_keep_the_others_from_being_fetched(shop: Shop) -> None:
+    """An app may have authorisations of an older API, whose news names no order."""
+    shop.fake.tell("PAYMENT.AUTHORIZATION.CREATED", {"id": "of-the-older-api"})
+    await shop.approve(await shop.top_up(1999))
+    await shop.rounds.run_once()
+    await shop.handle()
+    assert sorted([each.state for each in await shop.events()]) == [DONE, IGNORED]
+    assert shop.balance() == 1999 * CENT
 
 
 async def test_who_pays_with_venmo_pays_with_venmo(shop: Shop) -> None:
