@@ -54,7 +54,11 @@ class MoneyIn:
         self.use(policy)
         clock = at_work.clock
         self._cashier = Cashier(
-            lambda: self._office.desk, lambda: self.providers, clock, shared=at_work.shared is not None
+            lambda: self._office.desk,
+            lambda: self.providers,
+            clock,
+            shared=at_work.shared is not None,
+            brakes=lambda: self.policy.brakes,
         )
         self.inbox = Inbox(self._cashier)
         self._rounds = Rounds(self._cashier, self.inbox)

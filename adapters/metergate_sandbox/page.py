@@ -18,7 +18,7 @@ _STYLE: Final = (
 
 
 def card(number: str) -> Method:
-    return Method("", "card", "visa", number[-4:])
+    return Method("", "card", "visa", number[-4:], f"card_{number}")
 
 
 def shown(payment: PaymentFacts, sale: Sale) -> Page:

@@ -95,7 +95,7 @@ class Sandbox:
         if token not in CARDS:
             raise Refused(400, "invalid_token", f"Take one of the test cards, such as tok_visa, not {token}.")
         number = next((n for n, does in CARDS.items() if does == CARDS[token] and n.isdigit()), token)
-        method = Method(f"pm_{len(self._cards) + 1}", "card", "visa", number[-4:])
+        method = Method(f"pm_{len(self._cards) + 1}", "card", "visa", number[-4:], f"card_{number}")
         self._cards[method.id] = CARDS[token]
         self.methods.setdefault(customer, {})[method.id] = method
         return method

@@ -85,4 +85,5 @@ def method_of(known: PaymentMethod) -> Method:
     """The kinds of methods have their details under their own name, and not all have these."""
     details = getattr(known, known.type, None)
     brand = getattr(details, "brand", None) or getattr(details, "bank_name", None) or ""
-    return Method(known.id, known.type, brand, getattr(details, "last4", None) or "")
+    last4, fingerprint = getattr(details, "last4", None), getattr(details, "fingerprint", None)
+    return Method(known.id, known.type, brand, last4 or "", fingerprint or "")

@@ -11,7 +11,7 @@ from metergate.core.grants import order
 from metergate.core.money import as_json
 from metergate.core.policy import Plan
 from metergate.errors import InvalidInput
-from metergate.ledger import accounts, balances, corrections, grants
+from metergate.ledger import accounts, balances, corrections, grants, promotions
 from metergate.ledger.accounts import Account
 from metergate.ledger.database import Tx
 from metergate.ledger.grants import Given, GrantRow
@@ -35,8 +35,9 @@ class Credits:
         promotional: object = False,
         id: object = None,
         memo: object = "",
+        promotion: object = "",
     ) -> Json:
-        """Give credits to an account, once per id."""
+        """Give credits to an account, once per id; those of a promotion once per person."""
         owner = inputs.account_id(account)
         nanos = inputs.amount(amount, "an amount")
         grant_id = f"grant_{secrets.token_hex(10)}" if id is None else inputs.ident(id, "a grant id")
@@ -45,7 +46,8 @@ class Credits:
                 f"Use a grant id that does not begin with {TRIAL}, {ADJUST}, payment, refund or dispute: "
                 "those are made by plans, by corrections, and by what was paid."
             )
-        kind = inputs.flag(promotional, "promotional")
+        campaign = inputs.name(promotion, "a promotion") if promotion else ""
+        kind = inputs.flag(promotional, "promotional") or bool(campaign)
         told = inputs.text(memo, "a memo", 500)
         now_us = self._desk.clock()
         if expires_at is not None:
@@ -54,6 +56,8 @@ class Credits:
         def work(tx: Tx) -> tuple[Json, list[Change]]:
             known = found(tx, owner)
             expires_at_us = _ending(tx, grant_id, expires_at, now_us)
+            if campaign and grants.get(tx, grant_id) is None:
+                _must_be_first(tx, self._desk, campaign, known, grant_id)
             given = grants.give(
                 tx,
                 owner,
@@ -163,11 +167,28 @@ def trial(tx: Tx, desk: Desk, account: str, plan: Plan, now_us: int) -> list[Cha
     earlier = grants.get(tx, id)
     if earlier is not None:
         return adjustment(desk, Given(earlier, earlier.amount, repeated=True))
+    kinds = desk.policy().brakes.identity
+    alike = promotions.take(tx, f"{TRIAL}{plan.id}", found(tx, account), kinds, id, now_us)
+    if alike:
+        desk.note(tx, "trial.refused", account, {"plan": plan.id, "because": alike})
+        return []
     credits, ends_us = plan.trial.credits, now_us + plan.trial.lasts_us
     given = grants.give(
         tx, account, credits, id=id, at_us=now_us, expires_at_us=ends_us, promotional=True, memo="Trial"
     )
     return adjustment(desk, given)
+
+
+def _must_be_first(tx: Tx, desk: Desk, promotion: str, account: Account, grant: str) -> None:
+    """The person has not had it with this account or another."""
+    kinds = desk.policy().brakes.identity
+    alike = promotions.take(tx, promotion, account, kinds, grant, desk.clock())
+    if alike:
+        raise InvalidInput(
+            f"Somebody with {alike} has had the promotion {promotion} already: give credits without it, if "
+            "that is meant.",
+            reason="promotion_taken",
+        )
 
 
 def trial_id(account: str, plan: Plan) -> list[str]:

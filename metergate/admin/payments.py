@@ -44,7 +44,7 @@ class Till(Protocol):
 
     async def methods(self, account: str) -> Sequence[Mapping[str, str]]: ...
 
-    async def attach(self, account: str, token: str) -> Mapping[str, str]: ...
+    async def attach(self, account: str, token: str, source: str) -> Mapping[str, str]: ...
 
     async def detach(self, account: str, method: str) -> None: ...
 
@@ -67,7 +67,7 @@ class Till(Protocol):
     def look_again(self) -> None: ...
 
 
-_HOW = ("method", "provider", "success_url", "cancel_url", "description")
+_HOW = ("method", "provider", "success_url", "cancel_url", "description", "source")
 
 
 class Payments:
@@ -90,11 +90,15 @@ class Payments:
         capture: object = True,
         token: object = "",
         wallet: object = "",
+        source: object = "",
     ) -> Json:
-        """Have an account pay: with a method that its provider keeps, or on a page. Once per id."""
+        """Have an account pay: with a method that its provider keeps, or on a page. Once per id.
+
+        `source` is the address from which it was asked for, where that is known.
+        """
         if [amount, pack, plan].count(None) != 2:
             raise InvalidInput("Give one of amount, pack and plan.")
-        told = zip(_HOW, (method, provider, success_url, cancel_url, description), strict=True)
+        told = zip(_HOW, (method, provider, success_url, cancel_url, description, source), strict=True)
         options = {"token": token, "wallet": wallet}
         how = {name: inputs.text(value, f"the {name}", 2000) for name, value in told}
         if how["method"]:
@@ -172,11 +176,10 @@ class Payments:
         """What an account pays with; its provider keeps them."""
         return {"data": list(await self._till().methods(inputs.account_id(account)))}
 
-    async def attach(self, account: object, token: object) -> Json:
+    async def attach(self, account: object, token: object, source: object = "") -> Json:
         """Keep a payment method; the token comes from the provider's own page or script."""
-        return dict(
-            await self._till().attach(inputs.account_id(account), inputs.payment_token(token, "the token"))
-        )
+        owner, given = inputs.account_id(account), inputs.payment_token(token, "the token")
+        return dict(await self._till().attach(owner, given, inputs.text(source, "the source", 100)))
 
     async def detach(self, account: object, id: object) -> Json:
         """Forget a payment method."""

@@ -60,6 +60,7 @@ class NewGrant(Taken):
     promotional: bool | None = None
     id: Annotated[str, Field(description="A grant is given once per id.")] | None = None
     memo: str | None = None
+    promotion: Annotated[str, Field(description="Once per person.")] | None = None
 
 
 class NewAdjustment(Taken):

@@ -30,7 +30,8 @@ class OwnPayments:
         wanted = reading.fitted(models.NewCheckout, await reading.json_body(request))
         if twin is not None:
             wanted["id"] = payment_id(key.account, twin)
-        made = await self._office.do("payments.create", {**wanted, "account": key.account})
+        asked = {**wanted, "account": key.account, "source": _source(request)}
+        made = await self._office.do("payments.create", asked)
         return answered(_own(made), 201)
 
     async def page(self, request: Request, key: KeyFacts) -> Response:
@@ -68,7 +69,8 @@ class OwnPayments:
     async def attach(self, request: Request, key: KeyFacts) -> Response:
         reading.query(request, ())
         told = reading.fitted(models.NewMethod, await reading.json_body(request))
-        return answered(await self._office.do("methods.attach", {**told, "account": key.account}), 201)
+        asked = {**told, "account": key.account, "source": _source(request)}
+        return answered(await self._office.do("methods.attach", asked), 201)
 
     async def detach(self, request: Request, key: KeyFacts) -> Response:
         reading.query(request, ())
@@ -79,6 +81,11 @@ class OwnPayments:
 def payment_id(account: str, twin: str) -> str:
     """A payment's id from an Idempotency-Key: two accounts may use the same."""
     return "idem_" + hashlib.sha256(f"{account}\n{twin}".encode()).hexdigest()[:32]
+
+
+def _source(request: Request) -> str:
+    """From where it is asked for: the brakes count that, too."""
+    return request.client.host if request.client else ""
 
 
 def _own(payment: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from metergate import alarms
-from metergate.billing import orders, telling
+from metergate.billing import braking, orders, telling
 from metergate.billing.asking import Asking
 from metergate.billing.matching import mismatch
 from metergate.billing.orders import Wanted
 from metergate.billing.providers import Opened, Providers, able
 from metergate.billing.settling import MISMATCHED, Settled, settle
+from metergate.core.guards import Brakes
 from metergate.errors import InvalidInput, ProviderError
 from metergate.ledger import accounts, audit, customers, payments
 from metergate.ledger.accounts import Account
@@ -63,9 +64,16 @@ class Books(Protocol):
 
 class Cashier:
     def __init__(
-        self, books: Callable[[], Books], providers: Callable[[], Providers], clock: Clock, *, shared: bool
+        self,
+        books: Callable[[], Books],
+        providers: Callable[[], Providers],
+        clock: Clock,
+        *,
+        shared: bool,
+        brakes: Callable[[], Brakes] = Brakes,
     ) -> None:
         """`shared` says that what the counters were not told is written down in the ledger."""
+        self._brakes = brakes
         self._books = books
         self.clock = clock
         self.asking = Asking(clock)
@@ -101,6 +109,8 @@ class Cashier:
             if wanted.kind == PLAN:
                 able(chosen, Subscriptions, "renew plans")
             row = orders.a_row(id, wanted, chosen.name, live=chosen.provider.live, now_us=now_us)
+            if payments.get(tx, id) is None:
+                braking.may_pay(tx, self._brakes(), account.id, wanted.source, now_us)
             if payments.insert(tx, row):
                 told = {"account": account.id, "minor": row.minor, "currency": row.currency, "kind": row.kind}
                 audit.note(tx, now_us, actor or "system", "payment.create", id, told)
@@ -257,6 +267,16 @@ class Cashier:
             raise InvalidInput(f"There is no payment {id:.80}.", reason="unknown_payment")
         return found
 
+    async def may_attach(self, account: str, source: str) -> None:
+        """Raises where too many means of payment were added, or too many payments failed."""
+        now_us = self.clock()
+
+        def work(tx: Tx) -> tuple[None, Sequence[Change]]:
+            braking.may_attach(tx, self._brakes(), account, source, now_us)
+            return None, ()
+
+        await self.write(work)
+
     async def customer(self, opened: Opened, account: Account) -> str:
         """What the provider calls the account; empty where it has no customers."""
         keeper = opened.provider
@@ -336,6 +356,7 @@ class Cashier:
             ended = {"state": FAILED, "reason": reason, "unknown": False, "look_at_us": None}
             payments.change(tx, id, updated_at_us=self.clock(), **ended)
             telling.moved(tx, held._replace(state=FAILED, reason=reason), self.clock())
+            braking.failed(tx, held, self.clock())
             return held, ()
 
         failed = await self.write(work)

@@ -29,6 +29,8 @@ class Wanted(NamedTuple):
     success_url: str = ""
     cancel_url: str = ""
     options: Mapping[str, str] = {}
+    source: str = ""
+    """From where it was asked for; empty where nobody knows."""
 
 
 def minor_of(nanos: int, currency: str) -> Money:
@@ -51,6 +53,7 @@ def a_row(id: str, wanted: Wanted, provider: str, *, live: bool, now_us: int) ->
         "success_url": wanted.success_url,
         "cancel_url": wanted.cancel_url,
         "options": dict(wanted.options),
+        "source": wanted.source,
     }
     return Payment(
         seq=0,
@@ -90,6 +93,7 @@ def alike(known: Payment, wanted: Payment) -> bool:
 
 def _asked(row: Payment) -> tuple[Any, ...]:
     terms = json.loads(row.terms)
+    terms.pop("source", None)  # whoever asks for the same again may be elsewhere
     minor, credits = (terms.pop("asked", None) or (row.minor, row.credits))[:2]
     return row.account, row.kind, row.currency, minor, credits, row.subject, row.description, terms
 

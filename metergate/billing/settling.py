@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from metergate.billing import orders, telling
+from metergate.billing import braking, orders, telling
 from metergate.billing.matching import mismatch
 from metergate.ledger import accounts, audit, grants, payments, reversals, subscriptions
 from metergate.ledger.database import Tx
@@ -68,6 +68,8 @@ def settle(tx: Tx, id: str, facts: PaymentFacts, now_us: int, said_us: int = 0) 
     became = payment.state if payment.state != before else ""
     if became:
         telling.moved(tx, payment, now_us)
+        if payment.state == FAILED:
+            braking.failed(tx, payment, now_us)
     _reverse(tx, payment, facts, now_us, said_us or now_us)
     return Settled(payment, _effects(tx, payment, now_us), became)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from metergate import alarms
 from metergate.billing import offers, refunding
+from metergate.billing.braking import source_of
 from metergate.billing.cashier import Cashier
 from metergate.billing.inbox import Inbox
 from metergate.billing.orders import minor_of
@@ -90,6 +91,7 @@ class Till:
         for name in ("success_url", "cancel_url"):
             url = how.get(name)
             how[name] = offers.safe_return(url, addresses.origins) if url else addresses.default
+        how["source"] = source_of(how.get("source", ""))
         return await self._cashier.pay(wanted._replace(**how), id, actor)
 
     async def verify(self, id: str) -> Payment:
@@ -113,7 +115,8 @@ class Till:
         keeper = able(opened, Methods, "keep payment methods")
         return [_method(each) for each in await self._answer(opened, keeper.list_methods(customer))]
 
-    async def attach(self, account: str, token: str) -> Mapping[str, str]:
+    async def attach(self, account: str, token: str, source: str) -> Mapping[str, str]:
+        await self._cashier.may_attach(account, source_of(source))
         opened, customer = await self._customer(account)
         keeper = able(opened, Methods, "keep payment methods")
         return _method(await self._answer(opened, keeper.attach_method(customer, token)))
@@ -236,7 +239,10 @@ def _meter(name: str, policy: Policy) -> Item:
 
 
 def _method(method: Method) -> Mapping[str, str]:
-    return dict(method._asdict())
+    """The fingerprint is between us and the provider."""
+    told = method._asdict()
+    del told["fingerprint"]
+    return told
 
 
 async def _shown(opened: Opened) -> Json:

@@ -84,6 +84,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
                 switch("promotional", "A present, and not bought."),
                 opt("id", "A name of yours; the same id again gives nothing more.", metavar="ID"),
                 opt("memo", "What it is for."),
+                opt("promotion", "A present that one person gets once, by this name.", metavar="NAME"),
             ),
         ),
         "credits adjust": Line(

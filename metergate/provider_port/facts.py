@@ -87,6 +87,8 @@ class Method(NamedTuple):
     type: str
     brand: str = ""
     last4: str = ""
+    fingerprint: str = ""
+    """The same for the same card or bank account, whoever uses it; empty where the provider tells none."""
 
 
 class RefundFacts(NamedTuple):

@@ -77,7 +77,13 @@ class SelfPaying:
 
     def worker(self, ledger: LedgerThread) -> tuple[Office, TopUps]:
         """One more process that looks after top-ups."""
-        cashier = Cashier(lambda: office.desk, lambda: self._providers, self.clock, shared=False)
+        cashier = Cashier(
+            lambda: office.desk,
+            lambda: self._providers,
+            self.clock,
+            shared=False,
+            brakes=lambda: self.policy.brakes,
+        )
         till = Till(
             cashier,
             self.bench.inbox,
