@@ -267,16 +267,6 @@ class Cashier:
             raise InvalidInput(f"There is no payment {id:.80}.", reason="unknown_payment")
         return found
 
-    async def may_attach(self, account: str, source: str) -> None:
-        """Raises where too many means of payment were added, or too many payments failed."""
-        now_us = self.clock()
-
-        def work(tx: Tx) -> tuple[None, Sequence[Change]]:
-            braking.may_attach(tx, self._brakes(), account, source, now_us)
-            return None, ()
-
-        await self.write(work)
-
     async def customer(self, opened: Opened, account: Account) -> str:
         """What the provider calls the account; empty where it has no customers."""
         keeper = opened.provider

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from metergate import alarms
-from metergate.billing import offers, refunding
-from metergate.billing.braking import source_of
+from metergate.billing import braking, offers, refunding
 from metergate.billing.cashier import Cashier
 from metergate.billing.inbox import Inbox
 from metergate.billing.orders import minor_of
@@ -21,8 +20,10 @@ from metergate.core.price import PerUnit
 from metergate.errors import InvalidInput
 from metergate.ledger import accounts
 from metergate.ledger.accounts import Account
+from metergate.ledger.database import Tx
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Refund
+from metergate.ports import Change
 from metergate.provider_port import Catalogue, Item, Method, Methods, Money, Portal, UsageSink, capabilities
 
 log = logging.getLogger("metergate.billing")
@@ -91,7 +92,7 @@ class Till:
         for name in ("success_url", "cancel_url"):
             url = how.get(name)
             how[name] = offers.safe_return(url, addresses.origins) if url else addresses.default
-        how["source"] = source_of(how.get("source", ""))
+        how["source"] = braking.source_of(how.get("source", ""))
         return await self._cashier.pay(wanted._replace(**how), id, actor)
 
     async def verify(self, id: str) -> Payment:
@@ -116,7 +117,13 @@ class Till:
         return [_method(each) for each in await self._answer(opened, keeper.list_methods(customer))]
 
     async def attach(self, account: str, token: str, source: str) -> Mapping[str, str]:
-        await self._cashier.may_attach(account, source_of(source))
+        now_us, brakes = self._cashier.clock(), self._policy().brakes
+
+        def counted(tx: Tx) -> tuple[None, Sequence[Change]]:
+            braking.may_attach(tx, brakes, account, braking.source_of(source), now_us)
+            return None, ()
+
+        await self._cashier.write(counted)
         opened, customer = await self._customer(account)
         keeper = able(opened, Methods, "keep payment methods")
         return _method(await self._answer(opened, keeper.attach_method(customer, token)))

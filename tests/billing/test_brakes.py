@@ -154,7 +154,7 @@ async def test_what_is_held_counts_in_a_cap_until_the_call_has_ended(tmp_path: P
         await until(lambda: begun.is_set() or first.done())
         assert not first.done(), first.result().body
         refused = await caller("GET", "/x")
-        assert (refused.status, problem(refused)["reason"]) == (429, "cap_reached")
+        assert (refused.status, problem(refused)["reason"]) == (402, "cap_reached")
         go_on.set()
         assert (await first).status == 200
         assert (await caller("GET", "/x")).status == 200  # the first has cost one and not two

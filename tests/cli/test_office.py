@@ -18,7 +18,7 @@ OVER_HTTP_ONLY = {
     "methods.detach",
     "customers.portal",
 }
-OF_APPS = {"currency", "success_url", "cancel_url", "capture", "token", "source"}
+OF_APPS = {"currency", "success_url", "cancel_url", "capture", "token", "wallet", "source"}
 OF_OTHER_COMMANDS = {"verify", "verify.steps"}
 SET_BY_OTHER_COMMANDS = {
     "accounts.update": {"suspended", "plan"},
