@@ -22,7 +22,7 @@ from metergate.provider_port import (
     UnknownOutcome,
 )
 from metergate_adyen.calls import Calls
-from metergate_adyen.news import AUTHORISED, ORDER, REFUND, Reader
+from metergate_adyen.news import AUTHORISED, FAILED, ORDER, REFUND, Reader
 
 REFERENCE_MAX: Final = 80
 PSP_LENGTH: Final = 16
@@ -68,19 +68,28 @@ class AdyenProvider:
         authorised, reference = await self._authorised(id)
         taken = amount or authorised
         asked = self._change(reference, amount=_amount(taken))
-        await self._calls(
-            self._calls.changes.capture_authorised_payment, asked, id, key=_key("capture", capture)
-        )
+        # The same key again would only be told that the one which failed was received.
+        failed = await self._notes.read(FAILED + id) or ""
+        key = _key("capture", f"{capture} {failed}")
+        await self._calls(self._calls.changes.capture_authorised_payment, asked, id, key=key)
         return PaymentFacts(id, "", PENDING, taken, self.live, capturable=True)
 
     async def cancel_payment(self, id: str) -> PaymentFacts:
         if len(id) != PSP_LENGTH:
-            told = await self._calls(self._calls.links.update_payment_link, {"status": "expired"}, id)
-            return PaymentFacts(id, "", CANCELED, _money(told), self.live)
+            return await self._close(id)
         authorised, reference = await self._authorised(id)
         call = self._calls.changes.cancel_authorised_payment_by_psp_reference
         await self._calls(call, self._change(reference), id, key=_key("cancel", id))
         return PaymentFacts(id, "", PENDING, authorised, self.live, capturable=True)
+
+    async def _close(self, link: str) -> PaymentFacts:
+        """Close a page that nobody has paid; it may have closed by itself."""
+        told = await self._calls(self._calls.links.get_payment_link, link)
+        if told.get("status") == "active":
+            told = await self._calls(self._calls.links.update_payment_link, {"status": "expired"}, link)
+        if told.get("status") != "expired":
+            raise InvalidInput("Somebody pays at this link: wait for the news of it, and refund it then.")
+        return PaymentFacts(link, "", CANCELED, _money(told), self.live)
 
     async def refund_payment(self, id: str, amount: Money, refund: str) -> RefundFacts:
         await self._notes.write(REFUND + named(refund), refund)

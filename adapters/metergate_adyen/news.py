@@ -24,7 +24,7 @@ from metergate.provider_port import (
 )
 from metergate_adyen.meaning import MEANINGS, Item, Terms
 
-ORDER, AUTHORISED, REFUND = "order:", "authorised:", "refund:"
+ORDER, AUTHORISED, REFUND, FAILED = "order:", "authorised:", "refund:", "failed:"
 """What the names of our notes begin with."""
 ITEMS_MAX: Final = 100
 _ONE_WORD: Final = ("eventCode", "pspReference", "originalReference", "merchantAccountCode")
@@ -99,7 +99,9 @@ class Reader:
         facts = meaning(item, terms, live) if meaning else None
         if facts is None:
             return event._replace(kind=OTHER)
-        if facts.capturable and item.worked:
+        if facts.capturable and not item.worked:
+            await self._notes.write(FAILED + facts.id, item.psp)
+        elif facts.capturable:
             known = {"amount": item.amount, "reference": item.reference}
             await self._notes.write(AUTHORISED + facts.id, json.dumps(known))
         return event._replace(order=terms.order, payment=facts)

@@ -171,6 +171,18 @@ async def test_authorised_money_is_credited_when_its_capture_is_done_and_not_whe
     assert await house.sound()
 
 
+async def test_a_capture_that_failed_is_asked_for_once_more(house: House) -> None:
+    made = await house.order(capture=False)
+    house.adyen.pay(made["external_id"])
+    await house.tell(house.adyen.sent)
+    house.adyen.fails = True
+    for worked in (False, True):
+        await house.operator.ok("POST", "/admin/v1/payments/order-1/capture")
+        await house.tell(house.adyen.sent * 2)
+        assert (await house.payment())["capturable"] is not worked
+    assert ((await house.payment())["state"], await house.balance()) == ("succeeded", "10.00")
+
+
 async def test_authorised_money_is_let_go(house: House) -> None:
     made = await house.order(capture=False)
     house.adyen.pay(made["external_id"])
@@ -304,11 +316,21 @@ async def test_a_refund_that_was_not_answered_is_done_once(house: House, fault: 
     assert await house.sound()
 
 
-async def test_a_page_that_nobody_paid_is_closed(house: House) -> None:
-    made = await house.order()
+@pytest.mark.parametrize("by_itself", [False, True])
+async def test_a_page_that_nobody_paid_is_closed(house: House, *, by_itself: bool) -> None:
+    link = house.adyen.links[(await house.order())["external_id"]]
+    link.status = "expired" if by_itself else "active"
     await house.operator.ok("POST", "/admin/v1/payments/order-1/cancel")
-    assert house.adyen.links[made["external_id"]].status == "expired"
+    assert link.status == "expired"
     assert (await house.payment())["state"] == "canceled"
+
+
+async def test_a_page_that_somebody_pays_at_is_not_closed(house: House) -> None:
+    house.adyen.pay((await house.order())["external_id"])
+    refused = await house.operator("POST", "/admin/v1/payments/order-1/cancel")
+    assert (refused.status, b"wait for the news" in refused.body) == (400, True)
+    await house.tell(house.adyen.sent)
+    assert await house.balance() == "10.00"
 
 
 def test_a_currency_that_adyen_counts_in_other_units_is_not_taken() -> None:
