@@ -62,6 +62,7 @@ async def test_amounts_run_out_before_two_payments_share_one(world: World) -> No
     with pytest.raises(TryAgain, match="Too many payments of this price"):
         await open_all()
     assert len(set(units)) == len(units) > 30
+    assert "1000" not in units  # the plain price is nobody's
 
 
 async def test_an_amount_is_free_again_two_weeks_later(world: World) -> None:

@@ -86,6 +86,20 @@ async def test_a_receipt_of_another_transaction(world: World) -> None:
         await provider.claim_payment("p1", other, "")
 
 
+async def test_a_receipt_from_a_block_that_the_chain_does_not_have(world: World) -> None:
+    """The node remembers a block that went, and has another one at its height."""
+    provider = world.provider()
+    told = await world.checkout(provider, "p1")
+    tx = await world.pay(told)
+    gone = "0x" + "cd" * 32
+    world.rpc.tamper = lambda method, _, true: (
+        {**true, "blockHash": gone} if method == "eth_getTransactionReceipt" else true
+    )
+    assert there(await provider.find_payment("p1")).state == PENDING
+    with pytest.raises(InvalidInput, match="has no transaction"):
+        await provider.claim_payment("p1", tx, "")
+
+
 async def test_nothing_and_dust_are_no_news(world: World) -> None:
     """Strangers send them in masses, so that an address of theirs stands in lists."""
     provider = world.provider()
