@@ -124,3 +124,6 @@ class Rounds:
         except MetergateError as error:
             log.info("%s: %s", what, error)  # an outage is told by its alarm
             return None
+        except Exception:  # an answer that nobody understands must not keep the others waiting
+            log.exception("%s.", what)
+            return None

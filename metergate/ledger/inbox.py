@@ -77,13 +77,13 @@ def take(tx: Tx, now_us: int, limit: int) -> list[EventRow]:
 
 
 def finish(tx: Tx, seq: int, state: str, detail: str, now_us: int) -> None:
-    values: dict[str, Any] = {"state": state, "detail": detail, "handled_at_us": now_us}
+    values: dict[str, Any] = {"state": state, "detail": _plain(detail), "handled_at_us": now_us}
     tx.execute(events.update().where(events.c.org == tx.org, events.c.seq == seq).values(values))
 
 
 def put_off(tx: Tx, seq: int, detail: str, until_us: int, tries: int) -> None:
     """Try it again later; it was tried so often until now."""
-    values: dict[str, Any] = {"detail": detail, "next_at_us": until_us, "tries": tries}
+    values: dict[str, Any] = {"detail": _plain(detail), "next_at_us": until_us, "tries": tries}
     tx.execute(events.update().where(events.c.org == tx.org, events.c.seq == seq).values(values))
 
 
@@ -143,6 +143,11 @@ def oldest_waiting_us(tx: Tx, provider: str | None = None) -> int | None:
         query = query.where(events.c.provider == provider)
     found = tx.execute(query).scalar()
     return None if found is None else int(found)
+
+
+def _plain(detail: str) -> str:
+    """As every database takes it: what repeats a strange event must not keep it from being put aside."""
+    return detail.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _select(tx: Tx) -> Select:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metergate.billing import Opened
+from metergate.billing import Cashier, Inbox, Opened, Providers, Rounds
 from metergate.billing.providers import LedgerNotes
 from metergate.errors import ProviderError
 from metergate.ledger import provider_notes
@@ -19,6 +19,7 @@ class Chain:
         self.events = events
         self.asked: list[str] = []
         self.away = False
+        self.wrong: Exception = ProviderError("The node is away.")
 
     async def health(self) -> ProviderHealth:
         return ProviderHealth(ok=True)
@@ -28,7 +29,7 @@ class Chain:
     async def events_after(self, cursor: str) -> EventPage:
         self.asked.append(cursor)
         if self.away:
-            raise ProviderError("The node is away.")
+            raise self.wrong
         start = int(cursor or 0)
         page = self.events[start : start + 2]
         return EventPage(page, str(start + len(page)), more=start + 2 < len(self.events))
@@ -51,6 +52,15 @@ async def test_a_feed_goes_on_where_it_was_left_also_after_an_outage(bench: Benc
     chain.events = [*chain.events, news(5)]
     assert await bench.inbox.fetch(opened) == 1
     assert [event.event_id for event in reversed(await bench.events())] == [f"tx-{n}" for n in range(6)]
+
+
+async def test_a_feed_that_nobody_understands_keeps_no_other_from_being_read(bench: Bench) -> None:
+    broken, well = Chain([]), Chain([news(0)])
+    broken.away, broken.wrong = True, KeyError("what an adapter did not think of")
+    both = Providers([Opened("broken", broken, "chain"), Opened("well", well, "chain")])
+    cashier = Cashier(lambda: bench.office.desk, lambda: both, bench.clock, shared=False)
+    await Rounds(cashier, Inbox(cashier)).run_once()
+    assert [event.provider for event in await bench.events()] == ["well"]
 
 
 async def test_a_feed_that_is_read_again_changes_nothing(bench: Bench) -> None:

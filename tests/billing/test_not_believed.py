@@ -97,6 +97,15 @@ async def test_an_event_about_somebody_else_is_ignored_and_kept(bench: Bench) ->
     assert bench.balance() == 0
 
 
+async def test_an_event_that_no_database_would_repeat_keeps_no_other_waiting(any_bench: Bench) -> None:
+    await any_bench.paid()
+    strange = ProviderEvent("evt_0", "payment.succeeded", PAYMENT, "pay_\0", live=False)
+    await any_bench.deliver([json.dumps(to_json(strange)).encode(), *any_bench.deliveries()])
+    await any_bench.handle()
+    assert any_bench.balance() == 1999 * NANOS // 100
+    assert (await any_bench.events())[-1].state == IGNORED
+
+
 async def test_a_provider_pays_no_order_that_another_was_asked_for(bench: Bench) -> None:
     """Not even one that names it, with the right amount and a signature of its own."""
     payment = await bench.top_up()
