@@ -36,7 +36,7 @@ def ask_blocking(
     parts = urlsplit(url)
     connection = _connection(parts.scheme, parts.hostname or "", parts.port, timeout_s)
     try:
-        _connect(connection, parts.netloc)
+        _connect(connection, parts.netloc.rpartition("@")[2])
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         try:
             connection.request(method, target, body, dict(headers))

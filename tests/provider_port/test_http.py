@@ -19,6 +19,12 @@ async def test_where_nobody_listens_nothing_was_done() -> None:
         await ask("POST", "http://127.0.0.1:1/")
 
 
+async def test_what_stands_in_an_address_to_let_us_in_is_in_no_error() -> None:
+    with pytest.raises(TryAgain) as refused:
+        await ask("POST", "http://us:secret@127.0.0.1:1/v3/secret?key=secret")
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("told", "after_s"), [("120", 120.0), (" 3 ", 3.0), ("", 0.0), ("soon", 0.0), ("-1", 0.0), ("²", 0.0)]
 )
