@@ -12,6 +12,7 @@ from metergate.ledger.inbox import DONE, IGNORED, REFUSED
 from metergate.ledger.subscriptions import ProviderInvoice, Subscription
 from metergate.ports import Change, PutAccount
 from metergate.provider_port import (
+    SUCCEEDED,
     InvoiceFacts,
     Invoices,
     ProviderEvent,
@@ -65,15 +66,20 @@ def follow(tx: Tx, provider: str, account: str, facts: SubscriptionFacts, now_us
     telling.subscribed(tx, known, row)
     cause = f"subscription:{provider}:{facts.id}:{facts.state}:{facts.plan}:{now_us}"
     owner = accounts.known(tx, account)
-    if facts.state in PAID_FOR:
-        plan = facts.plan
-    elif known is not None and known.state in PAID_FOR and owner.plan == known.plan:
-        plan = ""  # the policy's default plan
-    else:
+    if facts.state not in PAID_FOR and owner.plan != _plan_before(tx, known, facts):
         return ()
+    plan = subscriptions.paid_plan(tx, account, PAID_FOR)  # empty is the policy's default plan
     if owner.plan == plan or not accounts.assign_plan(tx, account, plan, now_us, cause):
         return ()
     return (PutAccount(accounts.known(tx, account).facts),)
+
+
+def _plan_before(tx: Tx, known: Subscription | None, facts: SubscriptionFacts) -> str | None:
+    """The plan that a subscription gave until it ended; of one that nobody told us of, what began it did."""
+    if known is not None:
+        return known.plan if known.state in PAID_FOR else None
+    began = payments.get(tx, facts.order) if facts.order else None
+    return began.subject if began is not None and began.state == SUCCEEDED else None
 
 
 async def look_again(cashier: Cashier, known: Subscription) -> None:

@@ -1,5 +1,6 @@
 """Subscriptions and invoices of providers as rows, as the providers last said that they are."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -78,6 +79,14 @@ def get(tx: Tx, id: str) -> Subscription | None:
         sa.select(*columns).where(subscriptions.c.org == tx.org, subscriptions.c.id == id)
     ).first()
     return Subscription(*row) if row else None
+
+
+def paid_plan(tx: Tx, account: str, states: Collection[str]) -> str:
+    """The plan of the newest of an account's subscriptions in these states; empty where there is none."""
+    mine = (subscriptions.c.org == tx.org, subscriptions.c.account == account)
+    query = sa.select(subscriptions.c.plan).where(*mine, subscriptions.c.state.in_(states))
+    newest = (subscriptions.c.created_at_us.desc(), subscriptions.c.seq.desc())
+    return tx.execute(query.order_by(*newest).limit(1)).scalar() or ""
 
 
 def over(tx: Tx, before_us: int, limit: int) -> list[Subscription]:

@@ -208,6 +208,51 @@ async def test_a_subscription_that_ended_stays_ended_whatever_comes_late(bench: 
     assert (await bench.office.accounts.show("acct"))["plan"] in (None, "free")
 
 
+async def hear(bench: Bench) -> str | None:
+    """All news that there is, also what came before; the plan that the account has then."""
+    await bench.deliver(bench.deliveries())
+    await bench.handle()
+    plan = (await bench.office.accounts.show("acct"))["plan"]
+    assert plan is None or isinstance(plan, str)
+    return plan
+
+
+async def test_the_newest_subscription_that_is_paid_says_the_plan(bench: Bench) -> None:
+    """Who buys another plan keeps it when the older one is renewed, and falls back to what he pays for."""
+    older = await a_subscription(bench)
+    assert await hear(bench) == "growth"
+    bench.clock.advance(seconds=60)
+    newer = await bench.top_up(2900, "sub-2", kind="plan", subject="scale", every="month")
+    await bench.pay(newer)
+    assert await hear(bench) == "scale"
+    bench.clock.advance(seconds=60)
+    bench.sandbox.renew(older)
+    assert await hear(bench) == "scale"
+    bench.clock.advance(seconds=60)
+    bench.sandbox.cancel_subscription(f"sub_{newer.id}", at_period_end=False)
+    assert await hear(bench) == "growth"
+
+
+async def test_who_pays_for_a_plan_twice_keeps_it_until_both_have_ended(bench: Bench) -> None:
+    first = await a_subscription(bench)
+    second = await bench.top_up(900, "sub-2", kind="plan", subject="growth", every="month")
+    await bench.pay(second)
+    await hear(bench)
+    for id, plan in ((first, "growth"), (f"sub_{second.id}", None)):
+        bench.clock.advance(seconds=60)
+        bench.sandbox.cancel_subscription(id, at_period_end=False)
+        assert await hear(bench) == plan
+
+
+async def test_a_subscription_whose_end_is_the_first_that_is_heard_of_it_gives_no_plan(bench: Bench) -> None:
+    """The payer came back from the page, and ended it before any of its news was handled."""
+    id = await a_subscription(bench)
+    await bench.cashier.verify("sub-1")
+    assert (await bench.office.accounts.show("acct"))["plan"] == "growth"
+    bench.sandbox.cancel_subscription(id, at_period_end=False)
+    assert await hear(bench) is None
+
+
 async def test_a_renewal_that_nobody_told_us_of_is_asked_for(bench: Bench) -> None:
     id = await a_subscription(bench)
     await bench.deliver(bench.deliveries())
@@ -229,7 +274,7 @@ async def test_renewals_that_nobody_answers_do_not_keep_those_of_others_waiting(
         assert mine is not None
         for number in range(45):
             gone = mine._replace(id=f"gone-{number}", external_id=f"gone-{number}", updated_at_us=number)
-            subscriptions.put(tx, gone)
+            subscriptions.put(tx, gone._replace(state="unpaid"))
 
     await bench.ledger.write(older)
     bench.sandbox.renew(id, "unpaid")
