@@ -10,7 +10,7 @@ from tests.adapters.web3.evm import Evm, NodeError
 
 Tamper = Callable[[str, list[Any], Any], Any]
 """What is said in place of an answer: of the method, what was asked with it, and the true answer."""
-BUSY, BROKEN, UNANSWERED = "busy", "broken", "unanswered"
+BUSY, BROKEN, UNANSWERED, SILENT = "busy", "broken", "unanswered", "silent"
 
 
 class Rpc:
@@ -29,6 +29,7 @@ class Rpc:
         self.patience: int | None = None
         """Of how many blocks at once the logs are found before whoever asks has gone."""
         self._evm = evm
+        self._ended = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -36,6 +37,7 @@ class Rpc:
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1/key"
 
     async def close(self) -> None:
+        self._ended.set()
         if self._server is not None:
             self._server.close()
 
@@ -62,6 +64,9 @@ class Rpc:
             return 429, {"error": "slower"}
         if fate == BROKEN:
             return 500, b"<html>"
+        if fate == SILENT:
+            await self._ended.wait()
+            return 0, b""
         if fate.isdecimal():
             return int(fate), b""
         named = {"jsonrpc": "2.0", "id": asked["id"]}

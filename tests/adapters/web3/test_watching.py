@@ -8,8 +8,8 @@ import pytest
 
 from metergate.errors import ProviderError
 from metergate.provider_port import PAYMENT, PENDING, SUCCEEDED, Misconfigured, TryAgain, UnknownOutcome
-from tests.adapters.web3.rpc import BROKEN, BUSY, UNANSWERED, Rpc
-from tests.adapters.web3.world import World, everything, there
+from tests.adapters.web3.rpc import BROKEN, BUSY, SILENT, UNANSWERED, Rpc
+from tests.adapters.web3.world import World, everything, impatient, there
 
 
 async def test_news_come_in_pages_and_go_on_where_they_were_left(world: World) -> None:
@@ -196,6 +196,19 @@ async def test_a_node_that_is_away_changes_nothing(
     world.rpc.always = ""
     assert (await provider.health()).ok
     assert there(await provider.find_payment("p1")).state == SUCCEEDED
+
+
+async def test_a_node_that_says_nothing_is_not_waited_for(world: World) -> None:
+    """It took the question; what became of that nobody knows, and it is asked again."""
+    told = await world.checkout(world.provider(), "p1")
+    await world.pay(told)
+    hasty = world.provider_of(*world.options()["chains"], http=impatient)
+    world.rpc.always = SILENT
+    for asked in (hasty.events_after(""), hasty.find_payment("p1")):
+        with pytest.raises(UnknownOutcome, match="did not answer to the end"):
+            await asked
+    world.rpc.always = ""
+    assert there(await world.provider().find_payment("p1")).state == SUCCEEDED
 
 
 async def test_an_error_of_a_node_is_no_answer(world: World) -> None:

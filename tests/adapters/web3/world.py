@@ -18,6 +18,7 @@ from metergate.provider_port import (
     Checkout,
     Context,
     EventPage,
+    Http,
     Money,
     Order,
     Payer,
@@ -39,7 +40,7 @@ PRICE: Final = Money(1999, "USD")
 RICH: Final = 10**24
 
 
-async def quick(
+async def impatient(
     method: str,
     url: str,
     *,
@@ -47,8 +48,8 @@ async def quick(
     body: bytes = b"",
     timeout_s: float = 20,
 ) -> Answer:
-    """HTTP that loses patience sooner, so that silent nodes are quickly told of."""
-    return await ask(method, url, headers=headers, body=body, timeout_s=min(timeout_s, 2))
+    """HTTP that gives up soon, for nodes that say nothing at all."""
+    return await ask(method, url, headers=headers, body=body, timeout_s=min(timeout_s, 0.2))
 
 
 class Town(NamedTuple):
@@ -97,8 +98,8 @@ class World:
     def provider(self, **more: Any) -> Web3Provider:
         return self.provider_of(*self.options(**more)["chains"])
 
-    def provider_of(self, *chains: Mapping[str, Any]) -> Web3Provider:
-        return open_provider(Context("web3", self.clock, quick, self.notes, {}, {"chains": list(chains)}))
+    def provider_of(self, *chains: Mapping[str, Any], http: Http = ask) -> Web3Provider:
+        return open_provider(Context("web3", self.clock, http, self.notes, {}, {"chains": list(chains)}))
 
     async def checkout(
         self, provider: Web3Provider, id: str, amount: Money = PRICE, token: str = "", **more: Any
