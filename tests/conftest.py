@@ -1,5 +1,7 @@
 """What every test may ask for."""
 
+import sys
+
 import pytest
 from hypothesis import settings
 
@@ -14,3 +16,11 @@ pytest_plugins = ["tests.postgres", "tests.valkey"]
 def anyio_backend() -> str:
     """metergate runs on asyncio; async tests and fixtures are collected by anyio's own plugin."""
     return "asyncio"
+
+
+DEEPEST = sys.getrecursionlimit()
+
+
+def pytest_runtest_setup() -> None:
+    """The EVM that some stories bring lets Python recurse until the stack overflows; no story may."""
+    sys.setrecursionlimit(DEEPEST)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -98,12 +99,15 @@ async def signer(said: str, signature: str) -> str:
 
 
 def _signer(said: str, signature: str) -> str:
-    # Half a second to import, and most payments need no signature.
+    # Half a second to import, and most payments need no signature. What it brings lets the whole process
+    # recurse until the stack overflows, so that anybody's nested JSON would be the end of it.
+    deepest = sys.getrecursionlimit()
     from eth_account import Account
     from eth_account.messages import encode_defunct
     from eth_keys.exceptions import BadSignature
     from eth_utils.exceptions import ValidationError
 
+    sys.setrecursionlimit(deepest)
     try:
         found = Account.recover_message(encode_defunct(text=said), signature=signature)
     except (BadSignature, ValidationError, ValueError):

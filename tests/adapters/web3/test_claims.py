@@ -1,6 +1,8 @@
 """A payer names a transaction. What is not exact to the last digit needs the signature of who sent it."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -237,3 +239,19 @@ async def test_who_signed_an_exact_transfer_away_has_not_paid_the_order_that_ask
     assert there(await provider.find_payment("asked")).state == PENDING
     [event] = (await everything(provider))[0]
     assert there(await provider.fetch_payment(event.object)).order == "wanted"
+
+
+def test_to_read_a_signature_leaves_the_bound_of_recursion_as_it_was() -> None:
+    """Libraries of chains raise it so far that nested JSON would overflow the stack, which ends a process."""
+    code = """
+import asyncio, sys
+from metergate.errors import InvalidInput
+from metergate_web3.claims import signer
+before = sys.getrecursionlimit()
+try:
+    asyncio.run(signer("text", "0x" + "00" * 65))
+except InvalidInput:
+    assert "eth_account" in sys.modules
+    sys.exit(sys.getrecursionlimit() != before)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
