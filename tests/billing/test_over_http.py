@@ -14,6 +14,7 @@ import pytest
 
 from metergate import MeterGate
 from metergate.api import admin_app
+from metergate.api.operations_guards import GUARDS, OWN_GUARDS
 from metergate.api.operations_payments import OWN_PAYMENTS, PAYMENTS
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.config.settings import Settings
@@ -408,6 +409,9 @@ async def test_a_secret_is_rotated_without_a_gap(tmp_path: Path) -> None:
             assert tuple([answer.status for answer in told]) == accepted
 
 
+TOP_UP = {"threshold": "1.00", "amount": "5.00", "monthly_cap": "50.00"}
+
+
 async def test_every_endpoint_of_money_answers_in_the_form_it_promises(house: House) -> None:
     """What the descriptions of both APIs say of an answer is true, field by field."""
     ada = await house.customer()
@@ -428,18 +432,22 @@ async def test_every_endpoint_of_money_answers_in_the_form_it_promises(house: Ho
         "POST /webhooks/replay": {"state": "dead"},
         "POST /checkout": {"pack": "small"},
         "POST /payment-methods": {"token": "tok_visa"},
+        "PUT /top-up": TOP_UP,
+        "PUT /accounts/{account}/top-up": TOP_UP,
+        "PUT /alerts": {"balance": ["1.00"]},
+        "PUT /accounts/{account}/alerts": {"balance": ["1.00"]},
     }
     ids = {"capture": held["id"], "cancel": dropped["id"], "payment-methods": kept["id"]}
     for prefix, ask_for, endpoints in (
-        ("/billing/v1", ada, OWN_PAYMENTS),
-        ("/admin/v1", house.operator, PAYMENTS),
+        ("/billing/v1", ada, (*OWN_PAYMENTS, *OWN_GUARDS)),
+        ("/admin/v1", house.operator, (*PAYMENTS, *GUARDS)),
     ):
         for each in endpoints:
             if each.verb == "payments.claim":
                 continue  # the sandbox knows no transactions
             words = each.path.split("/")
             id = next((ids[word] for word in words if word in ids), now["id"])
-            path = each.path.replace("{id}", id).replace("{payment}", id)
+            path = each.path.replace("{id}", id).replace("{payment}", id).replace("{account}", "ada")
             body = bodies.get(f"{each.method} {each.path}")
             told = await ask_for.ok(each.method, prefix + path, body)
             each.gives.model_validate(told, strict=True)
