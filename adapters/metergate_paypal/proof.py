@@ -79,10 +79,12 @@ class Proof:
 
     async def _certificate(self, url: str) -> x509.Certificate:
         """The certificate of an address of PayPal, vouched for by somebody whom we trust, and valid now."""
-        parts = urlsplit(url) if url.isascii() and url.isprintable() else urlsplit("")
-        if f"{parts.scheme}://{parts.netloc}" not in self._origins or not _PATH.fullmatch(parts.path):
-            raise Forged("The certificate of a webhook of PayPal has to be at PayPal.")
-        if parts.query or parts.fragment:
+        try:
+            parts = urlsplit(url if url.isascii() and url.isprintable() else "")
+        except ValueError as error:
+            raise Forged("The certificate of a webhook of PayPal has to be at PayPal.") from error
+        known_place = f"{parts.scheme}://{parts.netloc}" in self._origins and _PATH.fullmatch(parts.path)
+        if not known_place or parts.query or parts.fragment:
             raise Forged("The certificate of a webhook of PayPal has to be at PayPal.")
         now = datetime.fromtimestamp(self._context.clock() / 10**6, UTC)
         known = self._known.get(url)

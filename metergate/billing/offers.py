@@ -34,10 +34,18 @@ def of_amount(account: str, nanos: int, currency: str) -> Wanted:
 
 def safe_return(url: str, origins: Sequence[str]) -> str:
     """An address that payers may be sent to: of an origin that the operator has listed."""
-    parts = urlsplit(url) if url.isascii() and url.isprintable() and " " not in url else urlsplit("")
-    allowed = {f"{each.scheme}://{each.netloc}" for each in map(urlsplit, origins) if each.netloc}
-    if "\\" in url or f"{parts.scheme}://{parts.netloc}" not in allowed:
+    if _origin(url) not in {_origin(each) for each in origins} - {""}:
         raise InvalidInput(
             "Send payers back to an address of this service: add its origin to return_origins in the policy."
         )
     return url
+
+
+def _origin(url: str) -> str:
+    """Where an address leads; empty where browsers and we might read it in two ways, or cannot."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    plain = url.isascii() and url.isprintable() and not {" ", "\\"} & set(url)
+    return f"{parts.scheme}://{parts.netloc}" if plain and parts.netloc else ""

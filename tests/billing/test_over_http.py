@@ -170,6 +170,7 @@ async def test_nobody_sees_the_payments_of_others(house: House) -> None:
         ({"amount": "5.00", "success_url": "https://evil.example"}, "return_origins"),
         ({"amount": "5.00", "success_url": "https://app.example.com.evil.example/"}, "return_origins"),
         ({"amount": "5.00", "cancel_url": "javascript:alert(1)"}, "return_origins"),
+        ({"amount": "5.00", "cancel_url": "https://["}, "return_origins"),
     ],
 )
 async def test_what_cannot_be_bought_is_one_sentence(house: House, wanted: Any, says: str) -> None:

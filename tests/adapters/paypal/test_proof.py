@@ -87,6 +87,7 @@ FORGED: dict[str, Callable[[Shop, bytes], Headers]] = {
     "of live mode": at("https://api.paypal.com/v1/notifications/certs/CERT-1"),
     "another page of PayPal": at("{base}/checkoutnow"),
     "a path that climbs": at("{base}/v1/notifications/certs/../../checkoutnow"),
+    "no address at all": at("https://["),
     "a question": at("{base}/v1/notifications/certs/CERT-1?x=1"),
     "a certificate that is not there": at("{base}/v1/notifications/certs/CERT-2"),
 }
