@@ -240,11 +240,9 @@ class Pusher:
         if late and intent.unsure_since_us is None:
             return Pushed(REJECTED), Sending(intent, lost)
         span = windows.whole_minutes(intent.start_us, intent.end_us)
-        try:
-            there = await sink.usage_summary(intent.customer, intent.meter, *span)
-        except ProviderError as error:
-            answer = Pushed(UNKNOWN, str(error))
-            return answer, Sending(intent, self._outcome(intent, answer))
+        there = await _counted_there(sink, intent, span)
+        if isinstance(there, Pushed):
+            return there, Sending(intent, self._outcome(intent, there))
         before = await self.ledger.read(lambda tx: pushes.accepted_between(tx, intent, *span))
         if intent.repair:
             before -= intent.units  # it was made because the provider counted so much less
@@ -330,3 +328,14 @@ async def _push(sink: UsageSink, intents: Sequence[Intent]) -> Sequence[Pushed]:
         log.exception("The adapter failed while it pushed usage.")
         answers = [Pushed(UNKNOWN, repr(error)) for _ in intents]
     return answers
+
+
+async def _counted_there(sink: UsageSink, intent: Intent, span: tuple[int, int]) -> int | Pushed:
+    """What the provider counts of a customer and a meter; as an answer, why nobody knows."""
+    try:
+        return await sink.usage_summary(intent.customer, intent.meter, *span)
+    except ProviderError as error:
+        return Pushed(UNKNOWN, str(error))
+    except Exception as error:  # the same: one customer must not keep what became of the others from us
+        log.exception("The adapter failed while it was asked what it counts of %s.", intent.customer)
+        return Pushed(UNKNOWN, repr(error))

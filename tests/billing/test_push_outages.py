@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from metergate.billing import Opened, Providers, Rule
 from metergate.billing.windows import DAY_US
 from metergate.ledger import push_windows, pushes
 from metergate.ledger.database import Tx
 from metergate.provider_port import UsageTotal
+from tests.billing.push_crashes import Countdown, MortalSink
 from tests.billing.usage_bench import HOUR_US, ZERO_US, Pushing, Use
 
 
@@ -155,3 +157,28 @@ def put_back(tx: Tx, backup: dict[str, list[tuple[object, ...]]]) -> None:
         tx.sql(f"DELETE FROM {name}")
         for row in rows:
             tx.sql(f"INSERT INTO {name} VALUES ({', '.join('?' for _ in row)})", row)
+
+
+class Confused(MortalSink):
+    """An adapter that did not think of what its provider says of one customer."""
+
+    async def usage_summary(self, customer: str, meter: str, start_us: int, end_us: int) -> int:
+        if customer == "cus_odd":
+            raise KeyError("aggregated_value")
+        return await super().usage_summary(customer, meter, start_us, end_us)
+
+
+async def test_a_customer_whose_summary_nobody_understands_stops_no_other(pushing: Pushing) -> None:
+    """After a restore everybody's summary is asked for before anything is sent."""
+    await pushing.bench.office.accounts.create("odd")
+    await pushing.meet("odd", "cus_odd")
+    await pushing.use(Use(9, ZERO_US, account="odd"), Use(3, ZERO_US))
+    await pushing.bench.ledger.write(lambda tx: push_windows.doubt(tx, ZERO_US + HOUR_US))
+    confused = Confused(pushing.bench.provider, Countdown(0), [])
+    pushing.counted_by = Providers([Opened("sandbox", confused, "sandbox")], [Rule("sandbox")])
+    for _ in range(3):
+        await pushing.later(HOUR_US)
+    assert (pushing.counts(), pushing.counts(customer="cus_odd")) == (3, 0)
+    pushing.counted_by = pushing.through()
+    await pushing.until_done()
+    assert pushing.counts(customer="cus_odd") == 9
