@@ -20,15 +20,15 @@ from metergate.ledger import (
     notice_tables,  # noqa: F401 - its tables belong to the same metadata
     payment_tables,  # noqa: F401 - as above
     push_tables,  # noqa: F401 - as above
-    tables,
     watch_tables,  # noqa: F401 - as above
 )
+from metergate.ledger.columns import metadata
 from metergate.ledger.database import Ledger, Tx
-from metergate.ledger.tables import accounts, epochs, keys, organisations
+from metergate.ledger.tables import accounts, epochs, keys, organisations, peppers
 
 PORTION: Final = 1000
 _MADE: Final = "CREATE TABLE backup (made_at_us INTEGER, version TEXT, peppers TEXT)"
-TABLES: Final = tables.metadata.sorted_tables
+TABLES: Final = metadata.sorted_tables
 """All of them, in an order in which each finds what it refers to."""
 
 
@@ -103,7 +103,7 @@ def opened(backup: Path, draft: Path) -> Ledger:
     with ledger.write() as tx:
         tx.execute(epochs.update().values(epoch="", sequence="[]"))
         if tx.execute(sa.select(keys.c.kid).limit(1)).first() is None:
-            tx.execute(tables.peppers.delete())  # where there is no key, any pepper will do
+            tx.execute(peppers.delete())  # where there is no key, any pepper will do
     return ledger
 
 
@@ -175,7 +175,7 @@ def _copy_rows_out(source: Ledger, target: Path) -> None:
 
 def _copy_rows(source: Tx, target: Tx) -> None:
     for table in TABLES:
-        own = table.c.id if table is tables.organisations else table.c.org
+        own = table.c.id if table is organisations else table.c.org
         query = sa.select(table).where(own == source.org)
         query = query.order_by(*table.primary_key.columns)
         for portion in _portions(source, query):

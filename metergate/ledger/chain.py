@@ -18,8 +18,9 @@ from typing import Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from metergate.ledger.columns import metadata
 from metergate.ledger.database import Tx
-from metergate.ledger.tables import links, metadata
+from metergate.ledger.tables import links
 
 ROWS: Final = 10_000
 """How many rows of a table a link covers at most."""

@@ -6,35 +6,36 @@ two of them; what they come to is derived from the usage rows, and each differen
 
 import sqlalchemy as sa
 
-from metergate.ledger.payment_tables import _flag, _org, _where
-from metergate.ledger.tables import INT, _account_of, _int, _range, _seq, _text, metadata
+from metergate.ledger.columns import (
+    INT,
+    account_of,
+    flag,
+    index_where,
+    int_key,
+    integer,
+    metadata,
+    org,
+    org_key,
+    seq,
+    text,
+    text_key,
+    within,
+)
 
 UNFINISHED = "state IN ('pending', 'sent', 'parked')"
-
-
-def _key(name: str) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, primary_key=True)
-
-
-def _number(name: str) -> sa.Column[int]:
-    return sa.Column(name, INT, primary_key=True, autoincrement=False)
-
-
-def _of_org() -> sa.Column[int]:
-    return sa.Column("org", INT, sa.ForeignKey("organisations.id"), primary_key=True, autoincrement=False)
 
 
 push_progress = sa.Table(
     "push_progress",
     metadata,
-    _of_org(),
+    org_key(),
     # Every usage row up to this number has been looked at; none below it can still appear.
-    _int("seq"),
+    integer("seq"),
     # How long windows are, and from which instant on.
-    _text("grids"),
+    text("grids"),
     # A restored ledger does not know what was sent after its backup: of windows that end before this instant
     # the provider is asked first.
-    _int("doubt_until_us"),
+    integer("doubt_until_us"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -42,11 +43,11 @@ push_progress = sa.Table(
 push_accounts = sa.Table(
     "push_accounts",
     metadata,
-    _of_org(),
-    _key("provider"),
-    _key("account"),
-    _int("since_us"),
-    _account_of(),
+    org_key(),
+    text_key("provider"),
+    text_key("account"),
+    integer("since_us"),
+    account_of(),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -54,10 +55,10 @@ push_accounts = sa.Table(
 push_splits = sa.Table(
     "push_splits",
     metadata,
-    _of_org(),
-    _key("account"),
-    _number("at_us"),
-    _account_of(),
+    org_key(),
+    text_key("account"),
+    int_key("at_us"),
+    account_of(),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -65,19 +66,19 @@ push_splits = sa.Table(
 push_windows = sa.Table(
     "push_windows",
     metadata,
-    _of_org(),
-    _key("account"),
-    _key("meter"),
-    _number("start_us"),
-    _int("end_us"),
-    _text("provider"),
-    _text("customer"),
-    _int("units"),
-    _int("revisions"),
-    _flag("changed"),
-    _account_of(),
-    _range("units", 0),
-    _where("push_windows_changed", "end_us", where="changed"),
+    org_key(),
+    text_key("account"),
+    text_key("meter"),
+    int_key("start_us"),
+    integer("end_us"),
+    text("provider"),
+    text("customer"),
+    integer("units"),
+    integer("revisions"),
+    flag("changed"),
+    account_of(),
+    within("units", 0),
+    index_where("push_windows_changed", "end_us", where="changed"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -85,31 +86,31 @@ push_windows = sa.Table(
 push_intents = sa.Table(
     "push_intents",
     metadata,
-    _seq(),
-    _org(),
-    _text("provider"),
-    _text("account"),
-    _text("customer"),
-    _text("meter"),
-    _int("start_us"),
-    _int("end_us"),
-    _int("revision"),
-    _text("identifier"),
-    _int("units"),
-    _int("at_us"),
+    seq(),
+    org(),
+    text("provider"),
+    text("account"),
+    text("customer"),
+    text("meter"),
+    integer("start_us"),
+    integer("end_us"),
+    integer("revision"),
+    text("identifier"),
+    integer("units"),
+    integer("at_us"),
     # It puts right what the provider counts, and is no usage.
-    _flag("repair"),
-    _text("state"),
-    _text("detail"),
-    _int("tries"),
+    flag("repair"),
+    text("state"),
+    text("detail"),
+    integer("tries"),
     sa.Column("unsure_since_us", INT),
-    _int("next_at_us"),
-    _int("created_at_us"),
-    _int("updated_at_us"),
+    integer("next_at_us"),
+    integer("created_at_us"),
+    integer("updated_at_us"),
     sa.UniqueConstraint("org", "identifier", name="push_intents_identifier"),
     sa.UniqueConstraint("org", "account", "meter", "start_us", "revision", name="push_intents_revision"),
     sa.CheckConstraint("state IN ('pending', 'sent', 'accepted', 'parked', 'dropped', 'late')"),
-    _where("push_intents_unfinished", "provider", "customer", "meter", "seq", where=UNFINISHED),
+    index_where("push_intents_unfinished", "provider", "customer", "meter", "seq", where=UNFINISHED),
     sa.Index("push_intents_of_customer", "org", "provider", "customer", "meter", "at_us"),
     sqlite_strict=True,
 )

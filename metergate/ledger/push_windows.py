@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from metergate.ledger import bulk, sums
+from metergate.ledger.columns import MONEY_MAX
 from metergate.ledger.database import Select, Tx
 from metergate.ledger.payment_tables import customers, subscriptions
 from metergate.ledger.push_tables import push_accounts, push_progress, push_splits, push_windows
-from metergate.ledger.tables import MONEY_MAX, usage
+from metergate.ledger.tables import usage
 
 Grid = tuple[int, int]
 """From which instant on windows have which length, in microseconds."""

@@ -12,7 +12,7 @@ from metergate.core.report import Receipt, Report
 from metergate.gate import tracking
 from metergate.gate.call import Call
 from metergate.gate.gate import Replay, RequestGate
-from metergate.ledger import tables
+from metergate.ledger.backup import TABLES
 from metergate.ledger.database import Ledger, Tx
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import AskBudget
@@ -117,10 +117,7 @@ class Bench:
 
 
 def _counted(tx: Tx) -> Mapping[str, object]:
-    return {
-        table.name: [tuple(row) for row in tx.execute(table.select())]
-        for table in tables.metadata.sorted_tables
-    }
+    return {table.name: [tuple(row) for row in tx.execute(table.select())] for table in TABLES}
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metergate.ledger import inbox
-from metergate.ledger.tables import metadata
+from metergate.ledger.columns import metadata
 from metergate.provider_port.http import ask
 from tests.api.client import problem
 from tests.billing.bench import opened

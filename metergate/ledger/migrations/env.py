@@ -3,11 +3,9 @@
 from alembic import context
 
 from metergate.ledger.migrations import VERSION_TABLE
-from metergate.ledger.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
     version_table=VERSION_TABLE,
     transactional_ddl=False,
 )
