@@ -4,7 +4,7 @@ from html import escape
 from typing import Final
 
 from metergate.core.money import EXPONENTS
-from metergate.provider_port import CANCELED, PENDING, SUCCEEDED, Method, PaymentFacts
+from metergate.provider_port import CANCELED, PENDING, SUCCEEDED, PaymentFacts
 from metergate_sandbox.state import Sale
 
 Page = tuple[int, str, bytes]
@@ -15,10 +15,6 @@ _HEAD: Final = (
 _STYLE: Final = (
     "body{font:16px/1.5 system-ui;max-width:26rem;margin:3rem auto;padding:0 1rem}button{font:inherit}"
 )
-
-
-def card(number: str) -> Method:
-    return Method("", "card", "visa", number[-4:], f"card_{number}")
 
 
 def shown(payment: PaymentFacts, sale: Sale) -> Page:

@@ -20,9 +20,10 @@ from metergate.provider_port import (
     UsageTotal,
 )
 from metergate_sandbox import page
+from metergate_sandbox.cards import CARDS, card
 from metergate_sandbox.news import News
 from metergate_sandbox.shapes import from_json, to_json
-from metergate_sandbox.state import CARDS, Refused, Sandbox
+from metergate_sandbox.state import Refused, Sandbox
 
 BODY_MAX: Final = 10**6
 BUSY, BROKEN, LOST, WELL = "busy", "broken", "lost", "well"
@@ -114,7 +115,7 @@ class Server:
                 does = "pays" if form["confirm"] == "yes" else "declined"
                 sandbox.pay(id, does)
             elif number in CARDS:
-                sandbox.pay(id, CARDS[number], page.card(number))
+                sandbox.pay(id, CARDS[number], card(number))
             else:
                 return page.html(400, page.form(sandbox.payments[id], "Take one of the test cards."))
         return page.shown(sandbox.payments[id], sandbox.sales[id])
@@ -173,7 +174,7 @@ def calls(server: Server) -> Mapping[str, Call]:
         "usage/complaints": lambda a: box.usage.complaints.get(a["event"], []),
         "catalogue/sync": lambda a: [box.sync(from_json(Item, each)) for each in a["items"]],
         "test/faults": server.fault,
-        "test/pay": lambda a: box.pay(a["id"], CARDS[a["card"]], page.card(a["card"])),
+        "test/pay": lambda a: box.pay(a["id"], CARDS[a["card"]], card(a["card"])),
         "test/dispute": lambda a: box.dispute(a["id"], from_json(DisputeFacts, a["dispute"])),
         "test/drop_usage": lambda a: box.drop_usage(a["identifier"], a["why"]),
         "test/renew": lambda a: box.renew(a["id"], a["state"]),

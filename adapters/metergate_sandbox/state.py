@@ -29,20 +29,11 @@ from metergate.provider_port import (
     Synced,
     UsageTotal,
 )
+from metergate_sandbox.cards import ASKS, CARDS, DECLINED, card
 from metergate_sandbox.usage import Usage
 
 T = TypeVar("T")
 
-# What the cards of the test books do.
-PAYS, DECLINED, ASKS = "pays", "declined", "asks"
-CARDS: Final[Mapping[str, str]] = {
-    "4242424242424242": PAYS,
-    "4000000000000002": DECLINED,
-    "4000002500003155": ASKS,
-    "tok_visa": PAYS,
-    "tok_declined": DECLINED,
-    "tok_authenticate": ASKS,
-}
 _PERIODS_US: Final = {
     every: days * 86_400 * 10**6 for every, days in {"day": 1, "week": 7, "month": 30, "year": 365}.items()
 }
@@ -94,8 +85,7 @@ class Sandbox:
         self._known(self.customers, customer)
         if token not in CARDS:
             raise Refused(400, "invalid_token", f"Take one of the test cards, such as tok_visa, not {token}.")
-        number = next((n for n, does in CARDS.items() if does == CARDS[token] and n.isdigit()), token)
-        method = Method(f"pm_{len(self._cards) + 1}", "card", "visa", number[-4:], f"card_{number}")
+        method = card(token, f"pm_{len(self._cards) + 1}")
         self._cards[method.id] = CARDS[token]
         self.methods.setdefault(customer, {})[method.id] = method
         return method
