@@ -9,7 +9,7 @@ from metergate.admin.credits import found
 from metergate.admin.desk import Desk, Json, page
 from metergate.core.guards import Alerts as Levels
 from metergate.core.guards import SpendAlert
-from metergate.core.money import NANOS, as_json, exponent, parse, plain, shown
+from metergate.core.money import as_json, minor_unit, parse, plain, shown
 from metergate.core.periods import window
 from metergate.core.policy import Policy
 from metergate.errors import InvalidInput, NoProvider
@@ -202,8 +202,11 @@ def _price(account: Account, policy: Policy, nanos: int, pack: str) -> int:
         return policy.packs[pack].price
     if nanos <= 0:
         raise InvalidInput("Give an amount or a pack: what is bought when the balance is low.")
-    if nanos % (NANOS // int(10 ** exponent(account.currency))):
-        raise InvalidInput(f"{plain(nanos)} {account.currency} cannot be paid: round it to whole units.")
+    unit = minor_unit(account.currency)
+    if nanos % unit:
+        raise InvalidInput(
+            f"{plain(nanos)} {account.currency} cannot be paid: pay in steps of {plain(unit)}."
+        )
     return nanos
 
 

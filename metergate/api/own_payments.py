@@ -40,11 +40,14 @@ class OwnPayments:
         return answered({**told, "data": [_own(each) for each in told["data"]]})
 
     async def show(self, request: Request, key: KeyFacts) -> Response:
-        """A pending one is asked for at its provider: who comes back from its page wants to know."""
+        """Who comes back from a provider's page wants to know: what has not ended is asked for there.
+
+        That is also what was declined on a page, because another card may have paid there since.
+        """
         reading.query(request, ())
         which = {"id": request.path_params["id"], "account": key.account}
         shown = await self._office.do("payments.show", which)
-        if shown["state"] == "pending":
+        if shown["state"] == "pending" or (shown["state"] == "failed" and shown["url"]):
             with contextlib.suppress(ProviderError):  # who is away tells us later; what we know is still true
                 shown = await self._office.do("payments.verify", which)
         return answered(_own(shown))

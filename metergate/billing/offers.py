@@ -36,7 +36,8 @@ def safe_return(url: str, origins: Sequence[str]) -> str:
     """An address that payers may be sent to: of an origin that the operator has listed."""
     if _origin(url) not in {_origin(each) for each in origins} - {""}:
         raise InvalidInput(
-            "Send payers back to an address of this service: add its origin to return_origins in the policy."
+            f"Payers are not sent back to {_origin(url) or 'nowhere':.80}: give an address of this "
+            "service, or add its origin to return_origins in the policy."
         )
     return url
 

@@ -37,7 +37,9 @@ def minor_of(nanos: int, currency: str) -> Money:
     """The amount in the currency's smallest unit; what is not whole in it cannot be paid."""
     unit = minor_unit(currency)
     if nanos % unit:
-        raise InvalidInput(f"{plain(nanos, currency)} {currency} cannot be paid: round it to whole units.")
+        raise InvalidInput(
+            f"{plain(nanos, currency)} {currency} cannot be paid: pay in steps of {plain(unit, currency)}."
+        )
     return Money(nanos // unit, currency)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from metergate.billing.cashier import Cashier
 from metergate.billing.providers import able
+from metergate.core.money import minor_unit, plain
 from metergate.errors import InvalidInput, PaymentFailed
 from metergate.ledger import audit, payments, reversals
 from metergate.ledger.database import Tx
@@ -99,9 +100,9 @@ def _must_be_refundable(payment: Payment, amount: Money, left: int) -> None:
     if payment.state != SUCCEEDED:
         raise InvalidInput(f"The payment {payment.id} is {payment.state}; only a paid one can be refunded.")
     if amount.currency != payment.currency or not 0 < amount.minor <= left:
+        rest = f"{plain(left * minor_unit(payment.currency), payment.currency)} {payment.currency}"
         raise InvalidInput(
-            f"At most {left} of the payment {payment.id} can be refunded, in the smallest unit of "
-            f"{payment.currency}."
+            f"The payment {payment.id} has {rest} left to refund: give more than 0 and not above it."
         )
 
 

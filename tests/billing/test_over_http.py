@@ -127,6 +127,18 @@ async def test_a_402_leads_to_a_page_and_paying_it_to_a_200(house: House) -> Non
     assert (await ada.ok("GET", "/billing/v1/credits"))["balance"]["amount"] == "5.00"
 
 
+async def test_who_was_declined_and_paid_with_another_card_sees_it_at_once(house: House) -> None:
+    ada = await house.customer()
+    bought = await ada.ok("POST", "/billing/v1/checkout", {"amount": "5.00"})
+    await house.pay(bought, "4000000000000002")
+    shown = await ada.ok("GET", f"/billing/v1/payments/{bought['id']}")
+    assert (shown["state"], shown["reason"]) == ("failed", "Your card was declined.")
+    await house.pay(bought)
+    shown = await ada.ok("GET", f"/billing/v1/payments/{bought['id']}")
+    assert (shown["state"], shown["reason"]) == ("succeeded", None)
+    assert (await ada.ok("GET", "/billing/v1/credits"))["balance"]["amount"] == "5.00"
+
+
 async def test_who_comes_back_from_the_page_is_asked_for_at_the_provider(house: House) -> None:
     ada = await house.customer()
     bought = await ada.ok("POST", "/billing/v1/checkout", {"amount": "19.99"})
@@ -164,7 +176,7 @@ async def test_nobody_sees_the_payments_of_others(house: House) -> None:
         ({"pack": "small", "amount": "5.00"}, "one of amount, pack and plan"),
         ({"pack": "large"}, "no pack"),
         ({"plan": "free"}, "cannot be bought"),
-        ({"amount": "0.001"}, "round it"),
+        ({"amount": "0.001"}, "steps of 0.01"),
         ({"amount": "5.00", "currency": "EUR"}, "kept in USD"),
         ({"amount": "5.00", "provider": "stripe"}, "no payment provider"),
         ({"amount": "5.00", "success_url": "https://evil.example"}, "return_origins"),
@@ -452,3 +464,13 @@ async def test_every_endpoint_of_money_answers_in_the_form_it_promises(house: Ho
             body = bodies.get(f"{each.method} {each.path}")
             told = await ask_for.ok(each.method, prefix + path, body)
             each.gives.model_validate(told, strict=True)
+
+
+async def test_what_cannot_go_back_is_told_with_what_is_left(house: House) -> None:
+    ada = await house.customer()
+    bought = await ada.ok("POST", "/billing/v1/checkout", {"amount": "5.00"})
+    await house.pay(bought)
+    await house.operator.ok("POST", "/admin/v1/refunds", {"payment": bought["id"], "amount": "3.50"})
+    answer = await house.operator("POST", "/admin/v1/refunds", {"payment": bought["id"], "amount": "2.00"})
+    told = f"The payment {bought['id']} has 1.50 USD left to refund: give more than 0 and not above it."
+    assert (answer.status, problem(answer)["detail"]) == (400, told)

@@ -235,7 +235,7 @@ async def test_the_policy_says_what_was_not_said_and_an_account_keeps_it(bench: 
         ({}, "threshold above zero"),
         ({"threshold": "5.00"}, "an amount or a pack"),
         ({"threshold": "5.00", "amount": "1.00", "pack": "small"}, "not both"),
-        ({"threshold": "5.00", "amount": "0.001"}, "whole units"),
+        ({"threshold": "5.00", "amount": "0.001"}, "steps of 0.01"),
         ({"threshold": "5.00", "pack": "none"}, "no pack"),
         ({"threshold": "5.00", "amount": "20.00", "monthly_cap": "10.00"}, "at least one top-up"),
         ({"threshold": "-5.00", "amount": "20.00"}, "threshold"),
