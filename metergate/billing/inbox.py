@@ -29,8 +29,11 @@ from metergate.provider_port import (
     Feed,
     Forged,
     Lookups,
+    Misconfigured,
     PaymentFacts,
     ProviderEvent,
+    TryAgain,
+    UnknownOutcome,
     Webhooks,
 )
 
@@ -38,6 +41,9 @@ log = logging.getLogger("metergate.billing")
 
 Complain = Callable[[Opened, ProviderEvent], Awaitable[Handled]]
 TRIES: Final = 12
+"""How often news is tried that nobody understands."""
+PATIENCE: Final = 90
+"""How often a provider is asked that does not answer: once an hour in the end, for more than three days."""
 FORGED_IN_A_ROW: Final = 10
 CURSOR: Final = "cursor"
 _KEPT: Final = ("content-type", "user-agent")
@@ -126,7 +132,9 @@ class Inbox:
             return
         try:
             handled = await self._understand(row)
-        except (ProviderError, StoreUnavailable) as error:
+        except (TryAgain, UnknownOutcome, Misconfigured, StoreUnavailable) as error:
+            await self._put_off(row, str(error), PATIENCE)
+        except ProviderError as error:
             await self._put_off(row, str(error))
         except Exception as error:  # an event that nobody understands must not stop the others
             log.exception("The event %s of %s could not be handled.", row.event_id, row.provider)
@@ -135,13 +143,13 @@ class Inbox:
             now_us = self._clock()
             await ledger.write(lambda tx: inbox.finish(tx, row.seq, handled.state, handled.detail, now_us))
 
-    async def _put_off(self, row: EventRow, why: str) -> None:
+    async def _put_off(self, row: EventRow, why: str, most: int = TRIES) -> None:
         now_us, tries = self._clock(), row.tries + 1
         wait_us = min(_FIRST_US * 2 ** min(tries, 20), _LONGEST_US)
         wait_us = max(wait_us, self._cashier.asking.left_us(row.provider))
 
         def work(tx: Tx) -> None:
-            if tries >= TRIES:
+            if tries >= most:
                 inbox.finish(tx, row.seq, DEAD, why, now_us)
             else:
                 inbox.put_off(tx, row.seq, why, now_us + wait_us, tries)

@@ -39,6 +39,22 @@ async def test_refunds_that_name_none_of_ours_are_each_taken_once(bench: Bench) 
     assert await bench.differences() == []
 
 
+async def test_a_refund_is_heard_of_after_a_day_in_which_its_provider_did_not_answer(bench: Bench) -> None:
+    """Nobody asks for a payment that is paid, so the news of it is all that there is."""
+    id = await a_paid_one(bench)
+    bench.sandbox.refund(f"pay_{id}", Money(1000, "USD"), "by-hand")
+    await bench.deliver(bench.deliveries()[-1:])
+    bench.server.fault({"kind": "broken", "times": 1000})
+    for _ in range(60):
+        await bench.handle()
+        bench.clock.advance(seconds=1800)
+    assert bench.balance() == 10 * NANOS
+    bench.server.well()
+    bench.clock.advance(seconds=3600)
+    await bench.handle()
+    assert bench.balance() == 0
+
+
 async def test_parts_go_back_and_the_same_refund_again_is_the_same(bench: Bench) -> None:
     id = await a_paid_one(bench)
     for _ in range(3):

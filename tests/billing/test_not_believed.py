@@ -174,8 +174,8 @@ async def test_what_was_tried_too_often_is_dead_until_somebody_replays_it(bench:
 
     await bench.paid()
     await bench.deliver(bench.deliveries()[-1:])
-    bench.server.fault({"kind": "broken", "times": 12})
-    for _ in range(12):
+    bench.server.fault({"kind": "broken", "times": 90})
+    for _ in range(90):
         await bench.handle()
         bench.clock.advance(seconds=7200)
     [row] = await bench.events()
