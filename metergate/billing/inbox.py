@@ -4,6 +4,7 @@ An event is a hint. What it is about is asked of the provider, and what the prov
 our own order. What does not match is refused, and stays visible.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -105,13 +106,21 @@ class Inbox:
         return new
 
     async def handle_some(self, limit: int = 20) -> int:
-        """Handle the oldest events that wait; how many there were."""
+        """Handle the oldest events of each provider that wait; how many there were."""
+        due = await self._cashier.books.ledger.read(lambda tx: inbox.waiting(tx, self._clock()))
+        return sum(await asyncio.gather(*(self._handle_of(provider, limit) for provider in due)))
+
+    async def _handle_of(self, provider: str, limit: int) -> int:
+        """One after the other. Where there is no answer the others wait; each provider has its own turn."""
         ledger = self._cashier.books.ledger
-        if not await ledger.read(lambda tx: inbox.waiting(tx, self._clock())):
-            return 0
-        rows = await ledger.write(lambda tx: inbox.take(tx, self._clock(), limit))
+        rows = await ledger.write(lambda tx: inbox.take(tx, provider, self._clock(), limit))
+        answers = True
         for row in rows:
-            await self._handle(row)
+            left_us = max(self._cashier.asking.left_us(provider), 0 if answers else _FIRST_US)
+            if left_us:
+                await self._wait(row, left_us)
+            else:
+                answers = await self._handle(row)
         return len(rows)
 
     async def _keep_page(self, name: str, page: EventPage) -> int:
@@ -124,16 +133,14 @@ class Inbox:
 
         return await self._cashier.books.ledger.write(work)
 
-    async def _handle(self, row: EventRow) -> None:
+    async def _handle(self, row: EventRow) -> bool:
+        """Whether the provider answered, whatever came of it."""
         ledger = self._cashier.books.ledger
-        left_us = self._cashier.asking.left_us(row.provider)
-        if left_us:
-            await self._wait(row, left_us)
-            return
         try:
             handled = await self._understand(row)
         except (TryAgain, UnknownOutcome, Misconfigured, StoreUnavailable) as error:
             await self._put_off(row, str(error), PATIENCE)
+            return False
         except ProviderError as error:
             await self._put_off(row, str(error))
         except Exception as error:  # an event that nobody understands must not stop the others
@@ -142,6 +149,7 @@ class Inbox:
         else:
             now_us = self._clock()
             await ledger.write(lambda tx: inbox.finish(tx, row.seq, handled.state, handled.detail, now_us))
+        return True
 
     async def _put_off(self, row: EventRow, why: str, most: int = TRIES) -> None:
         now_us, tries = self._clock(), row.tries + 1
@@ -157,8 +165,8 @@ class Inbox:
         await self._cashier.books.ledger.write(work)
 
     async def _wait(self, row: EventRow, left_us: int) -> None:
-        """The provider wants to be left alone: then it is not asked, and this is no try."""
-        why, until_us = f"{row.provider} asked to be left alone.", self._clock() + left_us
+        """The provider is away, or wants to be left alone: then it is not asked, and this is no try."""
+        why, until_us = f"{row.provider} does not answer now.", self._clock() + left_us
         await self._cashier.books.ledger.write(
             lambda tx: inbox.put_off(tx, row.seq, why, until_us, row.tries)
         )

@@ -13,6 +13,7 @@ from metergate.billing.watching import Watching
 from metergate.errors import MetergateError, StoreUnavailable
 from metergate.ledger import inbox, payments, reversals, subscriptions
 from metergate.ledger.payments import Payment
+from metergate.provider_port import TryAgain, UnknownOutcome
 
 log = logging.getLogger("metergate.billing")
 T = TypeVar("T")
@@ -35,6 +36,8 @@ class Rounds:
         self._inbox = inbox
         self._clock = cashier.clock
         self._asking = cashier.asking
+        self._away: set[str] = set()
+        """Who did not answer in this look: an outage costs it one time-out, and not one for each payment."""
         self._looked_us = 0
         self._fetched_us = 0
         self._renewed_us = 0
@@ -63,21 +66,28 @@ class Rounds:
         """Ask for payments and refunds of which nobody knows the end."""
         ledger, now_us = self._cashier.books.ledger, self._clock()
         due = await ledger.read(lambda tx: payments.due(tx, now_us, BATCH))
+        self._away.clear()
         for payment in due:
             await self._put_off(payment)
-            what = f"The payment {payment.id} cannot be asked for now"
-            await self._try(payment.provider, what, partial(self._cashier.verify, payment.id))
+            if payment.provider not in self._away:
+                what = f"The payment {payment.id} cannot be asked for now"
+                await self._try(payment.provider, what, partial(self._cashier.verify, payment.id))
         refunds = await ledger.read(lambda tx: reversals.due(tx, now_us, BATCH))
         for refund in refunds:
-            later = self._clock() + max(10 * MINUTE_US, self._asking.left_us(refund.provider))
+            away = refund.provider in self._away
+            wait_us = max(MINUTE_US if away else 10 * MINUTE_US, self._asking.left_us(refund.provider))
+            later = self._clock() + wait_us
             await ledger.write(partial(reversals.change_refund, id=refund.id, look_at_us=later))
-            what = f"The refund {refund.id} is not done yet"
-            await self._try(refund.provider, what, partial(refunding.send, self._cashier, refund))
+            if not away:
+                what = f"The refund {refund.id} is not done yet"
+                await self._try(refund.provider, what, partial(refunding.send, self._cashier, refund))
         return len(due) + len(refunds)
 
     async def _put_off(self, payment: Payment) -> None:
         """Whatever becomes of the question, the next one has its time: no payment holds up the others."""
         look_at_us = next_look_us(payment, self._clock())
+        if payment.provider in self._away and look_at_us is not None:
+            look_at_us = self._clock() + MINUTE_US  # it was not asked for this one
         if look_at_us is not None:
             look_at_us = max(look_at_us, self._clock() + self._asking.left_us(payment.provider))
         await self._cashier.books.ledger.write(
@@ -123,6 +133,8 @@ class Rounds:
             raise
         except MetergateError as error:
             log.info("%s: %s", what, error)  # an outage is told by its alarm
+            if isinstance(error, (TryAgain, UnknownOutcome)):
+                self._away.add(provider)
             return None
         except Exception:  # an answer that nobody understands must not keep the others waiting
             log.exception("%s.", what)

@@ -60,15 +60,16 @@ def receive(tx: Tx, arrived: Sequence[Arrived], headers: Mapping[str, str], body
     return new
 
 
-def waiting(tx: Tx, now_us: int) -> bool:
-    """Whether there is something to take."""
+def waiting(tx: Tx, now_us: int) -> list[str]:
+    """The providers of which there is something to take."""
     due = (events.c.org == tx.org, events.c.state == WAITING, events.c.next_at_us <= now_us)
-    return tx.execute(sa.select(events.c.seq).where(*due).limit(1)).first() is not None
+    return list(tx.execute(sa.select(events.c.provider).where(*due).distinct()).scalars())
 
 
-def take(tx: Tx, now_us: int, limit: int) -> list[EventRow]:
-    """The oldest events that wait. Nobody else takes them for a while; who dies leaves them to others."""
-    due = _select(tx).where(events.c.state == WAITING, events.c.next_at_us <= now_us)
+def take(tx: Tx, provider: str, now_us: int, limit: int) -> list[EventRow]:
+    """A provider's oldest that wait. Nobody else takes them for a while; who dies leaves them to others."""
+    of_it = (events.c.provider == provider, events.c.state == WAITING)
+    due = _select(tx).where(*of_it, events.c.next_at_us <= now_us)
     rows = tx.execute(due.order_by(events.c.seq).limit(limit).with_for_update(skip_locked=True)).all()
     seqs = [row.seq for row in rows]
     lease = {"next_at_us": now_us + LEASE_US, "tries": events.c.tries + 1}

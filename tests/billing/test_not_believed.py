@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from metergate.billing import Cashier, Inbox, Opened, Providers, Rule, Wanted
+from metergate.billing import Cashier, Inbox, Opened, Providers, Rounds, Rule, Wanted
 from metergate.errors import InvalidInput
 from metergate.ledger.inbox import DEAD, DONE, IGNORED, REFUSED, WAITING
 from metergate.provider_port import (
@@ -205,6 +205,29 @@ async def test_a_provider_that_asks_to_be_left_alone_is_not_asked_meanwhile(benc
     assert bench.balance() == 2 * 1999 * NANOS // 100
 
 
+async def test_a_provider_that_is_away_costs_one_question_and_keeps_no_other_waiting(bench: Bench) -> None:
+    """Each question may take a time-out, and there may be thousands of events and payments."""
+    for id in ("p1", "p2", "p3"):
+        await bench.paid(id=id)
+    await bench.deliver(body for body in bench.deliveries() if b"succeeded" in body)
+    _, second = await bench.another_sandbox()
+    both = Providers([*bench.cashier.providers.all, Opened("second", second, "sandbox")], [Rule("second")])
+    cashier = Cashier(lambda: bench.office.desk, lambda: both, bench.clock, shared=False)
+    rounds = Rounds(cashier, Inbox(cashier))
+    other = await cashier.pay(Wanted("acct", Money(500, "USD"), credits=5 * NANOS))
+    await bench.pay(other)
+    bench.clock.advance(seconds=61)
+    bench.server.fault({"kind": "broken", "times": 1000})
+    bench.server.asked.clear()
+    await rounds.run_once()
+    assert list(bench.server.asked) == ["payments/fetch", "payments/fetch"]  # one for news, one for payments
+    assert bench.balance() == 5 * NANOS
+    bench.server.well()
+    bench.clock.advance(seconds=61)
+    await rounds.run_once()
+    assert bench.balance() == 5 * NANOS + 3 * 1999 * NANOS // 100
+
+
 async def test_nobody_is_left_alone_for_more_than_a_day(bench: Bench) -> None:
     await bench.paid()
     await bench.deliver(bench.deliveries()[-1:])
@@ -220,7 +243,7 @@ async def test_who_dies_with_events_in_hand_leaves_them_to_others(bench: Bench) 
 
     await bench.paid()
     await bench.deliver(bench.deliveries()[-1:])
-    assert len(await bench.ledger.write(lambda tx: inbox.take(tx, bench.clock(), 10))) == 1
+    assert len(await bench.ledger.write(lambda tx: inbox.take(tx, "sandbox", bench.clock(), 10))) == 1
     await bench.handle()
     assert bench.balance() == 0
     bench.clock.advance(seconds=61)
