@@ -119,7 +119,37 @@ def test_one_command_in_front_of_an_ai_api(tmp_path: Path, environ: dict[str, st
         server.communicate(timeout=20)
 
 
-@pytest.mark.parametrize("block", [HANDLER, WITHOUT_HTTP], ids=lambda block: block.place)
+def test_the_first_payment(tmp_path: Path, environ: dict[str, str]) -> None:
+    """docs/taking-money.md: a page that is paid, credits that came, a refund, and books that add up."""
+    set_up, buy, pay, refund = (block.text for block in of("sh", "docs/taking-money.md"))
+    (tmp_path / "app.py").write_text(APP.text)
+    (tmp_path / "policy.yaml").write_text(of("yaml", "docs/taking-money.md")[0].text)
+    prepare, _, serve = set_up.strip().rpartition("\n")
+    assert serve == SERVE.text.strip()
+    key = re.search(r"mg_live_\w+", typed(prepare, tmp_path, environ))
+    assert key
+    environ |= {"METERGATE_POLICY": "policy.yaml", "KEY": key[0]}
+    with served(tmp_path, environ) as port:
+        made = json.loads(typed(_without("KEY", buy).replace("8000", port), tmp_path, environ))
+        environ |= {"PAGE": made["url"], "PAYMENT": made["id"]}
+        said = typed(_without("PAGE", _without("PAYMENT", pay)).replace("8000", port), tmp_path, environ)
+        after = typed(refund, tmp_path, environ)
+    assert '"state":"succeeded"' in said
+    assert '"balance":{"currency":"USD","amount":"5.50"' in said
+    assert "Nothing is free." in said
+    assert re.search(r"succeeded +5.00 USD +2.00 USD", after)
+    assert "\nEvery balance follows from the entries.\n" in after
+
+
+def _without(name: str, script: str) -> str:
+    """The script, but for the line in which the reader is to fill something in."""
+    return re.sub(rf"^{name}=.*\n", "", script, count=1, flags=re.MULTILINE)
+
+
+[PAYING] = of("python", "docs/taking-money.md")
+
+
+@pytest.mark.parametrize("block", [HANDLER, WITHOUT_HTTP, PAYING], ids=lambda block: block.place)
 def test_the_code_runs(block: Block, tmp_path: Path, environ: dict[str, str]) -> None:
     """As a file of its own."""
     (tmp_path / "code.py").write_text(block.text)
