@@ -20,6 +20,7 @@ from metergate.provider_port import (
     ProviderHealth,
     RefundFacts,
     UnknownOutcome,
+    fitting,
 )
 from metergate_adyen.calls import Calls
 from metergate_adyen.news import AUTHORISED, FAILED, ORDER, REFUND, Reader
@@ -115,7 +116,7 @@ class AdyenProvider:
 
 def named(id: str) -> str:
     """Our id as Adyen's reference, which is shorter than ours may be."""
-    return id if len(id) <= REFERENCE_MAX else hashlib.sha256(id.encode()).hexdigest()
+    return fitting(id, REFERENCE_MAX)
 
 
 def _key(what: str, id: str) -> str:

@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from Adyen.util import generate_notification_sig  # type: ignore[import-untyped]  # says nothing of types
@@ -21,6 +20,7 @@ from metergate.provider_port import (
     Money,
     Notes,
     ProviderEvent,
+    instant_us,
 )
 from metergate_adyen.meaning import MEANINGS, Item, Terms
 
@@ -132,6 +132,6 @@ def _method(raw: Mapping[str, Any]) -> Method | None:
 
 def _instant(text: Any) -> int:
     try:
-        return int(datetime.fromisoformat(text).timestamp()) * 10**6
+        return instant_us(text)
     except (TypeError, ValueError, OverflowError):
         return 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import requests
@@ -88,13 +88,6 @@ class Calls:
             if refused.status == 404:
                 return None
             raise
-
-    async def read_back(self, reading: Awaitable[T]) -> T:
-        """What became of what was done: who cannot be asked now has done it all the same."""
-        try:
-            return await reading
-        except TryAgain as busy:
-            raise UnknownOutcome(f"It was done, and cannot be asked for now: {busy}") from busy
 
     async def get(self, path: str) -> dict[str, Any]:
         """What the SDK has no call for, as plain JSON."""

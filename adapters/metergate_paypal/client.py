@@ -19,6 +19,7 @@ from metergate.provider_port import (
     ProviderHealth,
     RefundFacts,
     UnknownOutcome,
+    read_back,
 )
 from metergate_paypal.calls import Calls, Refused
 from metergate_paypal.news import Feed, read
@@ -106,7 +107,7 @@ class PayPalProvider:
                 await self._do_once(lambda paypal: paypal.orders.authorize_order(asked))
             else:
                 await self._do_once(lambda paypal: paypal.orders.capture_order(asked))
-        return await self._calls.read_back(self._seen.now(id))
+        return await read_back(self._seen.now(id))
 
     async def capture_payment(self, id: str, amount: Money | None, capture: str) -> PaymentFacts:
         order = await self._seen.known(id)
@@ -115,7 +116,7 @@ class PayPalProvider:
             body = CaptureRequest(amount=paypal_money(amount or money(held.amount)), final_capture=True)
             asked = {"authorization_id": held.id, "paypal_request_id": key(capture), "body": body}
             await self._do_once(lambda paypal: paypal.payments.capture_authorized_payment(asked))
-        return await self._calls.read_back(self._seen.now(id))
+        return await read_back(self._seen.now(id))
 
     async def cancel_payment(self, id: str) -> PaymentFacts:
         """What was authorised is let go. An order cannot be taken back, but we never complete it."""
@@ -128,7 +129,7 @@ class PayPalProvider:
         if held is not None and held.status == "CREATED":
             asked = {"authorization_id": held.id, "paypal_request_id": key(f"{held.id}-void")}
             await self._calls.do(lambda paypal: paypal.payments.void_payment(asked))
-        return await self._calls.read_back(self._seen.now(id))
+        return await read_back(self._seen.now(id))
 
     async def refund_payment(self, id: str, amount: Money, refund: str) -> RefundFacts:
         paid = await self._seen.capture(id)

@@ -7,9 +7,8 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from metergate.ports import Clock
-from metergate.provider_port import OTHER, PAYMENT, EventPage, Forged, ProviderEvent
+from metergate.provider_port import OTHER, PAYMENT, EventPage, Forged, ProviderEvent, instant_us
 from metergate_paypal.calls import Calls
-from metergate_paypal.proof import instant_us
 
 EVENTS: Final = "/v1/notifications/webhooks-events"
 PAGE: Final = 300

@@ -26,7 +26,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from metergate.errors import ConfigurationError
-from metergate.provider_port import Context, Forged, TryAgain
+from metergate.provider_port import Context, Forged, TryAgain, instant_us
 
 ALGORITHM: Final = "SHA256withRSA"
 OLDEST_US: Final = 4 * 86_400 * 10**6
@@ -125,14 +125,6 @@ class Proof:
             except (OSError, ValueError) as error:
                 raise ConfigurationError(f"PAYPAL_CERT_ROOTS cannot be read: {error}") from error
         return self._store
-
-
-def instant_us(text: str) -> int:
-    """An instant as PayPal writes it; ValueError where it has no zone, or is none."""
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError("It has no zone.")
-    return int(at.timestamp()) * 10**6
 
 
 def _readable(pem: bytes) -> list[x509.Certificate]:

@@ -1,6 +1,5 @@
 """Between our words and PayPal's: money as its decimal text, our orders as its requests, and its answers."""
 
-import hashlib
 import re
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from metergate.provider_port import (
     Order,
     RefundFacts,
     UnknownOutcome,
+    fitting,
 )
 
 CURRENCIES: Final = frozenset({
@@ -89,7 +89,7 @@ def money(told: Any) -> Money:
 
 def key(id: str) -> str:
     """An id of ours as PayPal's idempotency key."""
-    return id if len(id) <= KEY_MAX else hashlib.sha256(id.encode()).hexdigest()
+    return fitting(id, KEY_MAX)
 
 
 def order_request(order: Order) -> OrderRequest:

@@ -63,13 +63,6 @@ class Calls:
                 return None
             raise
 
-    async def read_back(self, reading: Awaitable[T]) -> T:
-        """What became of what was done: who cannot be asked now has done it all the same."""
-        try:
-            return await reading
-        except TryAgain as busy:
-            raise UnknownOutcome(f"It was done, and cannot be asked for now: {busy}") from busy
-
     async def listed(self, asked: Awaitable[Any]) -> list[Any]:
         """Everything of a list that comes in pages."""
         page = await self.do(asked)

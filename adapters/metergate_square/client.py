@@ -21,6 +21,7 @@ from metergate.provider_port import (
     ProviderEvent,
     ProviderHealth,
     RefundFacts,
+    read_back,
 )
 from metergate_square.calls import ONCE, Calls
 from metergate_square.news import News
@@ -133,7 +134,7 @@ class SquareProvider:
             request_options=ONCE,
         )
         made = await self._calls.part(asked, "payment")
-        facts = await self._calls.read_back(self._seen.of_payment(made))
+        facts = await read_back(self._seen.of_payment(made))
         if facts.state == FAILED:
             raise Declined(f"Square declined the payment: {facts.reason}")
         return facts
@@ -160,7 +161,7 @@ class SquareProvider:
                     )
                 )
             await self._calls.do(self._square.payments.complete(payment.id, request_options=ONCE))
-        return await self._calls.read_back(self._seen.now(payment.id))
+        return await read_back(self._seen.now(payment.id))
 
     async def cancel_payment(self, id: str) -> PaymentFacts:
         link = await self._notes.read(f"of/{id}")
@@ -170,7 +171,7 @@ class SquareProvider:
             payment = await self._seen.payment(id)
             if payment.status == "APPROVED":
                 await self._calls.do(self._square.payments.cancel(payment.id, request_options=ONCE))
-        return await self._calls.read_back(self._seen.now(id))
+        return await read_back(self._seen.now(id))
 
     async def refund_payment(self, id: str, amount: Money, refund: str) -> RefundFacts:
         paid = await self._seen.payment(id)

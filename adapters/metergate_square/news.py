@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from square.utils.webhooks_helper import verify_signature
 
 from metergate.ports import Clock
-from metergate.provider_port import OTHER, PAYMENT, Forged, ProviderEvent
+from metergate.provider_port import OTHER, PAYMENT, Forged, ProviderEvent, instant_us
 
 SIGNATURE: Final = "x-square-hmacsha256-signature"
 OLDEST_US: Final = 3 * 86_400 * 10**6
@@ -58,13 +57,6 @@ class News:
         if not -AHEAD_US <= self._clock() - at_us <= OLDEST_US:
             raise Forged("The event is too old, or of the future.")
         return found
-
-
-def instant_us(text: str) -> int:
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError("It has no zone.")
-    return int(at.timestamp()) * 10**6
 
 
 def about(type: str, data: Mapping[str, Any]) -> str:

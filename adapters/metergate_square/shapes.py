@@ -1,6 +1,5 @@
 """Between our words and Square's: ids that fit, money, and what an answer says."""
 
-import hashlib
 from typing import Any, Final
 
 from square.requests.money import MoneyParams
@@ -17,6 +16,7 @@ from metergate.provider_port import (
     Money,
     RefundFacts,
     UnknownOutcome,
+    fitting,
 )
 
 CURRENCIES: Final = frozenset({"AUD", "CAD", "EUR", "GBP", "JPY", "USD"})
@@ -49,15 +49,11 @@ def money(told: Any) -> Money:
 
 def key(id: str) -> str:
     """An id of ours as Square's idempotency key."""
-    return _fitting(id, KEY_MAX)
+    return fitting(id, KEY_MAX)
 
 
 def reference(id: str) -> str:
-    return _fitting(id, REFERENCE_MAX)
-
-
-def _fitting(id: str, most: int) -> str:
-    return id if len(id) <= most else hashlib.sha256(id.encode()).hexdigest()[:most]
+    return fitting(id, REFERENCE_MAX)
 
 
 def reason_of(refund: str) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from stripe import Event
@@ -20,6 +19,7 @@ from metergate.provider_port import (
     EventPage,
     Forged,
     ProviderEvent,
+    instant_us,
 )
 from metergate_stripe.base import ALL, Base
 from metergate_stripe.outcomes import Missing, ask, every
@@ -140,5 +140,5 @@ def _object(kind: str, about: Mapping[str, Any]) -> str:
 def _instant_us(created: int | str) -> int:
     """Events that only point at something write their time as text."""
     if isinstance(created, str):
-        return int(datetime.fromisoformat(created).timestamp()) * 10**6
+        return instant_us(created)
     return int(created) * 10**6

@@ -1,6 +1,6 @@
 """What others are told of payments and subscriptions, in the transaction that changes them."""
 
-from metergate.core.money import NANOS, as_json, exponent
+from metergate.core.money import as_json, minor_unit
 from metergate.ledger import notices
 from metergate.ledger.database import Tx
 from metergate.ledger.payments import Payment
@@ -75,4 +75,4 @@ def _shown(payment: Payment) -> dict[str, object]:
 
 
 def _money(minor: int, currency: str) -> dict[str, object]:
-    return dict(as_json(minor * (NANOS // int(10 ** exponent(currency))), currency))
+    return dict(as_json(minor * minor_unit(currency), currency))

@@ -17,7 +17,7 @@ from metergate.billing.asking import LONGEST_US as LONGEST_WISH_US
 from metergate.billing.cashier import Cashier
 from metergate.billing.orders import Wanted
 from metergate.billing.providers import able
-from metergate.core.money import NANOS, as_json, exponent
+from metergate.core.money import as_json, minor_unit
 from metergate.core.periods import Window, window
 from metergate.core.policy import Policy
 from metergate.errors import (
@@ -288,8 +288,8 @@ def _offer(row: TopUp, policy: Policy, currency: str) -> Offer:
     wanted = offers.of_pack(row.account, row.pack, policy)
     if wanted.amount.currency != currency:
         raise InvalidInput(f"The pack {row.pack} is sold in {wanted.amount.currency}, not {currency}.")
-    unit = NANOS // int(10 ** exponent(currency))
-    return Offer(wanted.amount.minor * unit, wanted.credits, row.pack, f"Credits: {row.pack}, by themselves")
+    price = wanted.amount.minor * minor_unit(currency)
+    return Offer(price, wanted.credits, row.pack, f"Credits: {row.pack}, by themselves")
 
 
 def _capped(tx: Tx, row: TopUp, month: Window, spent: int, now_us: int) -> TopUp:

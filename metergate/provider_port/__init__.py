@@ -10,6 +10,7 @@ operation: it answers what the first one came to, and does nothing twice. What i
 whole state as it is now, so nobody has to know the order of the news about it.
 """
 
+from metergate.provider_port.adapting import fitting, instant_us, read_back
 from metergate.provider_port.context import (
     Answer,
     Context,
@@ -164,4 +165,7 @@ __all__ = [
     "UsageTotal",
     "Webhooks",
     "capabilities",
+    "fitting",
+    "instant_us",
+    "read_back",
 ]

@@ -48,7 +48,7 @@ async def test_what_is_paid_on_the_page_of_a_link_is_credited(shop: Shop) -> Non
     await shop.hear()
     found = await shop.payment(payment.id)
     assert (found.state, found.paid_minor, shop.balance()) == ("succeeded", 1999, 1999 * CENT)
-    kept = {"id": "", "type": "card", "brand": "visa", "last4": "1111"}
+    kept = {"id": "", "type": "card", "brand": "visa", "last4": "1111", "fingerprint": ""}
     assert (json.loads(found.method), found.external_id in shop.fake.payments) == (kept, True)
     assert await shop.differences() == []
 
