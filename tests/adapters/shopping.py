@@ -6,29 +6,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from metergate import MeterGate
-from metergate.api import admin_app
-from metergate.asgi.types import Receive, Scope, Send
 from metergate.config.settings import Settings
 from metergate.testing.asgi import lifespan
-from tests.api.client import TOKEN, Client
+from tests.api.client import Client
 from tests.billing.bench import POLICY
+from tests.billing.shop import Shop, hello
 
 
-async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
-    await send({"type": "http.response.body", "body": b"hello"})
-
-
-class Service:
+class Service(Shop):
     def __init__(self, app: MeterGate, provider: str) -> None:
-        self.app = app
+        super().__init__(app)
         self.provider = provider
-        self.operator = Client(admin_app(app.engine.office.acting_as("admin"), TOKEN), TOKEN)
-
-    async def customer(self, account: str = "ada") -> Client:
-        await self.operator.ok("POST", "/admin/v1/accounts", {"id": account})
-        made = await self.operator.ok("POST", "/admin/v1/keys", {"account": account})
-        return Client(self.app, made["key"])
 
     async def tell(self, headers: Mapping[str, str], body: bytes) -> int:
         """A webhook arrives; the status that its sender sees."""

@@ -13,10 +13,8 @@ from typing import Any
 import pytest
 
 from metergate import MeterGate
-from metergate.api import admin_app
 from metergate.api.operations_guards import GUARDS, OWN_GUARDS
 from metergate.api.operations_payments import OWN_PAYMENTS, PAYMENTS
-from metergate.asgi.types import Receive, Scope, Send
 from metergate.config.settings import Settings
 from metergate.engine import Engine
 from metergate.errors import ConfigurationError
@@ -29,29 +27,19 @@ from metergate.testing.asgi import fetch, lifespan
 from metergate.testing.clock import FakeClock
 from metergate_sandbox import Server
 from metergate_sandbox.news import signed
-from tests.api.client import TOKEN, Client, problem
+from tests.api.client import Client, problem
 from tests.billing.bench import KEY, POLICY, SECRET
+from tests.billing.shop import Shop, hello
 
 HOUR_US = 3600 * 10**6
 
 
-async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
-    await send({"type": "http.response.body", "body": b"hello"})
-
-
-class House:
+class House(Shop):
     """A metered app with a sandbox beside it."""
 
     def __init__(self, app: MeterGate, server: Server) -> None:
-        self.app = app
+        super().__init__(app)
         self.server = server
-        self.operator = Client(admin_app(app.engine.office.acting_as("admin"), TOKEN), TOKEN)
-
-    async def customer(self, account: str = "ada") -> Client:
-        await self.operator.ok("POST", "/admin/v1/accounts", {"id": account})
-        made = await self.operator.ok("POST", "/admin/v1/keys", {"account": account})
-        return Client(self.app, made["key"])
 
     async def pay(self, payment: dict[str, Any], card: str = "4242424242424242") -> None:
         await ask("POST", payment["url"], body=f"card={card}".encode())

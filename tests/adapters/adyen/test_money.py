@@ -25,7 +25,7 @@ from tests.adapters.adyen.bench import AdyenBench, a_fake, settings
 from tests.adapters.adyen.fake import HMAC_KEY, MERCHANT, OTHER_KEY, FakeAdyen, notification
 from tests.api.client import TOKEN, Client
 from tests.billing.bench import POLICY
-from tests.billing.test_over_http import hello
+from tests.billing.shop import hello
 
 PRICE = {"value": 1000, "currency": "USD"}
 

@@ -7,39 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from metergate import MeterGate
-from metergate.api import admin_app
-from metergate.asgi.types import Receive, Scope, Send
 from metergate.config.settings import Settings
 from metergate.provider_port.http import ask
 from metergate.testing.asgi import Answer, fetch, lifespan
 from tests.adapters.stripe.fake.server import FakeStripe
 from tests.adapters.stripe.fake.store import Json
 from tests.adapters.stripe.fake.whole import KEY, SECRET, a_fake
-from tests.api.client import TOKEN, Client
+from tests.api.client import Client
 from tests.billing.bench import POLICY
+from tests.billing.shop import Shop, hello
 from tests.waiting import until
 
 HOOK = "/billing/v1/webhooks/stripe"
 VISA, DECLINED, ASKED, LATER = "4242424242424242", "4000000000000002", "4000002500003155", "later"
 
 
-async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
-    await send({"type": "http.response.body", "body": b"hello"})
-
-
-class House:
+class House(Shop):
     def __init__(self, app: MeterGate, stripe: FakeStripe) -> None:
-        self.app = app
+        super().__init__(app)
         self.stripe = stripe
-        self.operator = Client(admin_app(app.engine.office.acting_as("admin"), TOKEN), TOKEN)
-
-    async def customer(self, account: str = "ada") -> Client:
-        await self.operator.ok(
-            "POST", "/admin/v1/accounts", {"id": account, "email": f"{account}@example.com"}
-        )
-        made = await self.operator.ok("POST", "/admin/v1/keys", {"account": account})
-        return Client(self.app, made["key"])
 
     async def buys(self, client: Client, card: str = VISA, **wanted: object) -> Json:
         """A page is opened, and somebody is on it with a card."""

@@ -8,26 +8,19 @@ from typing import Any
 import pytest
 
 from metergate import MeterGate
-from metergate.api import admin_app
 from metergate.config.settings import Settings
 from metergate.testing.asgi import lifespan
 from metergate_web3 import Web3Provider
 from tests.adapters.web3.world import World, there
-from tests.api.client import TOKEN, Client, problem
+from tests.api.client import Client, problem
 from tests.billing.bench import POLICY
-from tests.billing.test_over_http import hello
+from tests.billing.shop import Shop, hello
 
 
-class Shop:
+class Wallets(Shop):
     def __init__(self, app: MeterGate, world: World) -> None:
-        self.app = app
+        super().__init__(app)
         self.world = world
-        self.operator = Client(admin_app(app.engine.office.acting_as("admin"), TOKEN), TOKEN)
-
-    async def customer(self, account: str) -> Client:
-        await self.operator.ok("POST", "/admin/v1/accounts", {"id": account})
-        made = await self.operator.ok("POST", "/admin/v1/keys", {"account": account})
-        return Client(self.app, made["key"])
 
     async def send(self, payment: dict[str, Any], who: str = "", more: int = 0) -> str:
         """The payer's wallet does what the checkout says."""
@@ -65,19 +58,19 @@ async def claim(customer: Client, payment: dict[str, Any], tx: str, signature: s
 
 
 @pytest.fixture
-async def shop(world: World, tmp_path: Path) -> AsyncIterator[Shop]:
+async def shop(world: World, tmp_path: Path) -> AsyncIterator[Wallets]:
     chain = {**world.options()["chains"][0], "confirmations": 2}
     del chain["rpc"]
     policy = {**POLICY, "provider": "web3", "web3": {"chains": [chain]}}
     settings = Settings(data=tmp_path / "data", worker=False, environ={"WEB3_RPC_URL": world.rpc.url})
     app = MeterGate(hello, policy, settings=settings)
     async with lifespan(app):
-        made = Shop(app, world)
+        made = Wallets(app, world)
         yield made
         assert (await app.engine.office.books.verify())["ok"]
 
 
-async def test_a_402_leads_to_an_address_and_paying_there_to_a_200(shop: Shop) -> None:
+async def test_a_402_leads_to_an_address_and_paying_there_to_a_200(shop: Wallets) -> None:
     ada = await shop.customer("ada")
     refused = await ada("GET", "/x")
     assert refused.status == 402
@@ -96,7 +89,7 @@ async def test_a_402_leads_to_an_address_and_paying_there_to_a_200(shop: Shop) -
     assert await balance(ada) == "4.00"
 
 
-async def test_however_often_it_is_noticed_it_is_credited_once(shop: Shop) -> None:
+async def test_however_often_it_is_noticed_it_is_credited_once(shop: Wallets) -> None:
     """The worker, the payer who looks, many claims at once, and a feed that begins again."""
     ada = await shop.customer("ada")
     payment = await bought(ada)
@@ -114,7 +107,7 @@ async def test_however_often_it_is_noticed_it_is_credited_once(shop: Shop) -> No
     assert await balance(ada) == "5.00"
 
 
-async def test_a_process_that_died_between_the_chain_and_the_ledger_loses_nothing(shop: Shop) -> None:
+async def test_a_process_that_died_between_the_chain_and_the_ledger_loses_nothing(shop: Wallets) -> None:
     """What the adapter had taken for a payment is still that payment's when somebody looks again."""
     ada = await shop.customer("ada")
     payment = await bought(ada)
@@ -128,7 +121,7 @@ async def test_a_process_that_died_between_the_chain_and_the_ledger_loses_nothin
     assert await balance(ada) == "5.00"
 
 
-async def test_two_accounts_pay_the_same_price_and_each_gets_its_own(shop: Shop) -> None:
+async def test_two_accounts_pay_the_same_price_and_each_gets_its_own(shop: Wallets) -> None:
     ada, bob = [await shop.customer(name) for name in ("ada", "bob")]
     of_ada, of_bob = await bought(ada), await bought(bob)
     tx = await shop.send(of_bob, who=shop.world.stranger)
@@ -142,7 +135,7 @@ async def test_two_accounts_pay_the_same_price_and_each_gets_its_own(shop: Shop)
     assert (await balance(ada), await balance(bob)) == ("0.00", "5.00")
 
 
-async def test_of_what_was_not_exact_the_sender_signs_for_his_account(shop: Shop) -> None:
+async def test_of_what_was_not_exact_the_sender_signs_for_his_account(shop: Wallets) -> None:
     """Until then it is visible to the operator; more than was asked for is all credited."""
     ada = await shop.customer("ada")
     asked, once = {"amount": "5.00"}, {"idempotency-key": "k1"}
@@ -166,7 +159,7 @@ async def test_of_what_was_not_exact_the_sender_signs_for_his_account(shop: Shop
     assert [each["action"] for each in noted].count("payment.overpaid") == 1
 
 
-async def test_too_little_grants_nothing_and_is_there_to_be_seen(shop: Shop) -> None:
+async def test_too_little_grants_nothing_and_is_there_to_be_seen(shop: Wallets) -> None:
     ada = await shop.customer("ada")
     payment = await bought(ada)
     tx = await shop.world.transfer(shop.world.payer, shop.world.usdc, 4_000_000)
@@ -183,7 +176,7 @@ async def test_too_little_grants_nothing_and_is_there_to_be_seen(shop: Shop) -> 
     assert await balance(ada) == "4.00"
 
 
-async def test_who_pays_twice_is_credited_once_and_shown(shop: Shop) -> None:
+async def test_who_pays_twice_is_credited_once_and_shown(shop: Wallets) -> None:
     ada = await shop.customer("ada")
     payment = await bought(ada)
     for _ in range(2):
@@ -195,7 +188,7 @@ async def test_who_pays_twice_is_credited_once_and_shown(shop: Shop) -> None:
     assert "is another payment" in twice["detail"]
 
 
-async def test_credits_go_back_with_final_blocks_that_went(shop: Shop) -> None:
+async def test_credits_go_back_with_final_blocks_that_went(shop: Wallets) -> None:
     """Some were spent: that is debt, and the next call waits for a top-up."""
     ada = await shop.customer("ada")
     payment = await bought(ada)
@@ -212,7 +205,7 @@ async def test_credits_go_back_with_final_blocks_that_went(shop: Shop) -> None:
     assert (await ada("GET", "/x")).status == 402
 
 
-async def test_a_node_that_is_away_loses_no_payment(shop: Shop) -> None:
+async def test_a_node_that_is_away_loses_no_payment(shop: Wallets) -> None:
     """What is asked of it meanwhile says so, and charges nobody twice."""
     ada = await shop.customer("ada")
     payment = await bought(ada)
