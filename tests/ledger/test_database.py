@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -37,6 +38,18 @@ def test_the_migrations_make_the_tables_that_the_code_knows(ledger: Ledger) -> N
     with ledger.read() as tx:
         context = MigrationContext.configure(tx.connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, TABLES[0].metadata) == []
+
+
+def test_every_row_belongs_to_an_organisation_and_every_unique_key_begins_with_it() -> None:
+    for table in TABLES:
+        if table.name == "organisations":
+            continue
+        key = [column.name for column in table.primary_key.columns]
+        assert key == ["seq"] or key[0] == "org", table.name
+        assert "org" in table.c and not table.c.org.nullable, table.name
+        unique = [each.columns for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
+        found = [*unique, *(each.columns for each in table.indexes if each.unique)]
+        assert all(next(iter(columns)).name == "org" for columns in found), table.name
 
 
 def test_head_is_the_newest_revision() -> None:
