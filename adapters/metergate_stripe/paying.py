@@ -11,6 +11,7 @@ from metergate.provider_port import (
     PLAN,
     Checkout,
     Declined,
+    Misconfigured,
     NeedsAction,
     Order,
     PaymentFacts,
@@ -86,8 +87,13 @@ class Paying(Plans):
             asked["customer"] = order.customer
         elif order.payer.email:
             asked["customer_email"] = order.payer.email
-        if self._back(order):
-            asked["success_url"] = self._back(order)
+        back = self._back(order)
+        if not back:
+            raise Misconfigured(
+                "Set STRIPE_RETURN_URL, FRONTEND_URL or METERGATE_PUBLIC_URL, or give success_url: Stripe "
+                "opens no page without an address that payers come back to."
+            )
+        asked["success_url"] = back
         if order.cancel_url:
             asked["cancel_url"] = order.cancel_url
         if order.expires_at_us:

@@ -47,6 +47,8 @@ class Parts:
     caps: list[Cap]
     upstreams: Mapping[str, object]
     default_plan: object
+    packs: Mapping[str, object]
+    top_up_pack: object
     from_outside: frozenset[object]
     """What came from the environment, and is offered to nobody."""
 
@@ -77,10 +79,17 @@ def _parts(source: Source) -> Parts:
         _each(TypeAdapter(Plan), top.get("plans")),
         _each(TypeAdapter(Route), listed),
         _each(_CAPS, {"caps": top.get("caps", [])})["caps"] or [],
-        upstreams if isinstance(upstreams := top.get("upstreams"), dict) else {},
+        _section(top, "upstreams"),
         top.get("default_plan"),
+        _section(top, "packs"),
+        _section(top, "top_ups").get("pack"),
         frozenset(str(source.at(where)) for where in source.holes),
     )
+
+
+def _section(top: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = top.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 _PRICES: TypeAdapter[list[Price] | None] = TypeAdapter(Prices)
@@ -112,6 +121,9 @@ def _names(parts: Parts) -> Findings:
     plan = parts.default_plan
     if isinstance(plan, str) and plan not in parts.plans:
         yield _unknown("plan", plan, ("default_plan",), parts.plans)
+    pack = parts.top_up_pack
+    if isinstance(pack, str) and pack not in parts.packs:
+        yield _unknown("pack", pack, ("top_ups", "pack"), parts.packs)
 
 
 def _named_meters(parts: Parts) -> Iterator[tuple[Where, str]]:

@@ -333,8 +333,6 @@ class PolicyFile(Part):
     def _synced(self) -> "PolicyFile":
         if self.profile == "strict" and "fsync" in self.model_fields_set and self.fsync != "always":
             raise ValueError("profile: strict is fsync: always; remove fsync, or the profile")
-        if self.top_ups.pack and self.top_ups.pack not in self.packs:
-            raise ValueError("top_ups names a pack that is not among the packs")
         return self
 
     @model_validator(mode="after")

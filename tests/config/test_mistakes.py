@@ -68,6 +68,7 @@ def test_five_mistakes_are_five_lines() -> None:
         ("top_up_url: ¦//elsewhere", f"top_up_url: {ADDRESS}"),
         ("default_plan: ¦pro", 'default_plan: no plan is called "pro"'),
         ("packs: {small: {credits: ¦0, price: '5'}}", "packs.small.credits: write an amount above zero"),
+        ("top_ups: {pack: ¦big}", 'top_ups.pack: no pack is called "big"'),
         ("provider: ¦Stripe", "provider: write a word of small letters, digits and _"),
         ("limits: {rate: 5, per: ¦month}", 'limits.per: use "second", "minute", "hour" or "day"'),
         ("concurrency: ¦0", "concurrency: write a whole number of at least 1"),

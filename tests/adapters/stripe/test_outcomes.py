@@ -235,3 +235,14 @@ async def test_many_at_once_are_each_their_own(bench: Bench) -> None:
     orders = [an_order() for _ in range(20)]
     pages = await asyncio.gather(*(bench.stripe.open_checkout(order) for order in orders * 2))
     assert (len({page.id for page in pages}), bench.store.made()) == (20, 20)
+
+
+async def test_a_page_without_an_address_to_come_back_to_is_told_with_the_settings_that_help() -> None:
+    async with a_bench("", STRIPE_RETURN_URL="") as bench:
+        with pytest.raises(
+            Misconfigured, match="Set STRIPE_RETURN_URL, FRONTEND_URL or METERGATE_PUBLIC_URL"
+        ):
+            await bench.stripe.open_checkout(an_order())
+        assert bench.asked("/v1/checkout/sessions") == []
+        back = "https://app.example.com/"
+        assert (await bench.stripe.open_checkout(an_order(success_url=back))).url
