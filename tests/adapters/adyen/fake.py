@@ -15,6 +15,7 @@ from typing import Any
 from Adyen.util import generate_notification_sig  # type: ignore[import-untyped]  # says nothing of types
 from pydantic import ValidationError
 
+from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from tests.adapters.adyen.shapes import SHAPES
 
 MERCHANT, API_KEY = "MetergateTEST", "AQE_test_key"
@@ -22,7 +23,6 @@ HMAC_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
 OTHER_KEY = "00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF"
 
 Json = dict[str, Any]
-BUSY, BROKEN, UNANSWERED = "busy", "broken", "unanswered"
 
 
 class Refused(Exception):
