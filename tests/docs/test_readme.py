@@ -59,7 +59,7 @@ def served(folder: Path, environ: dict[str, str]) -> Iterator[str]:
     server = subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True)
     try:
         assert server.stderr is not None
-        while "Application startup complete" not in (line := server.stderr.readline()):
+        while "Uvicorn running on" not in (line := server.stderr.readline()):
             assert line, "The app did not start."
         yield port
     finally:
