@@ -23,6 +23,8 @@ from metergate.provider_port import (
 PAID_FOR = ("trialing", "active", "past_due")
 """In these states a customer has the plan; while it is past due, a failed renewal is being tried again."""
 
+RENEWED = ("trialing", "active")
+
 
 class Handled(NamedTuple):
     state: str
@@ -91,6 +93,16 @@ async def look_again(cashier: Cashier, known: Subscription) -> None:
     facts = await cashier.asking.of(opened.name, opened.provider.fetch_subscription(known.external_id))
     if facts is not None:
         await believe(cashier, opened, facts, asked_us)
+
+
+async def end_outdone(cashier: Cashier, known: Subscription) -> None:
+    """Who bought another plan does not go on paying for the one before: it is not renewed any more."""
+    opened = cashier.providers.find(known.provider)
+    if opened is None or not isinstance(opened.provider, Subscriptions) or known.external_id is None:
+        return
+    asked_us = cashier.clock()
+    asked = opened.provider.cancel_subscription(known.external_id, at_period_end=True)
+    await believe(cashier, opened, await cashier.asking.of(opened.name, asked), asked_us)
 
 
 async def invoice(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Handled:

@@ -41,6 +41,7 @@ class Rounds:
         self._looked_us = 0
         self._fetched_us = 0
         self._renewed_us = 0
+        self._ended_us = 0
         self._forgot_us = 0
 
     async def run_once(self) -> int:
@@ -57,6 +58,9 @@ class Rounds:
             done += await self._fetch()
         if abs(now_us - self._renewed_us) >= RENEWALS_EVERY_US:
             done += await self._renewals(now_us)
+        if abs(now_us - self._ended_us) >= MINUTE_US:
+            self._ended_us = now_us
+            done += await self._end_outdone()
         await self.watching.look()
         if abs(now_us - self._forgot_us) >= FORGET_EVERY_US:
             done += await self._forget(now_us)
@@ -104,6 +108,17 @@ class Rounds:
             await self._try(known.provider, what, partial(following.look_again, self._cashier, known))
         if len(due) < BATCH:  # otherwise there are more, after the news that came meanwhile
             self._renewed_us = now_us
+        return len(due)
+
+    async def _end_outdone(self) -> int:
+        """Keep what a newer plan has taken the place of from being renewed."""
+        ledger, now_us = self._cashier.books.ledger, self._clock()
+        paid, renewed = following.RENEWED, following.PAID_FOR
+        due = await ledger.read(lambda tx: subscriptions.outdone(tx, paid, renewed, BATCH))
+        for known in due:
+            await ledger.write(partial(subscriptions.asked, id=known.id, now_us=now_us))
+            what = f"The subscription {known.id}, which a newer one took the place of, cannot be ended now"
+            await self._try(known.provider, what, partial(following.end_outdone, self._cashier, known))
         return len(due)
 
     async def _forget(self, now_us: int) -> int:

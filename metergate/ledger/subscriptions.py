@@ -89,6 +89,28 @@ def paid_plan(tx: Tx, account: str, states: Collection[str]) -> str:
     return tx.execute(query.order_by(*newest).limit(1)).scalar() or ""
 
 
+def outdone(tx: Tx, paid: Collection[str], renewing: Collection[str], limit: int) -> list[Subscription]:
+    """Those of plans that would be renewed although their account pays for a newer one."""
+    newer = subscriptions.alias("newer")
+    later = sa.or_(
+        newer.c.created_at_us > subscriptions.c.created_at_us,
+        sa.and_(newer.c.created_at_us == subscriptions.c.created_at_us, newer.c.seq > subscriptions.c.seq),
+    )
+    same = [newer.c[name] == subscriptions.c[name] for name in ("org", "account", "live")]
+    newer_is_there = sa.exists().where(*same, newer.c.plan != "", newer.c.state.in_(paid), later)
+    columns = [subscriptions.c[name] for name in Subscription._fields]
+    query = sa.select(*columns).where(
+        subscriptions.c.org == tx.org,
+        subscriptions.c.state.in_(renewing),
+        subscriptions.c.plan != "",
+        newer_is_there,
+        ~subscriptions.c.ends,
+    )
+    return [
+        Subscription(*row) for row in tx.execute(query.order_by(subscriptions.c.updated_at_us).limit(limit))
+    ]
+
+
 def over(tx: Tx, before_us: int, limit: int) -> list[Subscription]:
     """Those that have not ended, whose period was over before an instant, and nobody has asked since."""
     columns = [subscriptions.c[name] for name in Subscription._fields]

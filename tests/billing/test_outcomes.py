@@ -233,6 +233,24 @@ async def test_the_newest_subscription_that_is_paid_says_the_plan(bench: Bench) 
     assert await hear(bench) == "growth"
 
 
+async def test_a_plan_that_another_took_the_place_of_is_not_renewed(bench: Bench) -> None:
+    """Its period is paid, and it ends with it; the newer one goes on."""
+    older = await a_subscription(bench)
+    assert await hear(bench) == "growth"
+    bench.clock.advance(seconds=60)
+    newer = await bench.top_up(2900, "sub-2", kind="plan", subject="scale", every="month")
+    await bench.pay(newer)
+    await bench.rounds.run_once()
+    assert not bench.sandbox.subscriptions[older].ends
+    assert await hear(bench) == "scale"
+    for _ in range(2):
+        bench.clock.advance(seconds=120)
+        await bench.rounds.run_once()
+        assert bench.sandbox.subscriptions[older].ends
+        assert not bench.sandbox.subscriptions[f"sub_{newer.id}"].ends
+    assert await hear(bench) == "scale"
+
+
 async def test_who_pays_for_a_plan_twice_keeps_it_until_both_have_ended(bench: Bench) -> None:
     first = await a_subscription(bench)
     second = await bench.top_up(900, "sub-2", kind="plan", subject="growth", every="month")
