@@ -166,6 +166,7 @@ class Machine(RuleBasedStateMachine):
         )
         self.engine = Engine(str(self.policy), given, lambda: self.now_us)
         await self.engine.start()
+        self.engine.foundation.worker.reaper._there = None  # the server's time is not that of this story
         self.door = Metered(hello, self.engine)
 
     async def make_customers(self) -> None:
@@ -291,8 +292,9 @@ class Machine(RuleBasedStateMachine):
         await asyncio.sleep(0)  # what has ended in this turn of the loop is written when it is over
         if engine._socket is not None:
             await engine._socket.stop()
-        if at_work.worker._task is not None:
-            at_work.worker._task.cancel()
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("metergate-"):
+                task.cancel()
         await at_work.ledger.run(int)  # a statement that is on its way comes to its end
         ground.abandon(at_work)
         if at_work.shared is not None:
