@@ -6,7 +6,7 @@ from metergate.asgi.types import ASGIApp, Receive, Scope, Send
 from tests.servers.shared import reached
 
 PRICE = 7
-DATABASE_S = 0.01
+DATABASE_S = 0.1
 """How long such a middleware waits for its database."""
 
 
