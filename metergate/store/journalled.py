@@ -106,9 +106,7 @@ class Journalled:
     def _intend(self, batch: Sequence[Hold]) -> int:
         if self._unwritten:
             raise StoreUnavailable(self._no_room("it had no room for what has ended"))
-        ops, _, _, _, _, terms, request_ids, twins, _ = zip(*batch, strict=True)
-        fields = [twin.fields if twin else None for twin in twins] if any(twins) else twins
-        joined = join_holds(ops, request_ids, terms, fields)
+        ops, joined = _joined(batch)
         try:
             # Whatever follows has room: what was granted can be written whatever becomes of the disk.
             journal = self._journal or self._begun()
@@ -137,6 +135,12 @@ class Journalled:
                     opened.pop(hold.op, None)
                 elif how == GOES_ON:
                     opened[hold.op] = ~position
+
+    def take_up(self, running: Sequence[Hold]) -> None:
+        """Speak for calls that were dispatched already, whoever began them."""
+        if running:
+            ops, joined = _joined(running)
+            self._open.update(dict.fromkeys(ops, ~self._write(records.DISPATCHED, joined)))
 
     def dispatch(self, op: str) -> None:
         position = self._open.get(op, -1)
@@ -316,6 +320,12 @@ def _became(hold: Hold, held: Held) -> int:
     if held.status == GRANTED:
         return GOES_ON if hold.dispatched else HELD
     return HELD if held.status == CONFLICT else REFUSED  # the id is known: what it holds stays held
+
+
+def _joined(batch: Sequence[Hold]) -> tuple[tuple[str, ...], bytes]:
+    ops, _, _, _, _, terms, request_ids, twins, _ = zip(*batch, strict=True)
+    fields = [twin.fields if twin else None for twin in twins] if any(twins) else twins
+    return ops, join_holds(ops, request_ids, terms, fields)
 
 
 def _alone(op: str, joined: bytes) -> bytes:

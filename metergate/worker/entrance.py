@@ -51,7 +51,7 @@ class Entrance:
         self._ledger = ledger
         self._clock = clock
         self._journal = sharing.journal
-        self._reviving = Reviving(sharing.store, ledger, clock)
+        self._reviving = Reviving(sharing.store, ledger, clock, sharing.journal)
         self._journals = sharing.journals
         self._rebuild = Rebuild(sharing.store, ledger, clock, sharing.journals) if sharing.errands else None
         self._last = ""

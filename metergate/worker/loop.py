@@ -73,7 +73,7 @@ class Worker:
         journal = sharing.journal if sharing else None
         self._keeping = Keeping(journal, ledger, clock) if journal else None
         journals = sharing.journals if sharing else None
-        self._orphans = Orphans(journals, sharing.store, ledger, clock) if sharing and journals else None
+        self._orphans = Orphans(journals, journal, ledger, clock) if journal and journals else None
         self.repair = (
             Repair(self.entrance, self._orphans, journals)
             if self.entrance and self._orphans and journals

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from metergate.ledger.thread import LedgerThread
-from metergate.ports import Clock, Settle, SharedStore, answered
+from metergate.ports import Clock, Settle, answered
 from metergate.store.journal import read_placed
+from metergate.store.journalled import Journalled
 from metergate.store.journals import Claim, Journals
 from metergate.store.left import Left
 from metergate.worker.recovery import set_aside
@@ -59,12 +60,12 @@ class Orphan:
 
 
 class Orphans:
-    def __init__(self, journals: Journals, store: SharedStore, ledger: LedgerThread, clock: Clock) -> None:
+    def __init__(self, journals: Journals, store: Journalled, ledger: LedgerThread, clock: Clock) -> None:
         self._journals = journals
         self._store = store
         self._ledger = ledger
         self._clock = clock
-        self._reviving = Reviving(store, ledger, clock)
+        self._reviving = Reviving(store, ledger, clock, store)
         self._adopted: list[Orphan] = []
         self._one_at_a_time = asyncio.Lock()
         self.count = 0

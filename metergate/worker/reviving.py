@@ -27,6 +27,7 @@ from metergate.ports import (
     Settle,
     answered,
 )
+from metergate.store.journalled import Journalled
 from metergate.wire import decode_event, encode_event, encode_terms
 
 LASTS_US = 60 * 10**6
@@ -35,14 +36,21 @@ PORTION = 500
 
 
 class Reviving:
-    def __init__(self, store: CounterStore, ledger: LedgerThread, clock: Clock) -> None:
+    def __init__(
+        self, store: CounterStore, ledger: LedgerThread, clock: Clock, journal: Journalled | None = None
+    ) -> None:
         self._store = store
+        self._journal = journal
+        self._bare = journal.bare if journal is not None else store
+        """A hold that is made again was dispatched; a journal in front would take it for one that was not."""
         self._ledger = ledger
         self._clock = clock
 
     async def hold_again(self, running: Sequence[Hold]) -> None:
         """Set aside again what running calls have set aside. Asked before anything that comes after it."""
         holds = [each._replace(draws=tuple(map(unbounded, each.draws))) for each in running]
+        if self._journal is not None:
+            self._journal.take_up(running)
         await self._hold(holds)
 
     async def settle_again(self, ended: Sequence[Settle]) -> set[str]:
@@ -103,7 +111,7 @@ class Reviving:
         ]
         held: list[Held] = []
         for start in range(0, len(known), PORTION):
-            held += await answered(self._store.hold(known[start : start + PORTION], self._clock()))
+            held += await answered(self._bare.hold(known[start : start + PORTION], self._clock()))
         if len(known) < len(holds) or any(each.status in (STALE, FULL) for each in held):
             raise StoreUnavailable("What runs here could not be set aside again yet.")
         return held

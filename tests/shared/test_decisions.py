@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -24,13 +25,13 @@ TOKEN = "of the fronts"
 class Deciding:
     """A process that decides and forwards nothing."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, **environ: str) -> None:
         self.port = free_port()
         policy = place.folder / "decided.yaml"
         policy.write_text(yaml.safe_dump(POLICY))
         ports = ["--port", "0", "--admin-port", str(self.port)]
         words = ("metergate", "serve", str(policy), "--decide-only", *ports)
-        self.process = place.start(*words, METERGATE_AUTHZ_TOKEN=TOKEN)
+        self.process = place.start(*words, METERGATE_AUTHZ_TOKEN=TOKEN, **environ)
         self._client = httpx2.AsyncClient(
             base_url=f"http://127.0.0.1:{self.port}", headers={"metergate-token": TOKEN}, timeout=DEADLINE_S
         )
@@ -57,8 +58,8 @@ class Deciding:
 
 
 @asynccontextmanager
-async def two(place: Place) -> AsyncIterator[tuple[Deciding, Deciding]]:
-    made = Deciding(place), Deciding(place)
+async def two(place: Place, **environ: str) -> AsyncIterator[tuple[Deciding, Deciding]]:
+    made = Deciding(place, **environ), Deciding(place, **environ)
     try:
         for each in made:
             await until(each.ready)
@@ -85,6 +86,28 @@ async def test_any_process_ends_a_hold(place: Place) -> None:
         assert (await other.ask("settle", hold=left, units=1))[0] == 200
         assert await office.balance("deciding") == "97.00"
         await office.proven()
+
+
+async def test_a_hold_stands_whoever_dies_over_it(place: Place, tmp_path: Path) -> None:
+    """Who takes over from the dead speaks for their holds, also when it dies in turn."""
+    apart = partial(two, place, METERGATE_JOURNAL=str(tmp_path))
+
+    async def is_taken_over(dead: Deciding) -> None:
+        (lock,) = tmp_path.glob("*/*/lock")
+        os.kill(dead.process.pid, signal.SIGKILL)
+        await until(lambda: not lock.parent.exists())
+
+    async with apart() as (one, other):
+        async with desk(place) as office:
+            key = await office.customer("standing", "100")
+        hold = await one.hold(key)
+        await is_taken_over(one)
+        async with apart() as (heir, _), desk(place) as office:
+            await is_taken_over(other)
+            assert (await office.ask("credits.show", account="standing"))["held"]["amount"] == "5.00"
+            assert (await heir.ask("settle", hold=hold, units=2))[0] == 200
+            assert await office.balance("standing") == "98.00"
+            await office.proven()
 
 
 async def test_together_they_admit_what_was_paid_for(place: Place) -> None:
