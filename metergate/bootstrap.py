@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from metergate import api
-from metergate import foundation as ground
+from metergate import api, joining
 from metergate.admin import Doing, Office, RemoteOffice
 from metergate.admin.receipts import Payment, receipt
 from metergate.api import problem
@@ -23,6 +22,7 @@ from metergate.config.settings import Settings
 from metergate.core.verdict import Verdict
 from metergate.engine import Engine
 from metergate.errors import ConfigurationError, InvalidInput
+from metergate.foundation import folder_of, now_us
 from metergate.gate import tracking
 from metergate.ports import AskAccount, Clock, answered
 
@@ -98,7 +98,7 @@ class Gate:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, policy: PolicySource = "", *, settings: Settings | None = None, clock: Clock = ground.now_us
+        cls, policy: PolicySource = "", *, settings: Settings | None = None, clock: Clock = now_us
     ) -> AsyncIterator["Gate"]:
         engine = Engine(policy, settings, clock)
         await engine.start()
@@ -219,7 +219,7 @@ async def open_office(policy: PolicySource = "", settings: Settings | None = Non
     Over a shared store every process has an office of its own.
     """
     given = settings or environment.read(os.environ)
-    remote = RemoteOffice(ground.folder_of(given).path)
+    remote = RemoteOffice(folder_of(given).path)
     engine = Engine(policy, given)
     for attempt in range(50):
         if engine.policy.store != "memory" and not engine.shares and await remote.is_there():
@@ -247,7 +247,7 @@ class _Switchboard:
     def __init__(self, policy: PolicySource, settings: Settings) -> None:
         self._policy = policy
         self._settings = settings
-        self._place = str(ground.folder_of(settings).path)
+        self._place = str(folder_of(settings).path)
         self._engine = Engine(policy, settings)
         self._one_at_a_time = asyncio.Lock()
         self._relay = Relay(self)
@@ -272,14 +272,14 @@ class _Switchboard:
         if self._engine.shares:
             await self._engine.start()
             place = self._engine.foundation.place
-        here = ground.at_home(place)
+        here = joining.at_home(place)
         await (here.decide if here else self._relay)(scope, receive, send)
 
 
 def admin_app(policy: PolicySource = "", *, settings: Settings | None = None) -> ASGIApp:
     """The admin API as an app to mount or to serve. It asks the process that owns the data folder."""
     given = settings or environment.read(os.environ)
-    token = secret_files.admin_token(given, ground.folder_of(given).path)
+    token = secret_files.admin_token(given, folder_of(given).path)
     switchboard = _Switchboard(policy, given)
     app = api.admin_app(
         switchboard,

@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from metergate import foundation as ground
-from metergate import meters
+from metergate import joining, meters
 from metergate.admin import Hooks, Office, OwnerSocket, answering
 from metergate.admin.owner import RELOAD
 from metergate.api import authz_app, billing_app, relay
@@ -31,7 +30,7 @@ from metergate.core.periods import rfc3339
 from metergate.core.policy import Policy
 from metergate.core.report import Receipt, Report
 from metergate.errors import ConfigurationError, InvalidInput, StoreUnavailable
-from metergate.foundation import Foundation
+from metergate.foundation import Foundation, now_us
 from metergate.gate import explaining, tracking, watching
 from metergate.gate.gate import RequestGate
 from metergate.gate.watching import Decision, Watch
@@ -58,7 +57,7 @@ class Engine:
         self,
         source: PolicySource,
         settings: Settings | None = None,
-        clock: Clock = ground.now_us,
+        clock: Clock = now_us,
         lacking: Callable[[Policy], str | None] = lambda _: None,
     ) -> None:
         self.settings = settings or environment.read(os.environ)
@@ -135,7 +134,7 @@ class Engine:
         if self._mistake is not None:
             self.policy, self._mistake = self.loaded(), None
         _counters(self.policy)
-        self._foundation = await ground.join(self.policy, self.settings, self._clock)
+        self._foundation = await joining.join(self.policy, self.settings, self._clock)
         self._money = MoneyIn(self._foundation, self.settings, self.policy)
         self.office = self._make_office(self._foundation)
         self._money.begin(self.office)
@@ -157,7 +156,7 @@ class Engine:
         _listening.pop(self.serving.loop, None)
         if self._socket is not None:
             self._socket.abandon()
-        ground.abandon(self._foundation)
+        joining.abandon(self._foundation)
         self._foundation, self.serving, self._socket = None, None, None
         self._gates.clear()
 
@@ -185,7 +184,7 @@ class Engine:
             self._socket = None
             if foundation.engines:
                 await foundation.engines[0].answer_for_the_folder()
-        await ground.leave(foundation)
+        await joining.leave(foundation)
 
     def reload(self) -> Policy:
         """Read the policy anew. A file with a mistake raises, and the running policy stays."""

@@ -1,8 +1,4 @@
-"""What stands under a policy at work: counter store, ledger and worker of one place, opened once a process.
-
-Several MeterGates over the same data folder, or over the same store, share one foundation; the last to leave
-closes it.
-"""
+"""What stands under a policy at work: counter store, ledger and worker of one place."""
 
 import asyncio
 import logging
@@ -12,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from metergate import alarms
 from metergate.asgi.types import Receive, Scope, Send
@@ -79,7 +74,6 @@ class Foundation(ABC):
         self.settings = settings
         self.clock = clock
         self.gates: list[RequestGate] = []
-        self.abandoned = False
         self.engines: list[OnFolder] = []
         """Who stands here; the first answers for the folder on its socket."""
         self.recovered: Recovered | None = None
@@ -306,8 +300,9 @@ class Shared(Foundation):
         await self.ledger.close()
 
     def abandon(self) -> None:
-        if self.journalled is not None:
+        if self.journalled is not None and self.journals is not None:
             self.journalled.abandon()
+            self.journals.leave()
         self.ledger.ledger.close()
 
     def _running(self) -> Sequence[Hold]:
@@ -338,61 +333,3 @@ def ledger_url(policy: Policy, settings: Settings, folder: DataFolder) -> str:
             "policy or METERGATE_LEDGER to a PostgreSQL database, such as postgresql://localhost/metergate."
         )
     return url
-
-
-_open: dict[str, tuple[Foundation, int]] = {}
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-
-
-def _turn() -> asyncio.Lock:
-    """Those who come and go at the same moment do so one after the other."""
-    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-
-
-def at_home(place: str) -> OnFolder | None:
-    """Who answers for a place, where that is somebody in this event loop."""
-    known, _ = _open.get(place, (None, 0))
-    if known is None or known.loop is not asyncio.get_running_loop() or not known.engines:
-        return None
-    return known.engines[0]
-
-
-async def join(policy: Policy, settings: Settings, clock: Clock = now_us) -> Foundation:
-    """The foundation of a place, opened by whoever comes first."""
-    async with _turn():
-        kind = Shared if adapter_of_store(policy.store) else Embedded
-        made = kind(policy, settings, clock)
-        known, users = _open.get(made.place, (None, 0))
-        if known is not None and known.loop.is_closed():
-            abandon(known)
-            known, users = None, 0
-        if known is not None and known.loop is not made.loop:
-            raise ConfigurationError(
-                f"The data folder {made.place} is in use by another event loop of this process; give each "
-                "loop its own folder with METERGATE_DATA."
-            )
-        if known is None:
-            await made.open()
-        _open[made.place] = (known or made, users + 1)
-        return known or made
-
-
-async def leave(foundation: Foundation) -> None:
-    """Stop using a foundation; the last one closes it."""
-    async with _turn():
-        known, users = _open.get(foundation.place, (None, 1))
-        if known is foundation and users > 1:
-            _open[foundation.place] = (foundation, users - 1)
-            return
-        _open.pop(foundation.place, None)
-        await foundation.close()
-
-
-def abandon(foundation: Foundation) -> None:
-    """Let go of a foundation whose event loop has been closed under it."""
-    known, _ = _open.get(foundation.place, (None, 0))
-    if known is foundation:
-        del _open[foundation.place]
-    if not foundation.abandoned:
-        foundation.abandoned = True
-        foundation.abandon()

@@ -10,10 +10,12 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 from metergate.errors import ConfigurationError
 
 LOCK = "lock"
+LEFT = -1
 
 
 class Claim:
@@ -25,7 +27,9 @@ class Claim:
 
     def leave(self) -> None:
         """Let whoever comes next have it."""
-        os.close(self._lock)
+        lock, self._lock = self._lock, LEFT
+        if lock != LEFT:
+            os.close(lock)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -35,6 +39,7 @@ class Claim:
 class Journals:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._claims: WeakSet[Claim] = WeakSet()
 
     def create(self) -> None:
         try:
@@ -60,7 +65,7 @@ class Journals:
             os.close(lock)
             shutil.rmtree(draft, ignore_errors=True)
             raise
-        return Claim(self.folder / name, lock)
+        return self._own(Claim(self.folder / name, lock))
 
     def all(self) -> list[Path]:
         """Every folder, whether its process lives or not."""
@@ -71,7 +76,16 @@ class Journals:
         for path in self.all():
             claim = taken(path)
             if claim is not None:
-                yield claim
+                yield self._own(claim)
+
+    def leave(self) -> None:
+        """Let others have all that was begun or claimed here: nobody is left who could end it."""
+        for claim in tuple(self._claims):
+            claim.leave()
+
+    def _own(self, claim: Claim) -> Claim:
+        self._claims.add(claim)
+        return claim
 
 
 def found_below(folder: Path) -> list[Path]:

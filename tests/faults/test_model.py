@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import json
 import tempfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +26,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from metergate import foundation as ground
+from metergate import joining
 from metergate.asgi.middleware import Metered
 from metergate.config.settings import Settings
 from metergate.engine import Engine
 from metergate.errors import MetergateError
 from metergate.ledger import Ledger
-from metergate.ports import AskBudget, answered
+from metergate.ports import AskBudget, StoreHealth, answered
 from metergate.testing.asgi import Answer, fetch
 from tests.adapters.redis.fake import fake_server
 from tests.shell import hello
@@ -255,11 +255,14 @@ class Machine(RuleBasedStateMachine):
         self.wait(self.reaped())
 
     async def reaped(self) -> None:
+        open = sum(not hold.end for hold in self.model.holds.values())
+        await self.work_until(lambda health: health.open_holds <= open)
+
+    async def work_until(self, done: Callable[[StoreHealth], bool]) -> None:
         async with asyncio.timeout(HEALS_S):
             while True:
                 await self.engine.foundation.worker.run_once()
-                open = sum(not hold.end for hold in self.model.holds.values())
-                if self.engine.foundation.store.health().open_holds <= open:
+                if done(self.engine.foundation.store.health()):
                     return
                 self.now_us += 10**6
 
@@ -292,11 +295,12 @@ class Machine(RuleBasedStateMachine):
         await asyncio.sleep(0)  # what has ended in this turn of the loop is written when it is over
         if engine._socket is not None:
             await engine._socket.stop()
-        for task in asyncio.all_tasks():
-            if task.get_name().startswith("metergate-"):
-                task.cancel()
+        tasks = [task for task in asyncio.all_tasks() if task.get_name().startswith("metergate-")]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await at_work.ledger.run(int)  # a statement that is on its way comes to its end
-        ground.abandon(at_work)
+        joining.abandon(at_work)
         if at_work.shared is not None:
             await at_work.shared.close()
 
@@ -318,6 +322,7 @@ class Machine(RuleBasedStateMachine):
         self.now_us += 5 * 3600 * 10**6
         self.model.pass_time(self.now_us)
         await self.reaped()
+        await self.work_until(lambda health: health.backlog == 0)
         office = self.engine.office
         assert (await office.do("verify", {}))["differences"] == []
         for account in self.model.credits:
@@ -356,7 +361,7 @@ def test_over_a_fake_of_redis(tmp_path: Path, ledger: str) -> None:
 
 
 def test_over_valkey(valkey_url: str, ledger: str) -> None:
-    agrees(at(valkey_url), ledger, 6)
+    agrees(at(f"{valkey_url}?takeover=200ms"), ledger, 6)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ FLOORS: Mapping[str, int] = {
     "ledger": 2, "provider_port": 2, "store": 2, "upstream": 2,
     "admin": 3, "billing": 3, "gate": 3, "notices": 3, "server": 3, "testing": 3, "worker": 3,
     "api": 4, "asgi": 4, "config": 4,
-    "foundation": 5, "money_in": 6, "engine": 7, "bootstrap": 8, "providers": 8, "cli": 9,
+    "foundation": 5, "joining": 6, "money_in": 6, "engine": 7, "bootstrap": 8, "providers": 8, "cli": 9,
     "front door": 10,
 }  # fmt: skip
 """A room imports itself and the floors below, also inside functions and for type checking."""

@@ -1,5 +1,6 @@
 """A journal without its process, in a process that serves and finds it."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -103,3 +104,38 @@ async def test_an_orphan_waits_until_the_ledger_has_what_is_on_its_way(engine: E
     await office.has_used("waits", 6)
     assert ledger.set_aside == 0
     await office.proven()
+
+
+def test_an_event_loop_that_was_closed_leaves_what_it_had_taken_over_to_the_next(place: Place) -> None:
+    engines: list[Engine] = []
+
+    async def begin(*, errands: bool) -> tuple[Engine, Desk]:
+        engines.append(Engine(POLICY, place.settings(worker=errands)))
+        await engines[-1].start()
+        return engines[-1], Desk(engines[-1].office.do)
+
+    async def take_over_and_vanish() -> Path:
+        engine, office = await begin(errands=False)
+        await office.customer("inherited", "10")
+        path = await died(engine, "inherited")
+        worker = engine.foundation.worker
+
+        async def waits() -> bool:
+            return worker.numbers()["orphans"] == 1
+
+        await until(waits)
+        return path
+
+    async def inherit(path: Path) -> None:
+        engine, office = await begin(errands=True)
+
+        async def is_gone() -> bool:
+            return not path.exists()
+
+        await until(is_gone)
+        await office.has_used("inherited", 6)
+        await office.proven()
+        await engine.stop()
+
+    path = asyncio.run(take_over_and_vanish())
+    asyncio.run(inherit(path))

@@ -28,7 +28,7 @@ async def fake_server(folder: Path) -> AsyncIterator[str]:
 
     server = await asyncio.start_unix_server(serve, folder / "fake")
     async with server:
-        yield f"redis+unix://{folder / 'fake'}?timeout=10s"
+        yield f"redis+unix://{folder / 'fake'}?timeout=10s&takeover=200ms"
 
 
 def _answer(fake: FakeRedis, request: list[bytes]) -> bytes:
