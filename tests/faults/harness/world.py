@@ -85,8 +85,12 @@ class World:
             child.thaw()
         if self.postgres is not None:
             await asyncio.to_thread(self.postgres.start)
-        self.keep_running()
-        await self.until(lambda: self.callers.all_are_served("rich"), "not every gate serves again")
+
+        async def all_serve() -> bool:
+            self.keep_running()
+            return await self.callers.all_are_served("rich")
+
+        await self.until(all_serve, "not every gate serves again")
         async with self.desk() as office:
 
             async def drained() -> bool:
