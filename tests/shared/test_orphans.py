@@ -128,11 +128,7 @@ def test_an_event_loop_that_was_closed_leaves_what_it_had_taken_over_to_the_next
 
     async def inherit(path: Path) -> None:
         engine, office = await begin(errands=True)
-
-        async def is_gone() -> bool:
-            return not path.exists()
-
-        await until(is_gone)
+        await until(lambda: not path.exists())
         await office.has_used("inherited", 6)
         await office.proven()
         await engine.stop()
