@@ -42,7 +42,7 @@ fuzz: .venv/.ready-to-develop  ## what reads bytes of others, a minute for each 
 	@export FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)}; \
 		echo "FUZZ_SEED=$$FUZZ_SEED FUZZ_SECONDS=$$FUZZ_SECONDS"; $(BIN)/python -m pytest -q tests/fuzz tests/adapters/web3/test_nonsense.py $(ARGS)
 
-audit: .venv/.ready-to-develop .venv/audit/bin/pip-audit  ## known vulnerabilities of what is installed; asks a service, so it is no part of the CI
+audit: .venv/.ready-to-develop .venv/audit/bin/pip-audit  ## known vulnerabilities of what is installed; asks a service; the CI tells of it
 	@.ci/audit .venv/audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 		--skip-editable --format json --progress-spinner off --timeout 10
 
