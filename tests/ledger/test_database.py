@@ -1,10 +1,12 @@
 """The edge: migrations, guards, errors, the claim, organisations."""
 
+import hashlib
 import stat
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -12,14 +14,23 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import IntegrityError
 
 from metergate.errors import ConfigurationError
-from metergate.ledger import Ledger, LedgerUnavailable, Tx, audit
+from metergate.ledger import Ledger, LedgerUnavailable, Tx, audit, customers, migrations
 from metergate.ledger.backup import TABLES
 from metergate.ledger.balances import all_balances, windows
 from metergate.ledger.migrations import HEAD, VERSION_TABLE
 from metergate.ledger.posting import post
+from metergate.ledger.tables import accounts, organisations
 from tests.ledger.calls import START, USD, call, differences, open_account
 
 GROWING = ("transactions", "entries", "usage", "audit")
+PUBLISHED = "0005"
+"""Ledgers of users stand at this revision: nothing up to it changes any more."""
+
+
+def revisions() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "metergate.ledger:migrations")
+    return config
 
 
 def test_an_empty_database_says_how_to_migrate_it(url: str) -> None:
@@ -53,9 +64,38 @@ def test_every_row_belongs_to_an_organisation_and_every_unique_key_begins_with_i
 
 
 def test_head_is_the_newest_revision() -> None:
-    config = Config()
-    config.set_main_option("script_location", "metergate.ledger:migrations")
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    assert ScriptDirectory.from_config(revisions()).get_heads() == [HEAD]
+
+
+def test_what_was_published_of_the_revisions_does_not_change() -> None:
+    """A ledger that has run one never runs it again: write what is to be different as a new revision."""
+    made = sorted((Path(migrations.__file__).parent / "versions").glob("0*.py"))
+    published = [path.read_bytes() for path in made if path.name[:4] <= PUBLISHED]
+    digest = hashlib.sha256(b"".join(published)).hexdigest()
+    assert digest == "2ff9c0589689a50a80f7d60ac8d583ecea920ba8762a51017c56fb0b5d513396"
+
+
+def test_a_ledger_as_it_was_published_is_brought_to_the_newest_revision(url: str) -> None:
+    ledger = Ledger.open(url)
+    with ledger.write() as tx:
+        config = revisions()
+        config.attributes["connection"] = tx.connection
+        command.upgrade(config, PUBLISHED)
+        tx.execute(organisations.insert().values(id=1, name="default", snapshots=True))
+        words = dict.fromkeys(("plan", "name", "email", "metadata"), "")
+        numbers = {"plan_since_us": 0, "created_at_us": START, "suspended": False}
+        tx.execute(accounts.insert().values(org=1, id="a", currency="USD", **words, **numbers))
+        known = "(org, account, provider, external_id, email, name, since_us)"
+        tx.sql(f"INSERT INTO customers {known} VALUES (1, 'a', 'p', 'cus_1', 'a@b.example', 'A', 1)")
+    ledger.migrate()
+    with ledger.write() as tx:
+        customers.put(tx, "a", "p", "cus_2", START)
+        found = customers.current(tx, "a", "p")
+        assert found is not None and found.external_id == "cus_2"
+        tx.sql(f"UPDATE {VERSION_TABLE} SET version_num = '0008'")
+    ledger.migrate()  # what it would make is there already, as where the tables were made anew that day
+    ledger.check()
+    ledger.close()
 
 
 def test_a_ledger_of_a_newer_metergate_is_left_alone(ledger: Ledger) -> None:

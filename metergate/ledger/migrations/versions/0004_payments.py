@@ -17,6 +17,8 @@ CREATE TABLE customers (
     account TEXT NOT NULL,
     provider TEXT NOT NULL,
     external_id TEXT NOT NULL,
+    email TEXT NOT NULL,
+    name TEXT NOT NULL,
     since_us {int} NOT NULL,
     until_us {int},
     FOREIGN KEY (org, account) REFERENCES accounts (org, id),
@@ -60,7 +62,6 @@ CREATE TABLE payments (
 ) {strict};
 CREATE INDEX payments_of_account ON payments (org, account, seq);
 CREATE INDEX payments_to_look_at ON payments (org, look_at_us) WHERE look_at_us IS NOT NULL;
-CREATE INDEX payments_mismatched ON payments (org, provider) WHERE mismatch <> '';
 
 CREATE TABLE refunds (
     seq {seq} NOT NULL PRIMARY KEY,
@@ -118,8 +119,6 @@ CREATE TABLE provider_events (
     CONSTRAINT provider_events_id UNIQUE (org, provider, event_id)
 ) {strict};
 CREATE INDEX provider_events_waiting ON provider_events (org, next_at_us) WHERE state = 'waiting';
-CREATE INDEX provider_events_dead ON provider_events (org, provider) WHERE state = 'dead';
-CREATE INDEX provider_events_to_forget ON provider_events (org, handled_at_us) WHERE length(body) > 0;
 
 CREATE TABLE subscriptions (
     seq {seq} NOT NULL PRIMARY KEY,
