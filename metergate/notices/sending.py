@@ -1,6 +1,6 @@
 """One attempt to deliver: resolved once, connected to what was resolved, no redirects, within a bound.
 
-The name is looked up here and the connection goes to the address that was judged, so a name that changes
+The name is looked up here and the connection goes to an address that was judged, so a name that changes
 meanwhile leads nowhere else. The certificate is still that of the name.
 """
 
@@ -9,7 +9,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from metergate.core.outgoing import may_go_to, url_problem
@@ -65,16 +65,7 @@ async def _send(
     allowed: Sequence[str],
     trusted: ssl.SSLContext,
 ) -> Outcome:
-    host, secure = url.hostname or "", url.scheme == "https"
-    port = url.port or (443 if secure else 80)
-    address = await _resolved(host, port, allowed)
-    reader, writer = await asyncio.open_connection(
-        address,
-        port,
-        ssl=trusted if secure else None,
-        server_hostname=host if secure else None,
-        limit=HEAD_MAX,
-    )
+    reader, writer = await _connected(url, allowed, trusted)
     try:
         writer.write(_request(url, headers, body))
         await writer.drain()
@@ -85,8 +76,22 @@ async def _send(
             writer.transport.abort()
 
 
-async def _resolved(host: str, port: int, allowed: Sequence[str]) -> str:
-    """An address of the name. When one of them is not allowed, none is used."""
+async def _connected(
+    url: SplitResult, allowed: Sequence[str], trusted: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first address that lets us in: behind localhost stand two, and many listen at one of them."""
+    host, secure = url.hostname or "", url.scheme == "https"
+    port = url.port or (443 if secure else 80)
+    tls: dict[str, Any] = {"ssl": trusted, "server_hostname": host} if secure else {}
+    *others, last = await _resolved(host, port, allowed)
+    for address in others:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection(address, port, limit=HEAD_MAX, **tls)
+    return await asyncio.open_connection(last, port, limit=HEAD_MAX, **tls)
+
+
+async def _resolved(host: str, port: int, allowed: Sequence[str]) -> list[str]:
+    """The addresses of the name. When one of them is not allowed, none is used."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(each[4][0]) for each in found]
     for address in addresses:
@@ -95,7 +100,7 @@ async def _resolved(host: str, port: int, allowed: Sequence[str]) -> str:
                 f"{host} leads to {address}, which is not public: list its network in the policy, at "
                 "notices: private, if that is meant."
             )
-    return addresses[0]
+    return addresses
 
 
 def _request(url: SplitResult, headers: Mapping[str, str], body: bytes) -> bytes:

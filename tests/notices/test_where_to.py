@@ -100,6 +100,17 @@ async def test_a_name_that_leads_inside_is_not_followed(post: Post, names: dict[
     assert post.receiver.asked == 0
 
 
+async def test_a_name_with_several_addresses_is_reached_where_somebody_listens(
+    post: Post, names: dict[str, list[str]]
+) -> None:
+    """As localhost is on most machines, whose first address is ::1."""
+    names["localhost"] = ["127.0.0.2", "127.0.0.1"]
+    await post.listen()
+    await post.grant("g-1")
+    await post.deliver()
+    assert [each["state"] for each in await post.deliveries()] == ["delivered"]
+
+
 async def test_over_tls_the_certificate_has_to_be_the_names(post: Post, names: dict[str, list[str]]) -> None:
     authority = trustme.CA()
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
