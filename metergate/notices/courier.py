@@ -102,7 +102,8 @@ class Courier:
                 turn.add_done_callback(partial(self._turn_is_over, endpoint))
         if abs(now_us - self._swept_us) >= _HOUR_US:
             self._swept_us = now_us
-            await self._ledger().write(lambda tx: notices.forget(tx, now_us - KEPT_US))
+            while await self._ledger().write(lambda tx: notices.forget(tx, now_us - KEPT_US)):
+                pass  # in portions, so that others have the ledger in between
         return len(due)
 
     def _turn_is_over(self, endpoint: str, _: asyncio.Task[None]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from metergate.core import outgoing
-from metergate.ledger import grants
+from metergate.ledger import grants, notices
 from metergate.ledger.database import Tx
 from tests.notices.conftest import Post
 from tests.waiting import until
@@ -256,6 +256,40 @@ async def test_switched_off_means_nothing_is_kept(post: Post) -> None:
     assert [data["grant"] for data in post.receiver.of("credits.granted")] == ["g-2"]
     await post.office.endpoints.delete(post.endpoint["id"])
     assert (await post.office.endpoints.page())["data"] == await post.deliveries() == []
+
+
+async def test_what_was_delivered_is_forgotten_after_ninety_days_and_what_waits_is_not(
+    any_post: Post,
+) -> None:
+    post = any_post
+    await post.listen()
+    await post.grant("g-0")
+    await post.deliver()
+    await post.receiver.stop()
+    await post.grant("g-waits")
+    await post.office.endpoints.disable(post.endpoint["id"])
+    own, began_us = post.endpoint["id"], post.clock()
+
+    def tell_many(tx: Tx) -> None:
+        for number in range(1500):
+            notices.tell(tx, "endpoint.test", "", {}, began_us, f"{number}", only=own)
+        tx.sql(
+            "UPDATE deliveries SET state = 'delivered' WHERE notice IN "
+            "(SELECT id FROM notices WHERE type = 'endpoint.test')"
+        )
+
+    await post.bench.ledger.write(tell_many)
+    post.clock.advance(us=90 * DAY_US - HOUR_US)
+    await post.deliver()
+    assert len(await kept(post)) == 1502
+    post.clock.advance(us=2 * HOUR_US)
+    await post.deliver()
+    (left,) = await kept(post)
+    assert json.loads(left.body)["data"]["grant"] == "g-waits"
+
+
+async def kept(post: Post) -> list[notices.Notice]:
+    return await post.bench.ledger.read(lambda tx: notices.page(tx, limit=10_000))
 
 
 def test_the_library_of_standard_webhooks_verifies_what_we_sign() -> None:
