@@ -91,8 +91,8 @@ class MoneyIn:
                 begin(_again("Usage for providers waits", self._push), name="metergate-push"),
                 begin(_again("Top-ups wait", self._top_ups.run_once), name="metergate-top-ups"),
                 begin(_again("Alerts wait", self._alerts.run_once), name="metergate-alerts"),
+                begin(_again("Notices wait", self.courier.begin_turns), name="metergate-notices"),
             ]
-            self.courier.start()
 
     def use(self, policy: Policy) -> None:
         """Open the providers of a policy, unless they are those that are open."""
@@ -121,11 +121,11 @@ class MoneyIn:
         self._news.set()
 
     async def stop(self) -> None:
-        await self.courier.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self.courier.stop()
         self._close(self.providers)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
@@ -175,7 +175,7 @@ async def _tried(what: str, one_round: Callable[[], Awaitable[int]]) -> int:
     try:
         return await one_round()
     except MetergateError as error:
-        log.warning("%s and is tried again: %s", what, error)
+        log.warning("%s until the next round: %s", what, error)
     except Exception:  # a mistake in one round must not end them all
         log.exception("%s: a round failed and is tried again.", what)
     return 0

@@ -39,7 +39,6 @@ GIVE_UP_US: Final = 5 * DAY_US
 """An endpoint that took nothing for so long is not asked any more, until an operator says so."""
 KEPT_US: Final = 90 * DAY_US
 BATCH: Final = 8
-PAUSE_S: Final = 1.0
 GONE: Final = 410
 
 
@@ -61,38 +60,23 @@ class Courier:
         self._clock = clock
         self._trusted = trusted
         self._turns: dict[str, asyncio.Task[None]] = {}
-        self._task: asyncio.Task[None] | None = None
         self._swept_us = 0
-
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="metergate-notices")
 
     async def stop(self) -> None:
         """What is on its way is let go of; its lease ends, and it goes again."""
-        tasks = [*self._turns.values(), *([self._task] if self._task else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._turns.clear()
-        self._task = None
+        turns = [*self._turns.values()]
+        for turn in turns:
+            turn.cancel()
+        await asyncio.gather(*turns, return_exceptions=True)
 
     async def run_once(self) -> int:
         """Deliver all that is due; how many endpoints had something. Waits for them."""
-        due = await self._begin_turns()
+        due = await self.begin_turns()
         await asyncio.gather(*self._turns.values())
         return due
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._begin_turns()
-            except StoreUnavailable as error:
-                log.warning("Notices wait and are tried again: %s", error)
-            except Exception:  # a mistake in one round must not end them all
-                log.exception("A round of notices failed and is tried again.")
-            await asyncio.sleep(PAUSE_S)
-
-    async def _begin_turns(self) -> int:
+    async def begin_turns(self) -> int:
+        """Have all that is due delivered, each endpoint by itself; how many had something."""
         now_us = self._clock()
         due = await self._ledger().read(lambda tx: deliveries.due(tx, now_us))
         for endpoint in due:

@@ -198,7 +198,7 @@ async def test_one_that_is_silent_keeps_no_other_waiting(post: Post) -> None:
     other.secrets.append(made["secret"])
     post.receiver.silent = True
     await post.grant("g-1", "g-2")
-    post.courier.start()
+    await post.courier.begin_turns()
     try:
         await until(lambda: len(other.got) == 2)
     finally:
