@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -17,6 +16,7 @@ import pytest
 
 from tests.docs.documents import Block, of
 from tests.house.rules import ROOT
+from tests.ports import free_port
 
 APP, HANDLER, WITHOUT_HTTP = of("python", "README.md")
 [POLICY] = of("yaml", "README.md")
@@ -53,8 +53,7 @@ def typed(script: str, folder: Path, environ: dict[str, str]) -> str:
 @contextmanager
 def served(folder: Path, environ: dict[str, str]) -> Iterator[str]:
     """The app of the README, up; the answer is its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     command = SERVE.text.replace("8000", port).split()
     server = subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True)
     try:
@@ -99,8 +98,7 @@ def test_the_first_five_minutes(tmp_path: Path, environ: dict[str, str]) -> None
 
 def test_one_command_in_front_of_an_ai_api(tmp_path: Path, environ: dict[str, str]) -> None:
     """The policy is written, is fine, and is served; without a key nobody gets to the upstream."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     *prepare, serve = PROXY.text.replace("sk-…", "sk-test").strip().splitlines()
     typed("\n".join(prepare), tmp_path, environ)
     command = ["bash", "-c", f"{serve.replace('OPENAI', 'exec env OPENAI', 1)} --port {port} --admin-port 0"]

@@ -130,7 +130,10 @@ def test_another_pepper_than_the_first_is_refused(ledger: Ledger) -> None:
 
 
 async def test_writers_that_wait_for_each_other_begin_again(postgres: Ledger, postgres_url: str) -> None:
-    """The database ends one of the two, and it is repeated without anybody noticing."""
+    """The database ends one of the two, and it is repeated without anybody noticing.
+
+    Sometimes both: who begins again may be back at its row before the other, which waits for it, wakes up.
+    """
     with postgres.write() as tx:
         open_account(tx, "a")
         open_account(tx, "b")
@@ -154,7 +157,7 @@ async def test_writers_that_wait_for_each_other_begin_again(postgres: Ledger, po
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(both, "a", "b", met[0], met[1])
         two = pool.submit(both, "b", "a", met[1], met[0])
-        assert sorted([one.result(DEADLINE_S), two.result(DEADLINE_S)]) == [1, 2]
+        assert one.result(DEADLINE_S) + two.result(DEADLINE_S) > 2
     with postgres.read() as tx:
         assert all(each.suspended for each in accounts.all_facts(tx))
     for thread in threads:

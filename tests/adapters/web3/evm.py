@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from eth_tester.exceptions import (  # type: ignore[import-untyped]  # as above
 
 from metergate.provider_port import TryAgain
 from metergate.provider_port.http import ask
+from tests.ports import free_port
 
 ANVIL_KEYS = (
     "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
@@ -117,8 +117,7 @@ def anvil_program() -> str | None:
 
 @asynccontextmanager
 async def anvil(program: str) -> AsyncIterator[Anvil]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     options = ("--host", "127.0.0.1", "--port", str(port), "--slots-in-an-epoch", "2", "--silent")
     # npm's anvil is a program that starts another one: they end together, as a group of their own.
     process = await asyncio.create_subprocess_exec(
