@@ -109,16 +109,23 @@ class Calls:
         async with self._renewing:
             if self._client is None or self._clock() >= self._until_us:
                 asked_us = self._clock()
-                token = await self._new_token()
-                self._until_us = asked_us + int(getattr(token, "expires_in", 0)) * 10**6 - EARLY_US
-                self._client = self._with(OAuthToken(token.access_token, token.token_type))
+                self._client, lives_s = await self._renewed()
+                self._until_us = asked_us + lives_s * 10**6 - EARLY_US
             return self._client
 
-    async def _new_token(self) -> Any:
+    async def _renewed(self) -> tuple[Client, int]:
+        """The SDK with a new token, and for how many seconds PayPal takes that."""
+
+        def renew(client: Client) -> _Body:
+            token = client.oauth_2.fetch_token()
+            renewed = self._with(OAuthToken(token.access_token, token.token_type))
+            return _Body((renewed, int(getattr(token, "expires_in", 0))))
+
         try:
-            return await _in_thread(lambda client: _Body(client.oauth_2.fetch_token()), self._with(None))
+            found: tuple[Client, int] = await _in_thread(renew, self._with(None))
         except UnknownOutcome as error:  # whatever became of that, nothing was done
             raise TryAgain(f"PayPal gives no token: {error}") from error
+        return found
 
     def _with(self, token: OAuthToken | None) -> Client:
         """The SDK with a token of which only we know how long it lives: we have the clock."""

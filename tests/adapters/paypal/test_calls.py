@@ -63,8 +63,11 @@ async def test_wrong_credentials_are_for_an_operator(bench: PayPalBench, tmp_pat
     await provider.close()
 
 
-async def test_who_gets_no_token_has_done_nothing(bench: PayPalBench) -> None:
-    bench.fake.token_trouble = Told(503, b"<html>")
+@pytest.mark.parametrize(
+    "told", [Told(503, b"<html>"), Told(200, {}), Told(200, {"access_token": "t"})], ids=str
+)
+async def test_who_gets_no_token_has_done_nothing(bench: PayPalBench, told: Told) -> None:
+    bench.fake.token_trouble = told
     with pytest.raises(TryAgain, match="gives no token"):
         await bench.provider.open_checkout(ORDER)
     bench.fake.token_trouble = None
