@@ -42,34 +42,31 @@ class News:
     def _event(self, text: str) -> ProviderEvent:
         try:
             told = json.loads(text)
-            at_us = instant_us(told["created_at"])
-            object = about(told["type"], told["data"])
-            found = ProviderEvent(
-                id=str(told["event_id"]),
-                type=str(told["type"]),
-                kind=PAYMENT if object else OTHER,
-                object=object or str(told["data"].get("id", "")),
-                live=self._live,
-                at_us=at_us,
-            )
+            id, type, data = str(told["event_id"]), str(told["type"]), told["data"]
+            at_us, about = instant_us(told["created_at"]), str(data.get("id", ""))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise Forged("What was signed is no event of Square.") from error
         if not -AHEAD_US <= self._clock() - at_us <= OLDEST_US:
             raise Forged("The event is too old, or of the future.")
-        return found
+        payment = paid(type, data)
+        kind = PAYMENT if payment else OTHER
+        return ProviderEvent(id, type, kind, payment or about, self._live, at_us)
 
 
-def about(type: str, data: Mapping[str, Any]) -> str:
-    """Square's id of the payment, or of its order."""
-    kind = type.partition(".")[0]
-    if kind not in ("payment", "refund", "order", "dispute"):
+def paid(type: str, data: Mapping[str, Any]) -> str:
+    """Square's id of the payment that it is about, or of its order; empty where it names none."""
+    try:
+        return _paid(type.partition(".")[0], data["object"])
+    except (KeyError, TypeError, ValueError, AttributeError):
         return ""
-    found = data["object"]
+
+
+def _paid(kind: str, object: Mapping[str, Any]) -> str:
     if kind == "payment":
-        return str(found["payment"]["id"])
+        return str(object["payment"]["id"])
     if kind == "refund":
-        return str(found["refund"]["payment_id"])
+        return str(object["refund"]["payment_id"])
     if kind == "order":
-        [change] = [each for each in found.values() if isinstance(each, dict)]
+        [change] = [each for each in object.values() if isinstance(each, dict)]
         return str(change["order_id"])
-    return str(found["dispute"]["disputed_payment"]["payment_id"])
+    return str(object["dispute"]["disputed_payment"]["payment_id"]) if kind == "dispute" else ""

@@ -30,6 +30,8 @@ FIRST_S: Final = 86_400
 """How far back the first look goes: nothing is asked of what was before us."""
 SETTLES_S: Final = 300
 """Events of the last minutes are read again: one that is written late would be before the place we are at."""
+THIN: Final = "v2.core.event"
+"""An event that only points at something, or at nothing."""
 
 _KINDS: Final = (
     ("checkout.session.", PAYMENT),
@@ -96,7 +98,8 @@ class News(Base):
 
     def _event(self, told: Mapping[str, Any]) -> ProviderEvent:
         type = str(told["type"])
-        about = told["related_object"] or {} if "related_object" in told else told["data"]["object"]
+        thin = told.get("object") == THIN
+        about = told.get("related_object") or {} if thin else told["data"]["object"]
         of = told.get("account") or ""
         kind = _kind(type)
         object = _object(kind, about)

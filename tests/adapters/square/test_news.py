@@ -51,6 +51,17 @@ async def test_a_key_is_rotated_without_a_gap(bench: SquareBench) -> None:
         assert (event.kind, event.object) == (OTHER, "po_1")
 
 
+async def test_an_event_of_another_shape_is_of_another_kind_and_no_forgery(bench: SquareBench) -> None:
+    """Orders and disputes have more to tell than what became of a payment."""
+    bench.fake.tell(
+        "order.custom_attribute.owned.updated", "custom_attribute", {"custom_attribute": {}}, "ca_1"
+    )
+    bench.fake.tell("dispute.evidence.created", "dispute_evidence", {}, "ev_1")
+    for body, object in zip(bench.fake.events, ("ca_1", "ev_1"), strict=True):
+        [event] = await bench.provider.read_webhook(bench.fake.headers(body), body)
+        assert (event.kind, event.object) == (OTHER, object)
+
+
 HALF = b'{"event_id": "e", "type": "payment.updated", "data": {}}'
 
 

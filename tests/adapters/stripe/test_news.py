@@ -71,18 +71,26 @@ async def test_news_says_what_has_to_be_asked_for(bench: Bench, type: str) -> No
     assert event.order == ("o" if about is CHARGE else "")
 
 
+THIN = {
+    "id": "evt_thin",
+    "object": "v2.core.event",
+    "type": "v1.billing.meter.error_report_triggered",
+    "created": "2026-11-01T00:00:00.000Z",
+    "livemode": True,
+}
+
+
 async def test_an_event_that_only_points_at_a_meter_is_news_of_usage(bench: Bench) -> None:
-    thin = {
-        "id": "evt_thin",
-        "object": "v2.core.event",
-        "type": "v1.billing.meter.error_report_triggered",
-        "created": "2026-11-01T00:00:00.000Z",
-        "livemode": True,
-        "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
-    }
-    event = await read(bench, thin)
+    meter = {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"}
+    event = await read(bench, {**THIN, "related_object": meter})
     assert (event.kind, event.object, event.live) == (USAGE, "mtr_1", True)
     assert event.at_us == 1793491200 * 10**6
+
+
+@pytest.mark.parametrize("nothing", [{}, {"related_object": None}], ids=str)
+async def test_an_event_that_points_at_nothing_is_no_forgery(bench: Bench, nothing: Json) -> None:
+    event = await read(bench, {**THIN, "type": "v1.billing.meter.no_meter_found", **nothing})
+    assert (event.kind, event.object) == (OTHER, "")
 
 
 @pytest.mark.parametrize(
