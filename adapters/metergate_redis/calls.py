@@ -13,7 +13,7 @@ from metergate_redis.shards import Shards
 
 T = TypeVar("T")
 
-SHARED_BY_ACCOUNTS = ("open:plan:", "rate:plan:", "cap:plan:")
+SHARED_BY_ACCOUNTS = ("open:plan:", "held:plan:", "rate:plan:", "cap:plan:")
 OUT_OF_REACH = Held("unavailable")
 REAPER_LEASE_US = 30 * 10**6
 ENDED_KEPT_MS = 120_000

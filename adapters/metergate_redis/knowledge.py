@@ -125,7 +125,7 @@ class Knowledge:
         kind, _, rest = name.partition(":")
         scope, _, more = rest.partition(":")
         account, subject = scope, more.partition(":")[0]
-        if kind in ("open", "rate", "cap"):
+        if kind in ("open", "held", "rate", "cap"):
             account = await self._account_of(subject, epoch) if scope == "key" else subject
         return (self._shards.of_account(account),)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from metergate.admin.desk import Json
 from metergate.core.money import as_json
 from metergate.core.periods import SECOND_US
-from metergate.core.policy import Cap, Limit, Plan, Policy, Prices
+from metergate.core.policy import Cap, Concurrency, Limit, Plan, Policy, Prices
 from metergate.core.price import ONE, Flat, Graduated, Package, PerUnit, PriceRule, Rate, Tier, Volume
 
 
@@ -29,7 +29,7 @@ def plan(each: Plan, policy: Policy) -> Json:
         "prices": prices(each.prices, currency),
         "limits": [_limit(limit) for limit in each.limits],
         "caps": [_cap(cap, currency) for cap in each.caps],
-        "concurrency": [{"calls": slots.calls, "scope": slots.scope} for slots in each.concurrency],
+        "concurrency": [_concurrency(one, currency) for one in each.concurrency],
         "trial": trial,
         "default": each.id == policy.default_plan,
     }
@@ -90,6 +90,11 @@ def _rate(rate: Rate, currency: str) -> Json:
 
 def _limit(limit: Limit) -> Json:
     return {"rate": limit.rate, "per": limit.per, "burst": limit.burst, "scope": limit.scope}
+
+
+def _concurrency(limit: Concurrency, currency: str) -> Json:
+    most: Json = {"held": as_json(limit.held, currency)} if limit.held else {"calls": limit.calls}
+    return {**most, "scope": limit.scope}
 
 
 def _cap(cap: Cap, currency: str) -> Json:

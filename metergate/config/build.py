@@ -197,7 +197,7 @@ def _caps(caps: list[plans.Cap]) -> tuple[core.Cap, ...]:
 
 
 def _concurrency(slots: list[plans.Concurrency]) -> tuple[core.Concurrency, ...]:
-    return tuple([core.Concurrency(one.calls, one.scope) for one in slots])
+    return tuple([core.Concurrency(one.calls or 0, one.scope, one.held or 0) for one in slots])
 
 
 def _plan(name: str, plan: plans.Plan) -> core.Plan:

@@ -268,7 +268,8 @@ class PolicyFile(Part):
     caps: Caps = []
     """Ceilings for everybody."""
     concurrency: Concurrencies = []
-    """How many calls may be open at once: a number per account, or a list with scopes."""
+    """How many calls may be open at once, or how much they may hold: a number per account, or a list with
+    scopes."""
     shadow: Flag = False
     """Decide and record, never refuse: to try a policy on live traffic."""
     show: Show = Show()

@@ -180,11 +180,19 @@ class Cap(Part):
 
 
 class Concurrency(Part):
-    """At most this many calls open at once."""
+    """At most this many calls open at once, or at most this much money held by those that are open."""
 
-    calls: Positive
+    calls: Positive | None = None
     """How many calls may be open."""
+    held: PositiveMoney | None = None
+    """How much open calls may hold together, as a decimal string."""
     scope: Scope = "account"
+
+    @model_validator(mode="after")
+    def _one(self) -> "Concurrency":
+        if (self.calls is None) == (self.held is None):
+            raise ValueError("give either calls, or held")
+        return self
 
 
 class PlanPrice(Part):
@@ -240,7 +248,8 @@ class Plan(Part):
     caps: Caps = []
     """Ceilings for accounts on this plan."""
     concurrency: Concurrencies = []
-    """How many calls may be open at once on this plan: a number, or a list with scopes."""
+    """How many calls may be open at once on this plan, or how much they may hold: a number, or a list with
+    scopes."""
     credit_limit: Money = 0
     """How far below zero the balance may go: the plan is postpaid."""
     anchor: Literal["calendar", "subscription"] = "calendar"

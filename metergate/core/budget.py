@@ -6,7 +6,8 @@ file; the Lua scripts of a Redis store are tested against them.
     BALANCE   available nanos            taken when  value - amount >= low
     QUOTA     used units or nanos        taken when  low <= value and value + amount <= high
     RATE      GCRA arrival time in us    taken when  the burst tolerance `high` is kept; `low` is the interval
-    SLOTS     calls that are open now    taken when  value + amount <= high
+    SLOTS     calls that are open now,   taken when  value + amount <= high
+              or the nanos that they hold
 
 An account whose balance is unknown has no generation either, and its holds are refused as stale; the other
 kinds begin at zero, for a new window has no counter yet.

@@ -20,6 +20,7 @@ from metergate.core.draws import Case
 from metergate.core.facts import Caller, KeyFacts
 from metergate.core.hold import Terms
 from metergate.core.kinds import Counts
+from metergate.core.money import plain
 from metergate.core.policy import Plan, Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.core.sheet import MODEL
@@ -28,6 +29,10 @@ from metergate.core.tariff import Tariff, larger_plan, tariff
 
 DATED_US = 10 * 10**6
 """How long an offer stands whose prices come from a dated table: the next price may begin at any instant."""
+
+
+OPEN_WAIT_US = 10**6
+"""When to ask again where open calls are in the way: any of them may end at any moment."""
 
 
 class Offer(NamedTuple):
@@ -121,9 +126,15 @@ def offer(
         nanos = max(1, nanos)  # what rounds to nothing at the hold may come to cost something
     front = draws.gates(case) if gated else []
     rest = [*draws.caps(case, wanted, nanos), *draws.money(case, found, nanos)]
+    held = draws.held(case, nanos) if strict else []  # what has happened already is not held
     if counted and cost is not None and not strict:
         counted = draws.unbounded(counted)
-    taken = [*front, *([counted] if counted else []), *(rest if strict else map(draws.unbounded, rest))]
+    taken = [
+        *front,
+        *([counted] if counted else []),
+        *held,
+        *(rest if strict else map(draws.unbounded, rest)),
+    ]
     terms = _terms(case, plan, tuple(taken), wanted, nanos, found.minimum)
     until = _valid_until(taken, caller.key)
     if found.sheet is not None and found.sheet.source:
@@ -199,6 +210,8 @@ def refused(offered: Offer, position: int, value: int, now_us: int) -> Refusal:
         required=draw.amount,
         available=left,
     )
+    if draws.holds_money(draw):
+        return _holding_too_much(found, draw, value, offered.terms.currency)
     if found.status != 429:
         return found._replace(resets_at_us=draw.until_us)
     wait = _wait_us(draw, value, now_us)
@@ -208,10 +221,23 @@ def refused(offered: Offer, position: int, value: int, now_us: int) -> Refusal:
     return found._replace(resets_at_us=resets_at_us, retry_after_us=wait, limit=limit)
 
 
+def _holding_too_much(found: Refusal, draw: Draw, value: int, currency: str) -> Refusal:
+    most = f"{plain(draw.high, currency)} {currency}"
+    if draw.amount > draw.high:
+        wanted = f"{plain(draw.amount, currency)} {currency}"
+        alone = (
+            f"This call alone would hold {wanted}, and open calls may hold {most}; ask for less in one call."
+        )
+        return found._replace(detail=alone, in_money=True)
+    holding = f"Open calls of this {found.scope} hold {plain(value, currency)} of at most {most}"
+    detail = f"{holding}; wait until one has ended before you start another."
+    return found._replace(detail=detail, retry_after_us=OPEN_WAIT_US, in_money=True)
+
+
 def _wait_us(draw: Draw, value: int, now_us: int) -> int:
-    """How long until the draw may fit; open calls may end at any moment."""
+    """How long until the draw may fit."""
     if draw.kind == SLOTS:
-        return 10**6
+        return OPEN_WAIT_US
     return max(1, retry_after_us(draw, value, now_us) if draw.kind == RATE else draw.until_us - now_us)
 
 

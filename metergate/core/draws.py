@@ -1,7 +1,7 @@
 """What a hold consists of: the draws of a call, in the order of precedence among refusals.
 
-Open calls, rates, quotas and unit caps, spending caps, and the balance last: a store that finds the first
-draw that does not fit has found the reason that the caller is told.
+Open calls, rates, quotas, what open calls hold, unit caps, spending caps, and the balance last: a store that
+finds the first draw that does not fit has found the reason that the caller is told.
 """
 
 from collections.abc import Iterable, Mapping
@@ -71,7 +71,7 @@ class Case(NamedTuple):
 def gates(case: Case) -> list[Draw]:
     """Open calls, then rates: what refuses a call whatever it costs."""
     policy, plan = case.policy, case.plan
-    slots = [_slots(case, each) for each in (*policy.concurrency, *plan.concurrency)]
+    slots = [_slots(case, each) for each in (*policy.concurrency, *plan.concurrency) if not each.held]
     rates = [_rate(case, each) for each in (*policy.limits, *plan.limits)]
     return _distinct([draw for draw in (*slots, *rates) if draw])
 
@@ -92,6 +92,15 @@ def tally(case: Case, tariff: Tariff, units: int, used: Mapping[str, int]) -> Dr
     name = tally_name(case, period)
     low, high = tariff.bounds(units, used.get(name, 0))
     return Draw(QUOTA, name, units, low, high, period.end_us, UNITS)
+
+
+def held(case: Case, nanos: int) -> list[Draw]:
+    """What the open calls hold together, where that is bounded; who holds nothing more is never refused."""
+    limits = (*case.policy.concurrency, *case.plan.concurrency)
+    if not nanos or not limits:
+        return []
+    found = [_held(case, each, nanos) for each in limits if each.held]
+    return _distinct([draw for draw in found if draw])
 
 
 def caps(case: Case, units: int, nanos: int) -> list[Draw]:
@@ -116,7 +125,17 @@ def unbounded(draw: Draw) -> Draw:
 def scope_of(draw: Draw) -> str:
     """Whom a draw counts, read from the name of its budget."""
     kind, scope = draw.name.split(":")[:2]
-    return scope if kind in ("rate", "open", "cap") else "account"
+    return scope if kind in ("rate", "open", "held", "cap") else "account"
+
+
+def holds_money(draw: Draw) -> bool:
+    """Whether the draw bounds what open calls hold, and not how many they are."""
+    return draw.name.startswith("held:")
+
+
+def in_money(draw: Draw) -> bool:
+    """Whether the amount is one of money."""
+    return draw.follows == COST or holds_money(draw)
 
 
 def _distinct(found: list[Draw]) -> list[Draw]:
@@ -131,6 +150,11 @@ def _distinct(found: list[Draw]) -> list[Draw]:
 def _slots(case: Case, limit: Concurrency) -> Draw | None:
     subject = case.subject(limit.scope)
     return Draw(SLOTS, f"open:{limit.scope}:{subject}", 1, 0, limit.calls) if subject else None
+
+
+def _held(case: Case, limit: Concurrency, nanos: int) -> Draw | None:
+    subject = case.subject(limit.scope)
+    return Draw(SLOTS, f"held:{limit.scope}:{subject}", nanos, 0, limit.held) if subject else None
 
 
 def _rate(case: Case, limit: Limit) -> Draw | None:

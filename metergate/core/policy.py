@@ -97,10 +97,12 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """At most this many calls open at once."""
+    """At most this many calls open at once, or at most this much money held by those that are open."""
 
-    calls: int
+    calls: int = 0
     scope: Scope = "account"
+    held: int = 0
+    """Nanos; 0 where it is the number of the calls that is bounded."""
 
 
 @dataclass(frozen=True, slots=True)

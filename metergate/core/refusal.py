@@ -180,6 +180,8 @@ class Refusal(NamedTuple):
     retry_after_us: int = 0
     limit: Standing | None = None
     """Where the limit stands that refused."""
+    in_money: bool = False
+    """Whether what is required and available is money, where the reason alone does not say so."""
     request_id: str = ""
     """Of the request that was refused, where it has got one already."""
 
@@ -200,11 +202,11 @@ def worth_retrying(refusal: Refusal) -> bool:
     """Whether the retry of an official SDK can help."""
     if refusal.status >= 500 or refusal.reason in ("idempotency_running", "too_slow"):
         return True
-    return refusal.status == 429 and retry_after_s(refusal) <= SDK_PATIENCE_S
+    return refusal.status == 429 and 0 < retry_after_s(refusal) <= SDK_PATIENCE_S
 
 
 def _figure(refusal: Refusal, value: int | None, currency: str) -> object:
-    if value is None or refusal.reason not in MONEY_REASONS:
+    if value is None or not (refusal.in_money or refusal.reason in MONEY_REASONS):
         return value
     return as_json(value, currency)
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from metergate import meters
-from metergate.core import decide, match
+from metergate.core import decide, draws, match
 from metergate.core.asked import NOTHING, Asked
-from metergate.core.budget import COST, KINDS, UNBOUNDED, Draw, remaining, take
+from metergate.core.budget import KINDS, UNBOUNDED, Draw, remaining, take
 from metergate.core.decide import Offer
 from metergate.core.facts import Caller
 from metergate.core.money import plain
@@ -111,7 +111,7 @@ def _draws(offered: Offer, values: Mapping[str, int], now_us: int) -> list[Step]
     for position, draw in enumerate(offered.terms.draws):
         value = values.get(draw.name, 0)
         fits = take(draw, value, now_us) is not None
-        money = draw.follows == COST
+        money = draws.in_money(draw)
         steps.append(
             _step(
                 KINDS[draw.kind],
@@ -131,7 +131,7 @@ def _left(draw: Draw, value: int, now_us: int) -> int | str:
     if draw.low <= -UNBOUNDED or draw.high >= UNBOUNDED:
         return "no limit"
     left = remaining(draw, value, now_us)
-    return plain(left) if draw.follows == COST else left
+    return plain(left) if draws.in_money(draw) else left
 
 
 def names(

@@ -274,6 +274,23 @@ async def test_open_calls_are_counted_until_they_end(tmp_path: Path) -> None:
         await front.release((await front.hold())["hold"])
 
 
+async def test_what_is_held_counts_until_it_ends_or_its_time_is_over(tmp_path: Path) -> None:
+    clock = FakeClock()
+    source = {**ROWS, "concurrency": [{"held": "0.25", "scope": "key"}]}
+    async with fronted(tmp_path, source, clock=clock) as (front, shell):
+        held = await front.hold("POST", "/query")
+        assert (await front.hold("POST", "/query", units=15, ttl=30))["cost"]["amount"] == "0.15"
+        assert await front.refused("hold", path="/api/x") == (429, "too_many_open")
+        await front.settle(held["hold"], units=40)
+        await front.release((await front.hold("POST", "/query"))["hold"])
+        assert await front.refused("hold", path="/query", method="POST", units=11) == (429, "too_many_open")
+        clock.advance(seconds=31)
+        await shell.engine.foundation.worker.reaper.run_once()
+        again = await front.hold("POST", "/query", units=25)
+        assert again["cost"]["amount"] == "0.25"
+        await front.release(again["hold"])
+
+
 async def test_a_hold_ends_under_the_policy_that_it_began_under(tmp_path: Path) -> None:
     """Also where the price depends on the period, and the policy is another by now."""
     tiers = [{"up_to": 5, "price": "0.01"}, {"price": "0.001"}]

@@ -93,18 +93,22 @@ def test_volume_tiers_on_a_postpaid_plan() -> None:
 
 
 def test_limits_caps_and_concurrency() -> None:
-    """Each may be written as its only item, and concurrency as a number."""
+    """Each may be written as its only item, and concurrency as a number of calls."""
     found = policy(
         METER
         + """
-concurrency: 10
+concurrency: [{calls: 10}, {held: "20.00", scope: key}]
 limits: {rate: 5, per: second, burst: 20, scope: key}
 caps:
   - {spend: "10.00", every: day, scope: plan, soft: true}
   - {units: 500, meter: m}
 """
     )
-    assert found.concurrency == (core.Concurrency(10),)
+    assert found.concurrency == (
+        core.Concurrency(10),
+        core.Concurrency(scope="key", held=20_000_000_000),
+    )
+    assert policy(METER + "concurrency: 10").concurrency == (core.Concurrency(10),)
     assert found.limits == (core.Limit(5, "second", 20, "key"),)
     assert found.caps == (
         core.Cap("day", spend=10_000_000_000, scope="plan", soft=True),

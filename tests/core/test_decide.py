@@ -14,7 +14,7 @@ from metergate.core.keys import mint
 from metergate.core.limits import Standing
 from metergate.core.policy import Cap, Concurrency, Included, Limit, Plan, Policy
 from metergate.core.price import Graduated, PriceRule, Rate, Tier, cost
-from metergate.core.refusal import REASONS, Refusal
+from metergate.core.refusal import REASONS, Refusal, worth_retrying
 from tests.core.world import DAY, KEY, NOW, a_caller, a_policy, a_route, at, buy, misfit, offered
 
 
@@ -22,6 +22,7 @@ def _random(length: int) -> bytes:
     return bytes(range(length))
 
 
+USD = 10**9
 GENUINE = {"live": mint("live", _random), "test": mint("test", _random)}
 
 
@@ -164,6 +165,30 @@ def test_a_refusal_says_what_is_wanted_what_is_there_and_when_it_resets(
 ) -> None:
     found = offered(a_policy(replace(EVERYTHING, credit_limit=5)), used={})
     assert decide.refused(found, position, value, NOW) == refusal
+
+
+def held_up(concurrency: Concurrency, value: int) -> Refusal:
+    found = offered(a_policy(Plan("p", concurrency=(concurrency,)), prices={"calls": at(USD // 2)}))
+    assert found.terms.draws[0].name == "held:account:acct"
+    return decide.refused(found, 0, value, NOW)
+
+
+def test_whose_open_calls_hold_too_much_hears_what_is_held_of_how_much() -> None:
+    found = held_up(Concurrency(held=20 * USD), 19_800_000_000)
+    assert found.sentence == (
+        "Open calls of this account hold 19.80 of at most 20.00 USD;"
+        " wait until one has ended before you start another."
+    )
+    assert (found.reason, found.required, found.available) == ("too_many_open", USD // 2, USD // 5)
+    assert (found.retry_after_us, found.in_money, worth_retrying(found)) == (10**6, True, True)
+
+
+def test_a_call_that_alone_would_hold_too_much_is_not_tried_again() -> None:
+    found = held_up(Concurrency(held=USD // 5), 0)
+    assert found.sentence == (
+        "This call alone would hold 0.50 USD, and open calls may hold 0.20 USD; ask for less in one call."
+    )
+    assert (found.reason, found.retry_after_us, worth_retrying(found)) == ("too_many_open", 0, False)
 
 
 @pytest.mark.parametrize(

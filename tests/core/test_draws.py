@@ -27,14 +27,14 @@ def window_of(draw: Draw) -> str:
 
 
 def test_the_draws_come_in_the_order_in_which_they_refuse() -> None:
-    """Open calls, rates, the tally, caps on units, caps on money, the balance."""
+    """Open calls, rates, the tally, what open calls hold, caps on units, caps on money, the balance."""
     plan = Plan(
         "p",
         included={"calls": Included(0)},
         on_exceed="overage",
         limits=(Limit(60, "minute", 60),),
         caps=(Cap("month", spend=50), Cap("month", units=9, meter="calls")),
-        concurrency=(Concurrency(4),),
+        concurrency=(Concurrency(4), Concurrency(held=70)),
     )
     policy = a_policy(plan, limits=(Limit(5, "second", 5, "key"),), caps=(Cap("day", spend=5, scope="plan"),))
     found = offered(policy, used={}).terms.draws
@@ -44,13 +44,14 @@ def test_the_draws_come_in_the_order_in_which_they_refuse() -> None:
         "rate:key:kid0000001:5-per-second",
         "rate:account:acct:60-per-minute",
         "used:acct:calls",
+        "held:account:acct",
         "cap:account:acct:calls-month",
         "cap:plan:p:spend-day",
         "cap:account:acct:spend-month",
         "credits:acct",
     ]
-    assert [draw.kind for draw in found] == [SLOTS, RATE, RATE, QUOTA, QUOTA, QUOTA, QUOTA, BALANCE]
-    assert [draw.follows for draw in found] == [CALL, CALL, CALL, UNITS, UNITS, COST, COST, COST]
+    assert [draw.kind for draw in found] == [SLOTS, RATE, RATE, QUOTA, SLOTS, QUOTA, QUOTA, QUOTA, BALANCE]
+    assert [draw.follows for draw in found] == [CALL, CALL, CALL, UNITS, CALL, UNITS, COST, COST, COST]
     assert len({draw.name for draw in found}) == len(found)
 
 
@@ -79,22 +80,24 @@ def test_every_period_of_a_rate_has_a_length() -> None:
 @pytest.mark.parametrize(("scope", "subject"), [("account", "acct"), ("key", "kid0000001"), ("plan", "p")])
 def test_a_limit_counts_the_account_the_key_or_everybody_on_the_plan(scope: str, subject: str) -> None:
     limits = (Limit(1, "second", 1, scope),)  # type: ignore[arg-type]  # parametrized scopes
-    open_calls = (Concurrency(1, scope),)  # type: ignore[arg-type]  # parametrized scopes
+    open_calls = (Concurrency(1, scope), Concurrency(0, scope, 9))  # type: ignore[arg-type]  # the same
     caps = (Cap("day", spend=5, scope=scope),)  # type: ignore[arg-type]  # parametrized scopes
     here = case(a_policy(Plan("p", limits=limits, concurrency=open_calls, caps=caps)))
-    names = [draw.name for draw in (*draws.gates(here), *draws.caps(here, 1, 1))]
+    found = (*draws.gates(here), *draws.held(here, 1), *draws.caps(here, 1, 1))
+    names = [draw.name for draw in found]
     assert [name.split(":")[:3] for name in names] == [
-        [kind, scope, subject] for kind in ("open", "rate", "cap")
+        [kind, scope, subject] for kind in ("open", "rate", "held", "cap")
     ]
-    assert [draws.scope_of(draw) for draw in draws.gates(here)] == [scope, scope]
+    assert [draws.scope_of(draw) for draw in found] == [scope] * 4
 
 
 def test_a_limit_of_keys_spares_calls_without_one_and_of_plans_accounts_without_one() -> None:
     limits = (Limit(1, "second", 1, "key"), Limit(1, "second", 1, "plan"))
-    open_calls = (Concurrency(1, "key"), Concurrency(1, "plan"))
+    open_calls = (Concurrency(1, "key"), Concurrency(1, "plan"), Concurrency(held=9, scope="key"))
     caps = (Cap("day", spend=5, scope="key"), Cap("day", spend=5, scope="plan"))
     here = case(a_policy(limits=limits, concurrency=open_calls, caps=caps), key=None)
     assert draws.gates(here) == []
+    assert draws.held(here, 1) == []
     assert draws.caps(here, 1, 1) == []
 
 
@@ -102,18 +105,23 @@ def test_where_policy_and_plan_limit_the_same_the_tighter_bound_holds() -> None:
     plan = Plan(
         "p",
         limits=(Limit(60, "minute", 5),),
-        concurrency=(Concurrency(9),),
+        concurrency=(Concurrency(9), Concurrency(held=70)),
         caps=(Cap("day", spend=5), Cap("month", spend=7, soft=True)),
     )
     policy = a_policy(
         plan,
         limits=(Limit(60, "minute", 60),),
-        concurrency=(Concurrency(3),),
+        concurrency=(Concurrency(3), Concurrency(held=80)),
         caps=(Cap("day", spend=50, soft=True), Cap("month", spend=70)),
     )
     here = case(policy)
     assert [draw.high for draw in draws.gates(here)] == [3, 5 * SECOND]
     assert [draw.high for draw in draws.caps(here, 1, 1)] == [5, 70]
+    assert [(draw.amount, draw.high) for draw in draws.held(here, 12)] == [(12, 70)]
+
+
+def test_a_call_that_holds_nothing_is_not_asked_how_much_is_held() -> None:
+    assert draws.held(case(a_policy(concurrency=(Concurrency(held=9),))), 0) == []
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ POLICIES = {
     "quota_exceeded": a_policy(plan=Plan("p", included={"calls": Included(0)})),
     "rate_limited": a_policy(limits=(Limit(1, "day", 0),)),
     "too_many_open": a_policy(concurrency=(Concurrency(0),)),
+    "too_many_open: held": a_policy(concurrency=(Concurrency(held=1),), prices={"calls": at(2)}),
     "cap_reached": a_policy(caps=(Cap("day", spend=0),)),
     "feature_not_in_plan": a_policy(a_route(feature="chat")),
     "no_price": a_policy(prices={}),
@@ -35,7 +36,7 @@ async def explained(
 
 @pytest.mark.parametrize("reason", POLICIES)
 async def test_the_verdict_is_that_of_the_gate(reason: str) -> None:
-    house = await a_house(POLICIES[reason])
+    house, reason = await a_house(POLICIES[reason]), reason.partition(":")[0]
     verdict = (await explained(house))[-1]
     assert (verdict["ok"], verdict.get("reason", "")) == (not reason, reason)
     assert await house.reason() == reason

@@ -28,6 +28,7 @@ POLICY: dict[str, Any] = {
         "sevens": {"price": "7"},
         "rows": {"price": "1"},
     },
+    "plans": {"bounded": {"concurrency": [{"held": "20.00"}]}},
     "routes": [
         {"match": "* /public/**", "public": True},
         {"match": "* /free/**", "free": True},

@@ -63,6 +63,10 @@ def slot(calls: int, account: str = "acct") -> Draw:
     return Draw(SLOTS, f"open:account:{account}", 1, 0, calls)
 
 
+def holding(nanos: int, high: int, account: str = "acct") -> Draw:
+    return Draw(SLOTS, f"held:account:{account}", nanos, 0, high)
+
+
 class Bench:
     """Knows the generation of every account and every budget that was ever drawn from."""
 

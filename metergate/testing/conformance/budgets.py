@@ -9,7 +9,7 @@ from metergate.core.facts import AccountFacts
 from metergate.core.money import MAX
 from metergate.ports import DENIED, DONE, GRANTED, Hold, PutAccount, PutBudget, Settle, answered
 from metergate.testing.clock import START_US
-from metergate.testing.conformance.bench import Bench, OnBench, an_event, money, quota, rate, slot
+from metergate.testing.conformance.bench import Bench, OnBench, an_event, holding, money, quota, rate, slot
 
 SECOND_US = 10**6
 EXACT = 2**53
@@ -132,6 +132,20 @@ class BudgetTests(OnBench):
         await bench.release("b")
         assert await bench.budget("open:account:acct") == 0
         assert (await bench.hold(slot(1))).status == GRANTED
+
+    async def test_what_open_calls_hold_is_given_back_whatever_they_cost(self, bench: Bench) -> None:
+        await bench.account()
+        most = holding(EXACT, 3 * EXACT + 7)
+        name = most.name
+        assert [(await bench.hold(most, op=op)).status for op in "abcd"] == [GRANTED] * 3 + [DENIED]
+        assert (await bench.hold(holding(7, 3 * EXACT + 7), op="e")).status == GRANTED
+        assert await bench.budget(name) == 3 * EXACT + 7
+        await bench.settle("a", 5)
+        await bench.settle("b", 9 * EXACT)
+        await bench.release("c")
+        assert await bench.budget(name) == 7
+        await bench.lapse("e")
+        assert await bench.budget(name) == 0
 
     async def test_a_counter_is_put_only_where_there_is_none(self, bench: Bench) -> None:
         await bench.account()

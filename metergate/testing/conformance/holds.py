@@ -7,7 +7,7 @@ import pytest
 
 from metergate.core.budget import Draw
 from metergate.ports import CONFLICT, DENIED, ENDED, GRANTED, STALE, Held
-from metergate.testing.conformance.bench import Bench, OnBench, money, quota, rate, slot
+from metergate.testing.conformance.bench import Bench, OnBench, holding, money, quota, rate, slot
 
 A_MINUTE_US = 60 * 10**6
 FITTING = (slot(5), rate(A_MINUTE_US, 5), quota(3, 10), money(30))
@@ -147,3 +147,11 @@ class HoldTests(OnBench):
         assert [each.status for (each,) in held].count(GRANTED) == 14
         assert await bench.budget() == 2
         assert await bench.budget("open:account:acct") == 14
+
+    async def test_callers_at_the_same_time_never_hold_more_than_they_may(self, bench: Bench) -> None:
+        await bench.account(balance=1000)
+        holds = [await bench.a_hold(holding(7, 100), money(7)) for _ in range(40)]
+        told = await asyncio.gather(*[bench.send(hold) for hold in holds])
+        assert [each.status for (each,) in told].count(GRANTED) == 14
+        assert await bench.budget("held:account:acct") == 98
+        assert await bench.budget() == 902
