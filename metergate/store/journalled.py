@@ -136,11 +136,16 @@ class Journalled:
                 elif how == GOES_ON:
                     opened[hold.op] = ~position
 
-    def take_up(self, running: Sequence[Hold]) -> None:
-        """Speak for calls that were dispatched already, whoever began them."""
+    def take_up(self, holds: Sequence[Hold]) -> None:
+        """Speak for calls that hold already, whoever began them."""
+        running = [hold for hold in holds if hold.dispatched]
+        waiting = [hold for hold in holds if not hold.dispatched]
         if running:
             ops, joined = _joined(running)
             self._open.update(dict.fromkeys(ops, ~self._write(records.DISPATCHED, joined)))
+        if waiting:
+            ops, joined = _joined(waiting)
+            self._open.update(dict.fromkeys(ops, self._write(records.INTENDED, joined)))
 
     def dispatch(self, op: str) -> None:
         position = self._open.get(op, -1)

@@ -74,6 +74,15 @@ async def test_each_step_is_in_the_journal_before_the_next_begins(valkey_url: st
         assert told(store) == (["b"], ["c"], ["a"])
 
 
+async def test_calls_that_are_taken_up_are_told_as_they_are(valkey_url: str, tmp_path: Path) -> None:
+    async with journalled(valkey_url, tmp_path) as store:
+        waits = (await a_hold(store, "waits"))._replace(dispatched=False)
+        store.take_up([await a_hold(store, "runs"), waits])
+        assert told(store) == (["waits"], ["runs"], [])
+        store.dispatch("waits")
+        assert told(store) == ([], ["runs", "waits"], [])
+
+
 async def test_what_the_ledger_has_is_forgotten_and_the_rest_is_not(valkey_url: str, tmp_path: Path) -> None:
     async with journalled(valkey_url, tmp_path) as store:
         await store.hold([await a_hold(store, op) for op in "ab"], now_us())
