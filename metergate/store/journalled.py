@@ -147,6 +147,11 @@ class Journalled:
             ops, joined = _joined(waiting)
             self._open.update(dict.fromkeys(ops, self._write(records.INTENDED, joined)))
 
+    def brought(self) -> None:
+        """The store has heard of all holds that are written here, in the epoch that it is in."""
+        if self._claim is not None:
+            self._claim.entered(self._store.epoch)
+
     def dispatch(self, op: str) -> None:
         position = self._open.get(op, -1)
         if position >= 0:
@@ -301,6 +306,7 @@ class Journalled:
             claim.remove()
             raise
         self._claim = claim
+        self.brought()
         self._posted = self._last_end = self._journal.position
         return self._journal
 

@@ -9,12 +9,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
 from metergate.errors import ConfigurationError
 
 LOCK = "lock"
+EPOCH = "epoch"
 LEFT = -1
 
 
@@ -24,6 +26,18 @@ class Claim:
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
+
+    def entered(self, epoch: str) -> None:
+        """Note in which epoch the store has heard of all holds that are written here, where there is room."""
+        with suppress(OSError):
+            (self.path / EPOCH).write_text(epoch)
+
+    def was_in(self, epoch: str) -> bool:
+        """Whether it was this one; where that is not known the store may have lost them."""
+        try:
+            return (self.path / EPOCH).read_text() == epoch != ""
+        except OSError:
+            return False
 
     def leave(self) -> None:
         """Let whoever comes next have it."""

@@ -112,6 +112,10 @@ class Left:
             if stands_until_us(op) <= now_us
         ]
 
+    def cut_off(self, now_us: int) -> list[UsageEvent]:
+        """Those of them that its process served itself; the others a shared store ends at their time."""
+        return [event for event in self.unknown(now_us) if not stands_until_us(event.op)]
+
     def to_release(self) -> Sequence[str]:
         return [*self.unsent, *self.released]
 

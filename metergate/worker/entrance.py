@@ -113,6 +113,7 @@ class Entrance:
             await self._reviving.run_again(self._running())
             if self._journal is not None and self._journal.path is not None:
                 await self._bring_what_is_written(self._journal.path, self._journal.on_the_way)
+                self._journal.brought()
             self._brought = True
         if self.strays:
             strays, self.strays = self.strays, []

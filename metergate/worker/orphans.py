@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from metergate.core.hold import LATE_US
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Clock, Settle, answered
 from metergate.store.journal import read_placed
@@ -109,7 +110,7 @@ class Orphans:
         except BaseException:
             claim.leave()
             raise
-        unknown = left.unknown(self._clock())
+        unknown = left.cut_off(self._clock())
         events = left.done(since_posted=not copied) + unknown
         return Orphan(claim, left, list(map(as_settle, events)), len(unknown), copied)
 
@@ -119,7 +120,7 @@ class Orphans:
         if orphan.ends and not await self._is_settled(orphan):
             return False
         orphan.told |= await self._reviving.settle_again(orphan.ends)
-        await self._reviving.stand_again(orphan.left.standing(self._clock()))
+        await self._stand(orphan)
         unreadable = orphan.left.unreadable
         if unreadable:
             await self._ledger.write(partial(set_aside, records=unreadable, now_us=self._clock()))
@@ -129,6 +130,15 @@ class Orphans:
         else:
             orphan.claim.remove()
         return True
+
+    async def _stand(self, orphan: Orphan) -> None:
+        """Holds of fronts stand whoever dies."""
+        now_us = self._clock()
+        if orphan.claim.was_in(self._store.epoch):
+            # What a store lacks that has lost nothing has ended; it may have forgotten a release elsewhere.
+            await self._reviving.speak_for(orphan.left.standing(now_us))
+        else:
+            await self._reviving.stand_again(orphan.left.standing(now_us - LATE_US))
 
     async def _release(self, ops: Sequence[str]) -> None:
         for start in range(0, len(ops), PORTION):

@@ -115,7 +115,7 @@ class Rebuild:
             now_us = self._clock()
             if claim is None:
                 self.running += left.served_by_its_process(now_us + UNRENEWED_US)
-            await post_all(self._ledger, left.done() + (left.unknown(now_us) if claim else []), self._clock)
+            await post_all(self._ledger, left.done() + (left.cut_off(now_us) if claim else []), self._clock)
         finally:
             if claim is not None:
                 claim.leave()

@@ -73,8 +73,16 @@ class Reviving:
 
     async def stand_again(self, standing: Sequence[Hold]) -> None:
         """The same for calls that somebody else may have ended: not where the ledger has their end."""
+        await self.hold_again(await self._without_end(standing))
+
+    async def speak_for(self, standing: Sequence[Hold]) -> None:
+        """Write down what the store holds, in case that it loses it."""
+        if self._journal is not None:
+            self._journal.take_up(await self._without_end(standing))
+
+    async def _without_end(self, standing: Sequence[Hold]) -> list[Hold]:
         ended = await self._known([hold.op for hold in standing])
-        await self.hold_again([hold for hold in standing if hold.op not in ended])
+        return [hold for hold in standing if hold.op not in ended]
 
     async def _known(self, ops: Sequence[str]) -> set[str]:
         return await self._ledger.read(lambda tx: usage.known(tx, ops)) if ops else set()

@@ -9,14 +9,15 @@ import pytest
 
 from metergate.core.budget import BALANCE, COST, Draw
 from metergate.core.facts import Caller
-from metergate.core.hold import Outcome, Terms, UsageEvent
+from metergate.core.hold import Outcome, Terms, UsageEvent, standing_op
 from metergate.engine import Engine
 from metergate.foundation import Shared, now_us
-from metergate.ports import AskAccount, Hold, Settle, answered
+from metergate.ports import DONE, GRANTED, AskAccount, Hold, Settle, answered
 from metergate.store.journalled import Journalled
 from metergate.wire import encode_event, encode_terms
 from tests.shared.app import POLICY
-from tests.shared.house import Desk, Place
+from tests.shared.house import Desk, Place, valkey_says
+from tests.valkey import Server as Valkey
 from tests.waiting import until
 
 USD = 10**9
@@ -35,22 +36,28 @@ def terms(account: str) -> Terms:
     return Terms(account, "", "", "v1", "", "GET /", "ones", "USD", draws, 3, 3 * USD)
 
 
-async def died(engine: Engine, account: str) -> Path:
-    """The journal of a process that held for three calls, called the app for two, and saw one of them end."""
+def another(engine: Engine) -> Journalled:
+    """The store as another process of the machine has it."""
     shared = engine.foundation
     assert isinstance(shared, Shared) and shared.journals is not None and shared.journalled is not None
-    gone = Journalled(shared.journalled.bare, shared.journals)
-    (told,) = await answered(gone.state((AskAccount(account),)))
+    return Journalled(shared.journalled.bare, shared.journals)
+
+
+async def holds(store: Journalled, account: str, *names: str, dispatched: bool = True) -> None:
+    (told,) = await answered(store.state((AskAccount(account),)))
     assert isinstance(told, Caller)
-    agreed, lasts = encode_terms(terms(account)), now_us() + 3600 * USD
+    agreed, lasts, draws = encode_terms(terms(account)), now_us() + 3600 * USD, terms(account).draws
+    batch = [
+        Hold(name, account, told.generation, draws, lasts, agreed, name, None, dispatched) for name in names
+    ]
+    assert {held.status for held in await store.hold(batch, now_us())} == {GRANTED}
 
-    def hold(op: str, *, dispatched: bool) -> Hold:
-        name = f"{account}-{op}"
-        draws = terms(account).draws
-        return Hold(name, account, told.generation, draws, lasts, agreed, name, None, dispatched)
 
-    await gone.hold([hold("held", dispatched=False)], now_us())
-    await gone.hold([hold("running", dispatched=True), hold("ended", dispatched=True)], now_us())
+async def died(engine: Engine, account: str) -> Path:
+    """The journal of a process that held for three calls, called the app for two, and saw one of them end."""
+    gone = another(engine)
+    await holds(gone, account, f"{account}-held", dispatched=False)
+    await holds(gone, account, f"{account}-running", f"{account}-ended")
     outcome = Outcome(3, (), 3 * USD, "measured", (3 * USD,), terms(account))
     event = encode_event(UsageEvent(f"{account}-ended", f"{account}-ended", now_us(), "/", outcome))
     await gone.settle([Settle(f"{account}-ended", None, event)], now_us())
@@ -135,3 +142,49 @@ def test_an_event_loop_that_was_closed_leaves_what_it_had_taken_over_to_the_next
 
     path = asyncio.run(take_over_and_vanish())
     asyncio.run(inherit(path))
+
+
+async def two_of_a_front(engine: Engine, account: str) -> tuple[Journalled, list[str]]:
+    """A process that has made two holds for a front: one that stands, and one whose time is over."""
+    gone = another(engine)
+    ops = [standing_op(now_us() + lasts * 10**6, account) for lasts in (3600, -60)]
+    await holds(gone, account, *ops)
+    return gone, ops
+
+
+async def is_taken_over(gone: Journalled) -> None:
+    path = gone.path
+    assert path is not None
+    gone.abandon()
+    await until(lambda: not path.exists())
+
+
+async def test_what_a_front_has_released_elsewhere_is_not_held_again(engine: Engine, valkey: Valkey) -> None:
+    """The store remembers a release for minutes, and the journal of who made the hold never hears of it."""
+    office = Desk(engine.office.do)
+    await office.customer("released", "10")
+    gone, ops = await two_of_a_front(engine, "released")
+    assert await answered(engine.foundation.store.release(ops, now_us())) == [DONE, DONE]
+    ended = f"{{mg:{gone._journals.folder.name}:0}}ended"
+    assert valkey_says(valkey, "DEL", ended) == b":1"
+    await is_taken_over(gone)
+    told = await office.ask("credits.show", account="released")
+    assert (told["balance"]["amount"], told["held"]["amount"]) == ("10.00", "0.00")
+    assert (await office.ask("usage.list", account="released"))["data"] == []
+
+
+async def test_what_a_front_holds_is_held_again_where_the_store_has_lost_it(
+    engine: Engine, valkey: Valkey
+) -> None:
+    """What stands goes on standing, and what is over ends as a call whose end nobody saw."""
+    office, store = Desk(engine.office.do), engine.foundation.shared
+    assert store is not None
+    await office.customer("kept", "10")
+    gone, _ = await two_of_a_front(engine, "kept")
+    before = store.epoch
+    assert valkey_says(valkey, "FLUSHALL") == b"+OK"
+    await until(lambda: store.epoch not in ("", before))
+    await is_taken_over(gone)
+    await office.has_used("kept", 3)
+    told = await office.ask("credits.show", account="kept")
+    assert (told["balance"]["amount"], told["held"]["amount"]) == ("4.00", "3.00")
