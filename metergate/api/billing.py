@@ -56,6 +56,7 @@ def billing_app(
         "methods.list": paying.methods,
         "methods.attach": paying.attach,
         "methods.detach": paying.detach,
+        "customers.portal": paying.portal,
         "topups.show": guards.top_up,
         "topups.set": guards.set_top_up,
         "topups.off": guards.stop_top_up,

@@ -48,6 +48,10 @@ class NewMethod(Taken):
     token: Annotated[str, Field(description="What the provider's own page or script made of a card.")]
 
 
+class NewPortal(Taken):
+    return_url: Return | None = None
+
+
 class NewCustomer(Taken):
     account: AccountId
     provider: str
@@ -122,6 +126,10 @@ class MethodList(Given):
 class Forgotten(Given):
     id: str
     deleted: bool
+
+
+class PortalPage(Given):
+    url: str
 
 
 class Customer(Given):

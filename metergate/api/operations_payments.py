@@ -153,5 +153,14 @@ OWN_PAYMENTS: tuple[Endpoint, ...] = (
         status=201,
     ),
     Endpoint("DELETE", "/payment-methods/{id}", "methods.detach", models.Forgotten, "Forget one"),
+    Endpoint(
+        "POST",
+        "/portal",
+        "customers.portal",
+        models.PortalPage,
+        "A page of the provider for methods and invoices",
+        models.NewPortal,
+        optional_body=True,
+    ),
 )
 """The customer's side."""

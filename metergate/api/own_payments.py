@@ -80,6 +80,11 @@ class OwnPayments:
         which = {"id": request.path_params["id"], "account": key.account}
         return answered(await self._office.do("methods.detach", which))
 
+    async def portal(self, request: Request, key: KeyFacts) -> Response:
+        reading.query(request, ())
+        back = reading.fitted(models.NewPortal, await reading.optional_json_body(request))
+        return answered(await self._office.do("customers.portal", {**back, "account": key.account}))
+
 
 def payment_id(account: str, twin: str) -> str:
     """A payment's id from an Idempotency-Key: two accounts may use the same."""

@@ -57,6 +57,11 @@ PAYMENTS: Mapping[str, Line] = MappingProxyType(
             "Take CUSTOMER of a provider as account A; the one before stays in the history.",
             (arg("a", "account"), arg("provider"), arg("customer")),
         ),
+        "customers portal": Line(
+            "customers.portal",
+            "Show the address of a page on which account A looks after its methods and invoices.",
+            (arg("a", "account"), opt("return-url", "Where the page leads back to.", metavar="URL")),
+        ),
         "providers list": Line(
             "providers.list",
             "List the payment providers and what they can do.",

@@ -444,8 +444,8 @@ async def test_every_endpoint_of_money_answers_in_the_form_it_promises(house: Ho
         ("/admin/v1", house.operator, (*PAYMENTS, *GUARDS)),
     ):
         for each in endpoints:
-            if each.verb == "payments.claim":
-                continue  # the sandbox knows no transactions
+            if each.verb in ("payments.claim", "customers.portal"):
+                continue  # the sandbox knows no transactions, and has no page of customers
             words = each.path.split("/")
             id = next((ids[word] for word in words if word in ids), now["id"])
             path = each.path.replace("{id}", id).replace("{payment}", id).replace("{account}", "ada")

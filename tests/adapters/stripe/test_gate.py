@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from metergate.api.models_payments import PortalPage
 from tests.adapters.stripe.fake.pages import arrives, fails
 from tests.adapters.stripe.fake.paying import disputed
 from tests.adapters.stripe.fake.server import BROKEN, BUSY, UNANSWERED
@@ -96,6 +97,21 @@ async def test_a_customer_that_stripe_has_already_is_taken_over(house: House) ->
     await house.told()
     assert (house.intent(bought["id"])["customer"], await house.credits(ada)) == (known["id"], "5.00")
     assert len(house.stripe.store.all("customer")) == 1
+
+
+async def test_a_customer_is_led_to_a_page_of_his_own_and_back_to_where_the_operator_allows(
+    house: House,
+) -> None:
+    ada = await house.customer()
+    told = await ada.ok("POST", "/billing/v1/portal", {"return_url": "https://app.example.com/me"})
+    opened = house.stripe.store.all("billing_portal.session")[-1]
+    assert PortalPage.model_validate(told, strict=True).url == opened["url"]
+    [known] = house.stripe.store.all("customer")
+    assert (opened["customer"], opened["return_url"]) == (known["id"], "https://app.example.com/me")
+    assert (await ada.ok("POST", "/billing/v1/portal"))["url"] == opened["url"]
+    strange = await ada("POST", "/billing/v1/portal", {"return_url": "https://elsewhere.example.net/"})
+    assert (strange.status, problem(strange)["status"]) == (400, 400)
+    assert len(house.stripe.store.all("billing_portal.session")) == 2
 
 
 async def test_forged_and_old_news_is_refused_and_changes_nothing(house: House) -> None:
