@@ -119,7 +119,10 @@ async def invoice(cashier: Cashier, opened: Opened, event: ProviderEvent) -> Han
         account = _account(tx, opened.name, "", facts.customer)
         if not account:
             return Handled(IGNORED, "It is about no account of ours."), ()
-        subscriptions.put_invoice(tx, _row(opened.name, account, facts, asked_us))
+        known = subscriptions.invoice(tx, opened.name, facts.id)
+        row = _row(opened.name, account, facts, asked_us)
+        if subscriptions.put_invoice(tx, row):
+            telling.invoiced(tx, known, row)
         return Handled(DONE, facts.id), ()
 
     return await cashier.write(work)

@@ -5,7 +5,7 @@ from metergate.ledger import notices
 from metergate.ledger.database import Tx
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Dispute, Refund
-from metergate.ledger.subscriptions import Subscription
+from metergate.ledger.subscriptions import ProviderInvoice, Subscription
 from metergate.provider_port import CANCELED, FAILED, PENDING, SUCCEEDED
 
 _STATES = {SUCCEEDED: "payment.succeeded", FAILED: "payment.failed", CANCELED: "payment.failed"}
@@ -58,6 +58,25 @@ def subscribed(tx: Tx, known: Subscription | None, row: Subscription) -> None:
     notices.tell(
         tx, "subscription.changed", row.account, told, row.updated_at_us, f"{row.id}:{row.updated_at_us}"
     )
+
+
+def invoiced(tx: Tx, known: ProviderInvoice | None, row: ProviderInvoice) -> None:
+    """An invoice of a provider is new, or is not what it was."""
+    if known is not None and (known.state, known.reason, known.url) == (row.state, row.reason, row.url):
+        return
+    told = {
+        "invoice": row.external_id,
+        "provider": row.provider,
+        "subscription": row.subscription or None,
+        "state": row.state,
+        "before": known.state if known else None,
+        "amount": _money(row.minor, row.currency),
+        "paid": _money(row.paid_minor, row.currency),
+        "reason": row.reason or None,
+        "url": row.url or None,
+    }
+    cause = f"{row.provider}:{row.external_id}:{row.updated_at_us}"
+    notices.tell(tx, "invoice.changed", row.account, told, row.updated_at_us, cause)
 
 
 def _shown(payment: Payment) -> dict[str, object]:

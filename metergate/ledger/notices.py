@@ -29,6 +29,7 @@ TYPES: Final[Mapping[str, str]] = {
     "topup.failed": "A top-up by itself failed; `stopped` says whether somebody has to act.",
     "plan.changed": "An account is on another plan.",
     "subscription.changed": "A provider's subscription is in another state, or for another plan.",
+    "invoice.changed": "A provider's invoice is in another state, was not paid, or waits for its payer.",
     "key.revoked": "A key was ended for good.",
     "account.suspended": "An account was stopped.",
     "account.resumed": "An account may call again.",

@@ -61,6 +61,26 @@ async def test_a_renewal_is_an_invoice_and_no_second_payment_of_the_order(house:
     assert (await house.events("refused"), await plan_of(house)) == ([], "growth")
 
 
+async def test_a_renewal_that_waits_for_the_payer_is_told_with_the_page_to_go_on_at(house: House) -> None:
+    _, known = await subscribed(house)
+    wanted = {"url": "http://127.0.0.1:9/hooks", "types": ["invoice.*"]}
+    await house.operator.ok("POST", "/admin/v1/endpoints", wanted)
+    declined, asked = "pm_card_chargeCustomerFail", "pm_card_authenticationRequired"
+    for card in (declined, asked):
+        known["default_payment_method"] = card
+        renewed(house.stripe.store, known, off_session=False)
+        await house.told()
+    invoice = known["latest_invoice"]
+    await house.confirms(f"{house.stripe.url}/invoice/{invoice}")
+    await house.told()
+    told = [each["data"] for each in (await house.operator.ok("GET", "/admin/v1/notices"))["data"]]
+    assert {each["reason"] for each in told if each["invoice"] != invoice} == {"Your card was declined."}
+    paid, waits = [each for each in told if each["invoice"] == invoice]
+    assert (waits["state"], waits["reason"]) == ("open", "The payer has to confirm the payment.")
+    assert waits["url"] == f"{house.stripe.url}/invoice/{invoice}"
+    assert (paid["state"], paid["before"], paid["paid"]["amount"]) == ("paid", "open", "9.00")
+
+
 async def test_a_kept_card_takes_a_plan_and_one_that_is_declined_does_not(house: House) -> None:
     ada = await house.customer()
     wanted = {"account": "ada", "plan": "growth"}
