@@ -29,8 +29,8 @@ class Calls:
         self._http = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
         self.square = AsyncSquare(base_url=base, token=token, httpx_client=self._http)
         # The SDK imports its parts when they are first used: now, and not between two calls of customers.
-        parts = ("cards", "checkout", "customers", "disputes", "locations", "orders", "payments", "refunds")
-        for part in parts:
+        parts = ("cards", "checkout", "customers", "disputes", "events", "locations", "orders", "payments")
+        for part in (*parts, "refunds"):
             getattr(self.square, part)
         self.links = self.square.checkout.payment_links
 

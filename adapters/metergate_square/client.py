@@ -13,6 +13,7 @@ from metergate.provider_port import (
     Context,
     CustomerFacts,
     Declined,
+    EventPage,
     Method,
     Money,
     Order,
@@ -24,6 +25,7 @@ from metergate.provider_port import (
     read_back,
 )
 from metergate_square.calls import ONCE, Calls
+from metergate_square.feed import Feed
 from metergate_square.news import News
 from metergate_square.seen import Seen
 from metergate_square.shapes import (
@@ -42,7 +44,7 @@ BLIND: Final = "disputes are not seen: allow the application DISPUTES_READ"
 
 
 class SquareProvider:
-    """Customers, checkouts, charges, lookups, captures, refunds, methods and webhooks."""
+    """Customers, checkouts, charges, lookups, captures, refunds, methods, webhooks and a feed."""
 
     def __init__(self, context: Context, calls: Calls, news: News, *, live: bool) -> None:
         self.live = live
@@ -52,6 +54,7 @@ class SquareProvider:
         self._calls = calls
         self._square = calls.square
         self._news = news
+        self._feed = Feed(calls, context.clock, live=live)
         self._location = context.setting("SQUARE_LOCATION_ID")
 
     async def health(self) -> ProviderHealth:
@@ -186,6 +189,9 @@ class SquareProvider:
 
     async def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[ProviderEvent]:
         return [self._news.read(headers, body)]
+
+    async def events_after(self, cursor: str) -> EventPage:
+        return await self._feed.after(cursor)
 
     async def _place(self) -> str:
         """The location of the seller, which Square wants to have named."""

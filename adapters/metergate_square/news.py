@@ -37,20 +37,21 @@ class News:
         ]
         if not any(proofs):
             raise Forged("The signature is not Square's, or for another address.")
-        return self._event(text)
-
-    def _event(self, text: str) -> ProviderEvent:
         try:
-            told = json.loads(text)
-            id, type, data = str(told["event_id"]), str(told["type"]), told["data"]
-            at_us, about = instant_us(told["created_at"]), str(data.get("id", ""))
+            found = event(json.loads(text), live=self._live)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise Forged("What was signed is no event of Square.") from error
-        if not -AHEAD_US <= self._clock() - at_us <= OLDEST_US:
+        if not -AHEAD_US <= self._clock() - found.at_us <= OLDEST_US:
             raise Forged("The event is too old, or of the future.")
-        payment = paid(type, data)
-        kind = PAYMENT if payment else OTHER
-        return ProviderEvent(id, type, kind, payment or about, self._live, at_us)
+        return found
+
+
+def event(told: Any, *, live: bool) -> ProviderEvent:
+    """An event as it is delivered, and as it is listed."""
+    id, type, data = str(told["event_id"]), str(told["type"]), told["data"]
+    at_us, about = instant_us(told["created_at"]), str(data.get("id", ""))
+    payment = paid(type, data)
+    return ProviderEvent(id, type, PAYMENT if payment else OTHER, payment or about, live, at_us)
 
 
 def paid(type: str, data: Mapping[str, Any]) -> str:

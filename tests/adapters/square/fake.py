@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -36,6 +36,9 @@ class FakeSquare:
         self.events: list[bytes] = []
         self.page_size = 2
         self.sees_disputes = True
+        self.keeps_events: bool | None = True
+        """Whether events can be searched that happen now; None: it is a seller's token, which may not."""
+        self.kept: list[Json] = []
         self.server = FakeServer(self._answer, _writes)
         self._answers: dict[str, tuple[str, Told]] = {}
         self._numbers = count(1)
@@ -99,7 +102,10 @@ class FakeSquare:
         """News of what happened: kept, for whoever delivers it."""
         told = {"merchant_id": "M", "type": type, "event_id": f"evt-{next(self._numbers)}"}
         data = {"type": kind, "id": id, "object": object}
-        self.events.append(json.dumps({**told, "created_at": self.now(), "data": data}).encode())
+        event = json.dumps({**told, "created_at": self.now(), "data": data}).encode()
+        self.events.append(event)
+        if self.keeps_events:
+            self.kept.append(json.loads(event))
 
     def headers(self, body: bytes, *, key: str = SIGNATURE_KEY, address: str = ADDRESS) -> dict[str, str]:
         mac = hmac.new(key.encode(), address.encode() + body, hashlib.sha256).digest()
@@ -142,6 +148,8 @@ class FakeSquare:
             "POST refunds": self._refund,
             "GET refunds/": lambda _: {"refund": self._found(self.refunds, id)},
             "GET disputes": self._list_disputes,
+            "POST events": self._list_events,
+            "PUT events/enable": lambda _: self._keep_events(),
             "POST customers": self._new_customer,
             "POST customers/search": self._search,
             "GET customers/": lambda _: {"customer": self._found(self.customers, id)},
@@ -255,6 +263,27 @@ class FakeSquare:
             raise refuse(403, "INSUFFICIENT_SCOPES", "AUTHENTICATION_ERROR")
         return self._page("disputes", list(self.disputes.values()), asked)
 
+    def _keep_events(self) -> Json:
+        if self.keeps_events is None:
+            raise refuse(403, "FORBIDDEN", "AUTHENTICATION_ERROR")
+        self.keeps_events = True
+        return {}
+
+    def _list_events(self, asked: Asked) -> Json:
+        body = read(SDK.events.search_events, asked)
+        wanted = body["query"]["filter"]
+        start, end = (datetime.fromisoformat(wanted["created_at"][name]) for name in ("start_at", "end_at"))
+        if datetime.fromisoformat(self.now()) - start > timedelta(days=28):
+            raise refuse(400, "INVALID_TIME_RANGE")
+        found = [
+            each
+            for each in self.kept
+            if each["type"] in wanted["event_types"]
+            and start <= datetime.fromisoformat(each["created_at"]) <= end
+        ]
+        listed = [{**each, "created_at": f"{each['created_at'][:-1]}.454726"} for each in found[::-1]]
+        return self._page("events", listed, asked._replace(query=body))
+
     def _refund(self, asked: Asked) -> Json:
         body = read(SDK.refunds.refund_payment, asked)
         payment = self._found(self.payments, body["payment_id"])
@@ -313,7 +342,8 @@ class FakeSquare:
 
 
 def _writes(asked: Asked) -> bool:
-    return asked.method in ("POST", "PUT", "DELETE") and not asked.path.endswith("/search")
+    looks = asked.path.endswith(("/search", "/v2/events", "/v2/events/enable"))
+    return asked.method in ("POST", "PUT", "DELETE") and not looks
 
 
 def read(method: Any, asked: Asked) -> Json:

@@ -253,6 +253,25 @@ async def test_a_refund_that_was_made_at_square_takes_its_credits(shop: Shop) ->
     assert shop.balance() == 0
 
 
+async def test_what_square_could_not_deliver_is_fetched_once_it_keeps_events(shop: Shop) -> None:
+    """It keeps none until it is asked to; whose token may not ask goes on without."""
+    shop.fake.keeps_events = None
+    payment = await paid(shop)
+    await shop.rounds.run_once()
+    assert shop.fake.keeps_events is None
+    shop.fake.keeps_events = False
+    shop.clock.advance(seconds=60)
+    await shop.rounds.run_once()
+    shop.fake.dispute(payment.external_id or "", "LOST")
+    for _ in range(2):
+        shop.clock.advance(seconds=25 * 3600)
+        await shop.rounds.run_once()
+    assert (shop.fake.keeps_events, shop.balance()) == (True, 0)
+    shop.clock.advance(seconds=40 * 86_400)  # the feed itself was away for longer than Square keeps anything
+    await shop.rounds.run_once()
+    assert await shop.differences() == []
+
+
 async def test_a_lost_dispute_takes_the_credits_and_a_won_one_none(shop: Shop) -> None:
     payment = await paid(shop)
     other = await shop.top_up(700, "p2")
