@@ -37,7 +37,7 @@ class Rounds:
         self._clock = cashier.clock
         self._asking = cashier.asking
         self._away: set[str] = set()
-        """Who did not answer in this look: an outage costs it one time-out, and not one for each payment."""
+        """Who did not answer in this round: an outage costs it one time-out, and not one per question."""
         self._looked_us = 0
         self._fetched_us = 0
         self._renewed_us = 0
@@ -48,6 +48,7 @@ class Rounds:
         """One round; how much there was to do. A provider that is away stops nothing but itself."""
         if not self._cashier.providers:
             return 0
+        self._away.clear()
         done = await self._inbox.handle_some(BATCH)
         now_us = self._clock()
         if abs(now_us - self._looked_us) >= LOOK_EVERY_US:
@@ -70,21 +71,17 @@ class Rounds:
         """Ask for payments and refunds of which nobody knows the end."""
         ledger, now_us = self._cashier.books.ledger, self._clock()
         due = await ledger.read(lambda tx: payments.due(tx, now_us, BATCH))
-        self._away.clear()
         for payment in due:
             await self._put_off(payment)
-            if payment.provider not in self._away:
-                what = f"The payment {payment.id} cannot be asked for now"
-                await self._try(payment.provider, what, partial(self._cashier.verify, payment.id))
+            what = f"The payment {payment.id} cannot be asked for now"
+            await self._try(payment.provider, what, partial(self._cashier.verify, payment.id))
         refunds = await ledger.read(lambda tx: reversals.due(tx, now_us, BATCH))
         for refund in refunds:
-            away = refund.provider in self._away
-            wait_us = max(MINUTE_US if away else 10 * MINUTE_US, self._asking.left_us(refund.provider))
-            later = self._clock() + wait_us
+            wait_us = MINUTE_US if refund.provider in self._away else 10 * MINUTE_US
+            later = self._clock() + max(wait_us, self._asking.left_us(refund.provider))
             await ledger.write(partial(reversals.change_refund, id=refund.id, look_at_us=later))
-            if not away:
-                what = f"The refund {refund.id} is not done yet"
-                await self._try(refund.provider, what, partial(refunding.send, self._cashier, refund))
+            what = f"The refund {refund.id} is not done yet"
+            await self._try(refund.provider, what, partial(refunding.send, self._cashier, refund))
         return len(due) + len(refunds)
 
     async def _put_off(self, payment: Payment) -> None:
@@ -139,8 +136,8 @@ class Rounds:
         return sum(new or 0 for new in found)
 
     async def _try(self, provider: str, what: str, asking: Callable[[], Awaitable[T]]) -> T | None:
-        """Ask, unless the provider wants to be left alone; None where there is no answer."""
-        if self._asking.left_us(provider):
+        """Ask, unless the provider is away or wants to be left alone; None where there is no answer."""
+        if provider in self._away or self._asking.left_us(provider):
             return None
         try:
             return await asking()

@@ -306,6 +306,24 @@ async def test_renewals_that_nobody_answers_do_not_keep_those_of_others_waiting(
     assert bench.server.asked.count("subscriptions/fetch") == 46  # the others have their hour
 
 
+async def test_renewals_cost_a_provider_that_is_away_one_question_in_a_round(bench: Bench) -> None:
+    """Each question may take a time-out, and the news of all others waits meanwhile."""
+    for id in ("sub-1", "sub-2", "sub-3"):
+        payment = await bench.top_up(900, id, kind="plan", subject="growth", every="month")
+        await bench.pay(payment)
+    await bench.deliver(bench.deliveries())
+    await bench.handle()
+    bench.clock.advance(seconds=32 * 86_400)
+    bench.server.fault({"kind": "broken", "times": 1000})
+    bench.server.asked.clear()
+    await bench.rounds.run_once()
+    assert list(bench.server.asked) == ["subscriptions/fetch"]
+    bench.server.well()
+    bench.clock.advance(seconds=3601)
+    await bench.rounds.run_once()
+    assert bench.server.asked.count("subscriptions/fetch") == 4
+
+
 class Chain:
     """A provider that is told of transactions, and believes each of them."""
 
