@@ -181,21 +181,20 @@ class Endpoints:
         if id is None and state is None and since is None:
             raise InvalidInput("Name a delivery by its id, or give a state or a time since when.")
         seq = None if id is None else inputs.seq(id)
-        wanted = _state(state)
-        named = None if endpoint is None else inputs.ident(endpoint, "an endpoint")
+        wanted = {
+            "endpoint": None if endpoint is None else inputs.ident(endpoint, "an endpoint"),
+            "state": _state(state),
+        }
         since_us = 0 if since is None else inputs.time(since)
         now_us = self._desk.clock()
 
         def work(tx: Tx) -> int:
-            if seq is not None:
-                seqs = [seq] if deliveries.get(tx, seq) else []
-                if not seqs:
-                    raise NotFound(f"There is no delivery {seq}.")
-            else:
-                rows = deliveries.page(tx, named, wanted, limit=inputs.LIMIT_MAX)
-                seqs = [row.seq for row in rows if row.at_us >= since_us]
-            self._desk.note(tx, "deliveries.replay", named or str(seq or wanted), {"deliveries": len(seqs)})
-            return deliveries.replay(tx, now_us, seqs) if seqs else 0
+            count = deliveries.replay(tx, now_us, seq=seq, since_us=since_us, **wanted)
+            if seq is not None and not count:
+                raise NotFound(f"There is no such delivery {seq}.")
+            subject = wanted["endpoint"] or str(seq or wanted["state"] or "all")
+            self._desk.note(tx, "deliveries.replay", subject, {"deliveries": count})
+            return count
 
         return {"replayed": await self._desk.ledger.write(work)}
 

@@ -1,6 +1,6 @@
 """Deliveries: which notice goes to which endpoint, what became of each attempt, and what is tried again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -86,9 +86,19 @@ def hurry(tx: Tx, endpoint: str, now_us: int) -> int:
     return _again(tx, now_us, which, tries=None)
 
 
-def replay(tx: Tx, now_us: int, seqs: Sequence[int]) -> int:
-    """Deliver these once more, whatever became of them, with the ids and the bodies that they had."""
-    return _again(tx, now_us, (deliveries.c.seq.in_(list(seqs)),), tries=0)
+def replay(
+    tx: Tx,
+    now_us: int,
+    *,
+    seq: int | None = None,
+    endpoint: str | None = None,
+    state: str | None = None,
+    since_us: int = 0,
+) -> int:
+    """Deliver once more, with the ids and the bodies that they had; how many. What is not named is any."""
+    named = {"seq": seq, "endpoint": endpoint, "state": state}
+    which = [deliveries.c[name] == value for name, value in named.items() if value is not None]
+    return _again(tx, now_us, (*which, deliveries.c.at_us >= since_us), tries=0)
 
 
 def _again(tx: Tx, now_us: int, which: tuple[sa.ColumnElement[bool], ...], tries: int | None) -> int:

@@ -9,6 +9,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from metergate.core import outgoing
+from metergate.core.periods import rfc3339
 from metergate.ledger import grants, notices
 from metergate.ledger.database import Tx
 from tests.notices.conftest import Post
@@ -155,6 +156,22 @@ async def test_a_notice_that_nobody_takes_is_dead_after_days_and_can_be_replayed
     assert await post.office.endpoints.replay(again["id"]) == {"replayed": 1}
     await post.deliver()
     assert list(post.receiver.ids.values()) == [2]
+
+
+async def test_all_since_a_time_is_replayed_however_much_it_is(post: Post) -> None:
+    await post.listen()
+    await post.grant("before")
+    post.clock.advance(us=HOUR_US)
+    since_us = post.clock()
+
+    def many(tx: Tx) -> None:
+        for number in range(1200):
+            notices.tell(tx, "credits.low", "acct", {}, since_us, str(number))
+
+    await post.bench.ledger.write(many)
+    assert await post.office.endpoints.replay(since=rfc3339(since_us)) == {"replayed": 1200}
+    [noted] = (await post.office.do("audit.list", {"subject": "all"}))["data"]
+    assert (noted["action"], noted["details"]) == ("deliveries.replay", {"deliveries": 1200})
 
 
 async def test_an_endpoint_that_fails_for_long_is_let_alone_and_comes_back(
