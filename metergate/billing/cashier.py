@@ -27,6 +27,7 @@ from metergate.ledger.telling import NotTold
 from metergate.ledger.thread import LedgerThread
 from metergate.ports import Change, Clock
 from metergate.provider_port import (
+    CANCELED,
     FAILED,
     PENDING,
     PLAN,
@@ -214,11 +215,15 @@ class Cashier:
         payment = await self.verify(id)
         if payment.state != PENDING:
             raise InvalidInput(f"The payment {id} is {payment.state}; only a pending one can be canceled.")
+        name = payment.external_id or payment.checkout_id or ""
+        if not name and not payment.unknown:  # no provider has ever heard of it
+            await self._audit(actor, "payment.cancel", id)
+            facts = PaymentFacts("", id, CANCELED, Money(payment.minor, payment.currency), payment.live)
+            return (await self.settled(id, facts)).payment
         captures = able(self._opened(payment), Captures, "cancel payments")
         await self._audit(actor, "payment.cancel", id)
         asked_us = self.clock()
-        answer = captures.cancel_payment(payment.external_id or payment.checkout_id or "")
-        facts = await self.asking.of(payment.provider, answer)
+        facts = await self.asking.of(payment.provider, captures.cancel_payment(name))
         return (await self.settled(id, facts, asked_us)).payment
 
     async def claim(self, id: str, transaction: str, signature: str = "", actor: str = "") -> Payment:

@@ -146,6 +146,15 @@ async def test_what_was_authorised_is_let_go(bench: Bench) -> None:
         await bench.cashier.capture(payment.id)
 
 
+async def test_what_no_provider_ever_heard_of_is_given_up(bench: Bench) -> None:
+    bench.server.fault({"kind": "busy"})
+    with pytest.raises(ProviderError):
+        await bench.top_up(1000, "order-1")
+    assert (await bench.cashier.cancel("order-1")).state == "canceled"
+    assert (await bench.top_up(1000, "order-1")).state == "canceled"
+    assert bench.sandbox.sales == {}
+
+
 @pytest.mark.parametrize(
     ("minor", "currency", "says"), [(0, "USD", "above zero"), (500, "JPY", "kept in USD")]
 )
