@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from metergate.core.policy import Policy
 from metergate.core.report import Receipt, Report
-from metergate.errors import StoreUnavailable
+from metergate.errors import NoProvider, StoreUnavailable
 from metergate.ledger import audit
 from metergate.ledger.database import Tx
 from metergate.ledger.telling import Teller
@@ -99,6 +99,13 @@ class Desk:
     @property
     def ledger(self) -> LedgerThread:
         return self.teller.ledger
+
+    @property
+    def till(self) -> "Till":
+        """Who takes payments, where somebody does."""
+        if self.hooks.till is None:
+            raise NoProvider("No payment provider is at work here: name one in the policy.")
+        return self.hooks.till
 
     async def change(self, work: Callable[[Tx], tuple[T, Sequence[Change]]], grants: Sequence[str] = ()) -> T:
         """Commit the work, then tell the store; a client that leaves in between does not stop it."""

@@ -12,7 +12,7 @@ from metergate.core.guards import SpendAlert
 from metergate.core.money import as_json, minor_unit, parse, plain, shown
 from metergate.core.periods import window
 from metergate.core.policy import Policy
-from metergate.errors import InvalidInput, NoProvider
+from metergate.errors import InvalidInput
 from metergate.ledger import alerts, topups
 from metergate.ledger.accounts import Account
 from metergate.ledger.alerts import Own
@@ -39,9 +39,7 @@ class TopUps:
     ) -> Json:
         """Have an account pay by itself when its balance is below a threshold; also go on after a stop."""
         owner = inputs.account_id(account)
-        till = self._desk.hooks.till
-        if till is None:
-            raise NoProvider("No payment provider is at work here: name one in the policy.")
+        till = self._desk.till
         kept = "" if method == "" else inputs.ident(method, "a payment method")
         if kept and kept not in [each["id"] for each in await till.methods(owner)]:
             raise InvalidInput(f"The account {owner} has no payment method {kept}.")

@@ -9,7 +9,7 @@ from metergate.admin.credits import found
 from metergate.admin.desk import Desk, Json, page
 from metergate.admin.errors import NotFound
 from metergate.admin.pushes import Reconciled
-from metergate.errors import InvalidInput, NoProvider
+from metergate.errors import InvalidInput
 from metergate.ledger import payments, reversals
 from metergate.ledger.database import Tx
 from metergate.ledger.payments import Payment
@@ -103,7 +103,7 @@ class Payments:
         how = {name: inputs.text(value, f"the {name}", 2000) for name, value in told}
         if how["method"]:
             inputs.payment_token(how["method"], "the method")
-        made = await self._till().buy(
+        made = await self._desk.till.buy(
             inputs.account_id(account),
             pack="" if pack is None else inputs.name(pack, "a pack"),
             plan="" if plan is None else inputs.name(plan, "a plan"),
@@ -136,18 +136,18 @@ class Payments:
     async def verify(self, id: object, account: object = None) -> Json:
         """One payment, after asking its provider what has become of it."""
         known = await self._one(id, account)
-        return await self._shown(await self._till().verify(known.id))
+        return await self._shown(await self._desk.till.verify(known.id))
 
     async def capture(self, id: object, amount: object = None, account: object = None) -> Json:
         """Take the money of an authorised payment, or a part of it."""
         known = await self._one(id, account)
         part = None if amount is None else inputs.amount(amount, "an amount")
-        return await self._shown(await self._till().capture(known.id, part, self._desk.actor))
+        return await self._shown(await self._desk.till.capture(known.id, part, self._desk.actor))
 
     async def cancel(self, id: object, account: object = None) -> Json:
         """Give up a payment that nobody has paid."""
         known = await self._one(id, account)
-        return await self._shown(await self._till().cancel(known.id, self._desk.actor))
+        return await self._shown(await self._desk.till.cancel(known.id, self._desk.actor))
 
     async def claim(
         self, id: object, transaction: object, signature: object = "", account: object = None
@@ -156,14 +156,14 @@ class Payments:
         known = await self._one(id, account)
         named = inputs.ident(transaction, "a transaction")
         signed = inputs.text(signature, "a signature", 1000)
-        return await self._shown(await self._till().claim(known.id, named, signed, self._desk.actor))
+        return await self._shown(await self._desk.till.claim(known.id, named, signed, self._desk.actor))
 
     async def refund(self, payment: object, amount: object = None, id: object = None) -> Json:
         """Give a payment back, all of it or a part, once per id."""
         known = await self._one(payment, None)
         part = None if amount is None else inputs.amount(amount, "an amount")
         named = f"ref_{secrets.token_hex(12)}" if id is None else inputs.ident(id, "a refund id")
-        row = await self._till().refund(known.id, part, named, self._desk.actor)
+        row = await self._desk.till.refund(known.id, part, named, self._desk.actor)
         return money_shapes.refund(row)
 
     async def refunds(self, payment: object) -> Json:
@@ -174,30 +174,30 @@ class Payments:
 
     async def methods(self, account: object) -> Json:
         """What an account pays with; its provider keeps them."""
-        return {"data": list(await self._till().methods(inputs.account_id(account)))}
+        return {"data": list(await self._desk.till.methods(inputs.account_id(account)))}
 
     async def attach(self, account: object, token: object, source: object = "") -> Json:
         """Keep a payment method; the token comes from the provider's own page or script."""
         owner, given = inputs.account_id(account), inputs.payment_token(token, "the token")
-        return dict(await self._till().attach(owner, given, inputs.text(source, "the source", 100)))
+        return dict(await self._desk.till.attach(owner, given, inputs.text(source, "the source", 100)))
 
     async def detach(self, account: object, id: object) -> Json:
         """Forget a payment method."""
         named = inputs.payment_token(id, "the payment method")
-        await self._till().detach(inputs.account_id(account), named)
+        await self._desk.till.detach(inputs.account_id(account), named)
         return {"id": named, "deleted": True}
 
     async def portal(self, account: object, return_url: object = "") -> Json:
         """A page of the provider on which an account looks after its methods and invoices."""
         back = inputs.text(return_url, "the return_url", 2000)
-        return {"url": await self._till().portal(inputs.account_id(account), back)}
+        return {"url": await self._desk.till.portal(inputs.account_id(account), back)}
 
     async def import_customer(self, account: object, provider: object, customer: object) -> Json:
         """Take a customer that a provider has already, as an account."""
         owner = inputs.account_id(account)
         await self._desk.read(lambda tx: found(tx, owner))
         name, external = inputs.name(provider, "a provider"), inputs.ident(customer, "a customer id")
-        return dict(await self._till().import_customer(owner, name, external, self._desk.actor))
+        return dict(await self._desk.till.import_customer(owner, name, external, self._desk.actor))
 
     async def providers(self) -> Json:
         """The payment providers, how they are, and what they can do."""
@@ -211,13 +211,7 @@ class Payments:
 
     async def sync(self, provider: object = "") -> Json:
         """List the policy's meters, plans and packs at the providers that have a catalogue."""
-        return {"data": list(await self._till().sync(inputs.text(provider, "a provider", 64)))}
-
-    def _till(self) -> Till:
-        till = self._desk.hooks.till
-        if till is None:
-            raise NoProvider("No payment provider is at work here: name one in the policy.")
-        return till
+        return {"data": list(await self._desk.till.sync(inputs.text(provider, "a provider", 64)))}
 
     async def _one(self, id: object, account: object) -> Payment:
         named = inputs.ident(id, "a payment id")

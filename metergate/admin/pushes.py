@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from metergate.admin import inputs
 from metergate.admin.desk import Desk, Json, page
 from metergate.admin.shapes import when
-from metergate.errors import InvalidInput, NoProvider
+from metergate.errors import InvalidInput
 from metergate.ledger import pushes
 from metergate.ledger.pushes import Intent
 
@@ -62,9 +62,7 @@ class Pushes:
         What is parked is sent again, what nobody was told is told, and what a provider counts too little or
         too much is corrected there; nothing is billed twice, however often it is asked for.
         """
-        till = self._desk.hooks.till
-        if till is None:
-            raise NoProvider("No payment provider is set: name one with `provider:` in the policy.")
+        till = self._desk.till
         named = "" if provider is None else inputs.name(provider, "a provider")
         owner = None if account is None else inputs.account_id(account)
         mending = inputs.flag(repair, "repair")
