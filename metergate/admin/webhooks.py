@@ -62,15 +62,15 @@ class Webhooks:
         now_us = self._desk.clock()
 
         def work(tx: Tx) -> list[Json]:
-            shown = []
+            waiting, shown = census.waiting(tx), []
             for name, told in heard.items():
-                oldest = inbox.oldest_waiting_us(tx, name)
+                since_us = waiting[name].oldest_us if name in waiting else now_us
                 counted = inbox.counts(tx, name)
                 shown.append(
                     {
                         "provider": name,
                         "events": {state: counted.get(state, 0) for state in inbox.STATES},
-                        "lag_seconds": max(0, now_us - oldest) // 10**6 if oldest else 0,
+                        "lag_seconds": max(0, now_us - since_us) // 10**6,
                         "forged": told.get("forged", 0),
                         "last_at": shapes.when(told.get("last_us")),
                     }

@@ -135,17 +135,6 @@ def counts(tx: Tx, provider: str | None = None) -> Mapping[str, int]:
     return {row[0]: row[1] for row in tx.execute(query.group_by(events.c.state))}
 
 
-def oldest_waiting_us(tx: Tx, provider: str | None = None) -> int | None:
-    """When the oldest event came that nobody has handled yet."""
-    query = sa.select(sa.func.min(events.c.received_at_us)).where(
-        events.c.org == tx.org, events.c.state == WAITING
-    )
-    if provider is not None:
-        query = query.where(events.c.provider == provider)
-    found = tx.execute(query).scalar()
-    return None if found is None else int(found)
-
-
 def _plain(detail: str) -> str:
     """As every database takes it: what repeats a strange event must not keep it from being put aside."""
     return detail.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
