@@ -34,6 +34,11 @@ ALARMS: Final = (
     *(PUSH_WAITS, PUSH_PARKED, DRIFT),
 )
 
+NEWS_LATE_S: Final = 300
+"""How long news of a provider may wait."""
+PUSH_LATE_S: Final = 3600
+"""How long usage for a provider may wait."""
+
 
 class Told:
     """Tells each alarm once, until it is over."""

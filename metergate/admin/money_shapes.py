@@ -6,15 +6,12 @@ from typing import Any, Final
 
 from metergate.admin.desk import Json
 from metergate.admin.shapes import when
+from metergate.alarms import NEWS_LATE_S, PUSH_LATE_S
 from metergate.core.money import as_json, minor_unit
 from metergate.ledger.inbox import EventRow
 from metergate.ledger.payments import Payment
 from metergate.ledger.reversals import Dispute, Refund
 
-LATE_S: Final = 300
-"""How long news of a provider may wait."""
-PUSH_LATE_S: Final = 3600
-"""How long usage for a provider may wait."""
 PUSHES: Final = ("push_backlog", "push_parked", "push_oldest_s", "drift")
 STANDING: Final = (
     ("provider_calls", "calls", True),
@@ -103,7 +100,7 @@ def standing(numbers: Mapping[str, Any]) -> Json:
                 of.setdefault(shown, {})[label[0]] = count
             else:
                 of[shown] = count
-    late = any(each.get("webhook_lag_seconds", 0) > LATE_S for each in found.values())
+    late = any(each.get("webhook_lag_seconds", 0) > NEWS_LATE_S for each in found.values())
     dead = any(each.get("webhooks_dead") for each in found.values())
     late = late or usage.get("push_oldest_s", 0) > PUSH_LATE_S
     wrong = late or dead or usage.get("push_parked") or usage.get("drift")

@@ -3,6 +3,7 @@
 from metergate.admin import inputs, money_shapes, shapes
 from metergate.admin.desk import Desk, Json, page
 from metergate.admin.errors import NotFound
+from metergate.alarms import NEWS_LATE_S
 from metergate.errors import InvalidInput
 from metergate.ledger import census, inbox
 from metergate.ledger.database import Tx
@@ -82,7 +83,7 @@ class Webhooks:
 
     async def state(self) -> str:
         """Whether news is handled: ok or degraded. Strangers may ask, so it costs next to nothing."""
-        since_us = self._desk.clock() - money_shapes.LATE_S * 10**6
+        since_us = self._desk.clock() - NEWS_LATE_S * 10**6
 
         def work(tx: Tx) -> bool:
             return bool(census.dead(tx)) or any(

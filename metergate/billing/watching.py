@@ -19,8 +19,6 @@ from metergate.provider_port import LATER, REJECTED, UNKNOWN
 log = logging.getLogger("metergate.billing")
 
 EVERY_US: Final = 10 * 10**6
-LATE_US: Final = 300 * 10**6
-PUSH_LATE_US: Final = 3600 * 10**6
 OUTCOMES: Final = (TAKEN, REJECTED, UNKNOWN, LATER)
 COUNTED: Final = ("provider_calls", "payments_moved", "news_forged", "push_outcomes")
 """What is added up where one process has several policies; everything else is of the one ledger."""
@@ -45,9 +43,10 @@ class Watching:
             return
         self._looked_us = now_us
         found = self._census = await self._cashier.books.ledger.read(partial(census.take, now_us=now_us))
-        late = max((now_us - each.oldest_us for each in found.waiting.values()), default=0)
-        sentence = f"News of payment providers has waited for {late // 10**6} seconds."
-        self._told.mind(alarms.NEWS_WAITS, late > LATE_US, late > LATE_US, sentence)
+        waits_s = max((now_us - each.oldest_us for each in found.waiting.values()), default=0) // 10**6
+        late = waits_s > alarms.NEWS_LATE_S
+        sentence = f"News of payment providers has waited for {waits_s} seconds."
+        self._told.mind(alarms.NEWS_WAITS, late, late, sentence)
         dead = sum(found.dead.values())
         sentence = f"{dead} events of payment providers were tried too often and are given up."
         self._told.mind(alarms.NEWS_DEAD, dead > 0, dead > 0, sentence)
@@ -83,9 +82,10 @@ class WatchingPushes:
 
     def look(self) -> None:
         seen = self._pusher.numbers()
-        late, parked = seen["push_oldest_us"], seen["push_parked"]
-        sentence = f"Usage for payment providers has waited for {late // 10**6} seconds."
-        self._told.mind(alarms.PUSH_WAITS, late > PUSH_LATE_US, late > PUSH_LATE_US, sentence)
+        waits_s, parked = seen["push_oldest_us"] // 10**6, seen["push_parked"]
+        late = waits_s > alarms.PUSH_LATE_S
+        sentence = f"Usage for payment providers has waited for {waits_s} seconds."
+        self._told.mind(alarms.PUSH_WAITS, late, late, sentence)
         sentence = f"{parked} totals of usage are parked: their providers will not take them as they are."
         self._told.mind(alarms.PUSH_PARKED, parked > 0, parked > 0, sentence)
 
