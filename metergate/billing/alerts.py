@@ -54,7 +54,7 @@ class Alerts:
         found = await self._ledger().read(lambda tx: alerts.balances(tx, level, currency, only))
         now_us = self._clock()
 
-        def work(tx: Tx, crossings: Sequence[Crossing]) -> int:
+        def work(crossings: Sequence[Crossing], tx: Tx) -> int:
             told = 0
             for each in crossings:
                 state = FIRED if each.fired else ARMED
@@ -92,7 +92,7 @@ class Alerts:
         found = await self._ledger().read(lambda tx: alerts.spends(tx, alert, start_us, currency, only))
         named = alerts.name(SPEND, alert.amount, alert.every)
 
-        def work(tx: Tx, crossings: Sequence[Crossing]) -> int:
+        def work(crossings: Sequence[Crossing], tx: Tx) -> int:
             told = 0
             for each in crossings:
                 if alerts.mark(tx, each.account, named, start_us, FIRED, now_us):
@@ -103,18 +103,13 @@ class Alerts:
         return await self._in_chunks(found, work)
 
     async def _in_chunks(
-        self, found: Sequence[Crossing], work: Callable[[Tx, Sequence[Crossing]], int]
+        self, found: Sequence[Crossing], work: Callable[[Sequence[Crossing], Tx], int]
     ) -> int:
         """Short transactions: flushers wait for the same accounts."""
         told = 0
         for start in range(0, len(found), CHUNK):
-            chunk = found[start : start + CHUNK]
-            told += await self._ledger().write(partial(_turned, work, chunk))
+            told += await self._ledger().write(partial(work, found[start : start + CHUNK]))
         return told
-
-
-def _turned(work: Callable[[Tx, Sequence[Crossing]], int], chunk: Sequence[Crossing], tx: Tx) -> int:
-    return work(tx, chunk)
 
 
 def _levels(policy: Policy, own: Sequence[Own]) -> list[tuple[int, Sequence[str] | None]]:

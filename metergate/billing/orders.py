@@ -9,7 +9,7 @@ from metergate.core.money import minor_unit, plain
 from metergate.errors import InvalidInput
 from metergate.ledger.accounts import Account
 from metergate.ledger.payments import Payment
-from metergate.provider_port import CREDITS, PENDING, Money, Order, Payer
+from metergate.provider_port import CREDITS, PENDING, PLAN, Money, Order, Payer
 
 
 class Wanted(NamedTuple):
@@ -118,7 +118,7 @@ def order_of(payment: Payment, account: Account) -> Order:
         kind=payment.kind,
         description=payment.description,
         customer=payment.customer,
-        plan=payment.subject if payment.kind == "plan" else "",
+        plan=payment.subject if payment.kind == PLAN else "",
         every=terms["every"],
         success_url=terms["success_url"],
         cancel_url=terms["cancel_url"],
