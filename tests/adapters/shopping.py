@@ -1,16 +1,15 @@
 """A metered app whose customers pay through a provider: what the stories of every adapter have in common."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from metergate import MeterGate
 from metergate.config.settings import Settings
-from metergate.testing.asgi import lifespan
-from tests.api.client import Client
+from metergate.testing.asgi import Answer, fetch, lifespan
 from tests.billing.bench import POLICY
 from tests.billing.shop import Shop, hello
+from tests.waiting import until
 
 
 class Service(Shop):
@@ -18,17 +17,19 @@ class Service(Shop):
         super().__init__(app)
         self.provider = provider
 
-    async def tell(self, headers: Mapping[str, str], body: bytes) -> int:
-        """A webhook arrives; the status that its sender sees."""
+    async def tell(self, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+        """A webhook arrives; the answer that its sender sees."""
         path = f"/billing/v1/webhooks/{self.provider}"
-        return (await Client(self.app, "")("POST", path, raw=body, headers=headers)).status
+        return await fetch(self.app, "POST", path, headers=headers or {}, body=body)
 
     async def handled(self) -> None:
         """Wait until the worker has nothing left to handle."""
-        async with asyncio.timeout(30):
-            while (await self.operator.ok("GET", "/admin/v1/webhooks?state=waiting"))["data"]:
-                self.app.engine.money.told()
-                await asyncio.sleep(0.01)
+
+        async def idle() -> bool:
+            self.app.engine.money.told()
+            return not (await self.operator.ok("GET", "/admin/v1/webhooks?state=waiting"))["data"]
+
+        await until(idle)
 
 
 @asynccontextmanager

@@ -86,7 +86,7 @@ def test_a_provider_that_is_set_up_says_who_we_are_there(shell: Shell, fake: Fak
 
 def test_a_provider_that_can_neither_tell_nor_be_asked_credits_nothing(shell: Shell) -> None:
     adyen = FakeAdyen(lambda: "")
-    with elsewhere(adyen):
+    with elsewhere(adyen.server):
         shell.environ = {**shell.environ, **settings(adyen), "METERGATE_PROVIDER": "adyen"}
         told = said(shell, 1)
         assert f"ok    The payment provider adyen answers: merchant account {MERCHANT}." in told

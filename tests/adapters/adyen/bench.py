@@ -14,7 +14,7 @@ from tests.adapters.adyen.fake import API_KEY, HMAC_KEY, MERCHANT, OTHER_KEY, Fa
 
 def settings(fake: FakeAdyen) -> dict[str, str]:
     return {
-        "ADYEN_API_BASE": fake.url or "http://127.0.0.1:9",
+        "ADYEN_API_BASE": fake.server.url or "http://127.0.0.1:9",
         "ADYEN_API_KEY": API_KEY,
         "ADYEN_MERCHANT_ACCOUNT": MERCHANT,
         "ADYEN_HMAC_KEY": f"{OTHER_KEY},{HMAC_KEY}",
@@ -43,7 +43,7 @@ class AdyenBench:
         return [Delivery({"content-type": "application/json"}, body) for body in self.fake.sent]
 
     def next_request(self, kind: str) -> None:
-        self.fake.next_request(kind)
+        self.fake.server.faults.append(kind)
 
     def made(self) -> int:
         return len(self.fake.links)

@@ -4,35 +4,24 @@ It takes what the Checkout API takes and nothing else, says `received` to modifi
 by notification only, replays the answer of an idempotency key, and has faults on demand.
 """
 
-import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from Adyen.util import generate_notification_sig  # type: ignore[import-untyped]  # says nothing of types
 from pydantic import ValidationError
 
-from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from tests.adapters.adyen.shapes import SHAPES
+from tests.adapters.faking import Asked, FakeServer, Json, Refusal, Told
 
 MERCHANT, API_KEY = "MetergateTEST", "AQE_test_key"
 HMAC_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
 OTHER_KEY = "00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF"
 
-Json = dict[str, Any]
 
-
-class Refused(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.answer = (status, {"status": status, "errorCode": code, "message": message})
-
-
-class NotAnswered(Exception):
-    """It was done, and the connection closes without a word."""
+def refuse(status: int, code: str, message: str) -> Refusal:
+    return Refusal(status, {"status": status, "errorCode": code, "message": message})
 
 
 @dataclass
@@ -52,33 +41,19 @@ class Paid:
     refunded: int = 0
 
 
-@dataclass
 class FakeAdyen:
-    now: Callable[[], str]
-    hmac_key: str = HMAC_KEY
-    links: dict[str, Link] = field(default_factory=dict)
-    payments: dict[str, Paid] = field(default_factory=dict)
-    sent: list[bytes] = field(default_factory=list)
-    """Every notification, signed, in the order in which things happened."""
-    asked: list[tuple[str, str, Json]] = field(default_factory=list)
-    url: str = ""
-    fails: bool = False
-    """Whether the next modification comes to nothing, whatever it is."""
-    _faults: list[str] = field(default_factory=list)
-    _answers: dict[str, tuple[str, int, Json]] = field(default_factory=dict)
-    _count: int = 0
-    _server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-
-    def next_request(self, kind: str) -> None:
-        self._faults.append(kind)
+    def __init__(self, now: Callable[[], str]) -> None:
+        self.now = now
+        self.hmac_key = HMAC_KEY
+        self.links: dict[str, Link] = {}
+        self.payments: dict[str, Paid] = {}
+        self.sent: list[bytes] = []
+        """Every notification, signed, in the order in which things happened."""
+        self.fails = False
+        """Whether the next modification comes to nothing, whatever it is."""
+        self.server = FakeServer(self._answer, _writes)
+        self._answers: dict[str, tuple[str, Told]] = {}
+        self._count = 0
 
     # What payers, banks and people at Adyen do.
 
@@ -143,29 +118,29 @@ class FakeAdyen:
         self._count += 1
         return f"P{self._count:015d}"
 
-    def _call(self, method: str, path: str, asked: Json) -> tuple[int, Json]:
-        match method, path.strip("/").split("/"):
+    def _call(self, asked: Asked) -> Told:
+        match asked.method, asked.path.strip("/").split("/"):
             case "POST", ["v72", "paymentMethods"]:
-                return 200, {"paymentMethods": [{"type": "scheme", "name": "Cards"}]}
+                return Told(200, {"paymentMethods": [{"type": "scheme", "name": "Cards"}]})
             case "POST", ["v72", "paymentLinks"]:
                 id = f"PL{len(self.links) + 1:016X}"
-                self.links[id] = Link(asked)
-                return 201, self._link(id)
+                self.links[id] = Link(asked.json)
+                return Told(201, self._link(id))
             case "GET", ["v72", "paymentLinks", id]:
                 self._known(id)
-                return 200, self._link(id)
+                return Told(200, self._link(id))
             case "PATCH", ["v72", "paymentLinks", id]:
                 if self._known(id).status != "active":
-                    raise Refused(422, "14_019", "The payment link is not active.")
+                    raise refuse(422, "14_019", "The payment link is not active.")
                 self.links[id].status = "expired"
-                return 200, self._link(id)
+                return Told(200, self._link(id))
             case "POST", ["v72", "payments", psp, change]:
-                return self._change(psp, change, asked)
-        raise Refused(404, "000", "Not found.")
+                return Told(201, self._change(psp, change, asked.json))
+        raise refuse(404, "000", "Not found.")
 
     def _known(self, id: str) -> Link:
         if id not in self.links:
-            raise Refused(404, "14_018", "There is no such payment link.")
+            raise refuse(404, "14_018", "There is no such payment link.")
         return self.links[id]
 
     def _link(self, id: str) -> Json:
@@ -173,11 +148,11 @@ class FakeAdyen:
         shown = {name: asked[name] for name in ("amount", "merchantAccount", "reference")}
         return {**shown, "id": id, "status": self.links[id].status, "url": f"https://test.adyen.link/{id}"}
 
-    def _change(self, psp: str, change: str, asked: Json) -> tuple[int, Json]:
+    def _change(self, psp: str, change: str, asked: Json) -> Json:
         """`received`, whatever comes of it; that is told by notification."""
         paid, name = self.payments.get(psp), self._psp()
         if paid is None:
-            raise Refused(422, "167", "Original pspReference required for this operation.")
+            raise refuse(422, "167", "Original pspReference required for this operation.")
         reference = asked.get("reference", paid.reference)
         amount = asked.get("amount", paid.amount)
         fits = amount["currency"] == paid.amount["currency"]
@@ -196,75 +171,44 @@ class FakeAdyen:
             code = "REFUND"
         why = "" if worked else "Insufficient balance on payment"
         self.say(code, name, reference, amount, original=psp, success=worked, reason=why)
-        return 201, {**asked, "paymentPspReference": psp, "pspReference": name, "status": "received"}
+        return {**asked, "paymentPspReference": psp, "pspReference": name, "status": "received"}
 
-    def _answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Json]:
-        if headers.get("x-api-key") != API_KEY:
-            raise Refused(401, "000", "HTTP Status Response - Unauthorized")
-        asked: Json = json.loads(body) if body else {}
-        self.asked.append((method, path, asked))
-        reads = path.endswith("/paymentMethods") or method == "GET"
-        fault = self._faults.pop(0) if self._faults and not reads else ""
-        if fault == BUSY:
-            return 429, {"status": 429, "message": "Too many requests."}
-        if fault == BROKEN:
-            return 500, {"status": 500, "errorCode": "905", "message": "Payment details are not supported"}
-        status, told = self._once(method, path, headers.get("idempotency-key", ""), asked)
-        if fault == UNANSWERED:
-            raise NotAnswered
-        return status, told
-
-    def _once(self, method: str, path: str, key: str, asked: Json) -> tuple[int, Json]:
+    def _answer(self, asked: Asked) -> Told:
         """The same key again has the same answer; with other contents it is refused."""
-        same = hashlib.sha256(f"{path} {json.dumps(asked, sort_keys=True)}".encode()).hexdigest()
+        if asked.headers.get("x-api-key") != API_KEY:
+            raise refuse(401, "000", "HTTP Status Response - Unauthorized")
+        key = asked.headers.get("idempotency-key", "")
+        same = hashlib.sha256(f"{asked.path} {asked.body!r}".encode()).hexdigest()
         if len(key) > 64:
-            raise Refused(422, "703", "The idempotency key is too long.")
+            raise refuse(422, "703", "The idempotency key is too long.")
         if key in self._answers:
-            known, status, told = self._answers[key]
+            known, told = self._answers[key]
             if known != same:
-                raise Refused(422, "703", "The idempotency key was used for another request.")
-            return status, told
-        if method != "GET":
-            self._must_fit(method, path, asked)
-        status, told = self._call(method, path, asked)
+                raise refuse(422, "703", "The idempotency key was used for another request.")
+            return told
+        if asked.method != "GET":
+            _must_fit(asked)
+        told = self._call(asked)
         if key:
-            self._answers[key] = (same, status, told)
-        return status, told
+            self._answers[key] = (same, told)
+        return told
 
-    def _must_fit(self, method: str, path: str, asked: Json) -> None:
-        shape = SHAPES.get((method, path.rpartition("/")[2] if method == "POST" else ""))
-        if shape is None:
-            raise Refused(404, "000", f"There is no {method} {path}.")
-        try:
-            shape.model_validate(asked, strict=True)
-        except ValidationError as error:
-            raise Refused(422, "14_002", f"Structure of the request is invalid: {error}") from error
-        if asked.get("merchantAccount", MERCHANT) != MERCHANT:
-            raise Refused(403, "901", "Invalid Merchant Account")
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            method, path, _ = lines[0].split(" ", 2)
-            headers = {
-                name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines[1:])
-            }
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            try:
-                status, told = self._answer(method, path, headers, body)
-            except Refused as refused:
-                status, told = refused.answer
-            answer = json.dumps(told).encode()
-            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
-            more = "Retry-After: 7\r\n" if status == 429 else ""
-            writer.write(
-                f"{head}{more}Content-Length: {len(answer)}\r\nConnection: close\r\n\r\n".encode() + answer
-            )
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, NotAnswered):
-            pass  # whoever asked is gone, or is to believe that we are
-        finally:
-            writer.close()
+def _writes(asked: Asked) -> bool:
+    return asked.method != "GET" and not asked.path.endswith("/paymentMethods")
+
+
+def _must_fit(asked: Asked) -> None:
+    what = asked.path.rpartition("/")[2] if asked.method == "POST" else ""
+    shape = SHAPES.get((asked.method, what))
+    if shape is None:
+        raise refuse(404, "000", f"There is no {asked.method} {asked.path}.")
+    try:
+        shape.model_validate(asked.json, strict=True)
+    except ValidationError as error:
+        raise refuse(422, "14_002", f"Structure of the request is invalid: {error}") from error
+    if asked.json.get("merchantAccount", MERCHANT) != MERCHANT:
+        raise refuse(403, "901", "Invalid Merchant Account")
 
 
 def notification(item: Json, key: str, live: str = "false", summary: str = "") -> bytes:

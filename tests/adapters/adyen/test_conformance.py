@@ -44,8 +44,8 @@ class TestAdyen(ProviderContract):
     async def bench(self) -> AsyncIterator[AdyenBench]:
         clock = FakeClock()
         fake = a_fake(clock)
-        await fake.start()
+        await fake.server.start()
         bench = AdyenBench(fake, clock)
         yield bench
         await bench.provider.close()
-        await fake.close()
+        await fake.server.close()

@@ -1,10 +1,8 @@
 """Paid over Adyen, from end to end: a metered app, its webhook address, and a stand-in of Adyen over HTTP."""
 
-import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,32 +10,36 @@ from typing import Any
 import pytest
 
 from metergate import MeterGate
-from metergate.api import admin_app
-from metergate.config.settings import Settings
 from metergate.errors import ConfigurationError
 from metergate.provider_port import Context, Forged, Money
 from metergate.provider_port.http import ask
-from metergate.testing.asgi import fetch, lifespan
 from metergate.testing.clock import FakeClock
 from metergate.testing.notes import NotesInMemory
-from metergate_adyen import open_provider
+from metergate_adyen import AdyenProvider, open_provider
 from tests.adapters.adyen.bench import AdyenBench, a_fake, settings
 from tests.adapters.adyen.fake import HMAC_KEY, MERCHANT, OTHER_KEY, FakeAdyen, notification
-from tests.api.client import TOKEN, Client
-from tests.billing.bench import POLICY
-from tests.billing.shop import hello
+from tests.adapters.shopping import Service, a_service
+from tests.api.client import Client
 
 PRICE = {"value": 1000, "currency": "USD"}
+PAID = {
+    "eventCode": "AUTHORISATION",
+    "pspReference": "P000000000000123",
+    "merchantAccountCode": MERCHANT,
+    "merchantReference": "order-1",
+    "amount": PRICE,
+    "success": "true",
+}
 
 
-class House:
+class House(Service):
     """A metered app that takes money over Adyen."""
 
-    def __init__(self, app: MeterGate, adyen: FakeAdyen, ada: Client, operator: Client) -> None:
-        self.app = app
+    ada: Client
+
+    def __init__(self, app: MeterGate, adyen: FakeAdyen) -> None:
+        super().__init__(app, "adyen")
         self.adyen = adyen
-        self.ada = ada
-        self.operator = operator
 
     async def order(self, id: str = "order-1", **more: Any) -> dict[str, Any]:
         asked = {"account": "ada", "amount": "10.00", "id": id, **more}
@@ -45,15 +47,10 @@ class House:
         assert made["url"].startswith("https://test.adyen.link/PL")
         return made
 
-    async def tell(self, bodies: Iterable[bytes]) -> list[int]:
-        """Deliver notifications; the statuses of the answers."""
-        answers = [
-            (await fetch(self.app, "POST", "/billing/v1/webhooks/adyen", body=body)).status for body in bodies
-        ]
-        async with asyncio.timeout(20):
-            while (await self.operator.ok("GET", "/admin/v1/webhooks?state=waiting"))["data"]:
-                self.app.engine.money.told()
-                await asyncio.sleep(0.01)
+    async def hear(self, bodies: Iterable[bytes]) -> list[int]:
+        """Notifications arrive, and are handled; the statuses of the answers."""
+        answers = [(await self.tell(body)).status for body in bodies]
+        await self.handled()
         return answers
 
     async def balance(self) -> str:
@@ -72,26 +69,15 @@ class House:
         return bool((await self.app.engine.office.books.verify())["ok"])
 
 
-@asynccontextmanager
-async def a_house(folder: Path) -> AsyncIterator[House]:
-    adyen = FakeAdyen(lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    await adyen.start()
-    known = Settings(data=folder / "data", environ=settings(adyen))
-    app = MeterGate(hello, {**POLICY, "provider": "adyen"}, settings=known)
-    try:
-        async with lifespan(app):
-            operator = Client(admin_app(app.engine.office.acting_as("admin"), TOKEN), TOKEN)
-            await operator.ok("POST", "/admin/v1/accounts", {"id": "ada"})
-            made = await operator.ok("POST", "/admin/v1/keys", {"account": "ada"})
-            yield House(app, adyen, Client(app, made["key"]), operator)
-    finally:
-        await adyen.close()
-
-
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with a_house(tmp_path) as made:
-        yield made
+    adyen = FakeAdyen(lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    await adyen.server.start()
+    async with a_service(tmp_path, "adyen", settings(adyen)) as service:
+        house = House(service.app, adyen)
+        house.ada = await house.customer()
+        yield house
+    await adyen.server.close()
 
 
 async def test_what_was_paid_is_credited_once_however_often_it_is_told(house: House) -> None:
@@ -99,7 +85,7 @@ async def test_what_was_paid_is_credited_once_however_often_it_is_told(house: Ho
     assert (await house.ada("GET", "/x")).status == 402
     house.adyen.pay(made["external_id"])
     assert await house.balance() == "0.00"  # nobody has told us, and there is nobody to ask
-    assert await house.tell(house.adyen.sent * 5) == [200] * 5
+    assert await house.hear(house.adyen.sent * 5) == [200] * 5
     assert await house.balance() == "10.00"
     assert (await house.ada("GET", "/x")).status == 200
     assert (await house.payment())["method"] == {"type": "card", "brand": "visa", "last4": "1111"}
@@ -115,7 +101,7 @@ async def test_a_declined_attempt_is_followed_by_one_that_pays_in_whatever_order
         house.adyen.sent.clear()
         house.adyen.pay(made["external_id"], declined=True)
         house.adyen.pay(made["external_id"])
-        await house.tell(house.adyen.sent[::turn])
+        await house.hear(house.adyen.sent[::turn])
         shown = await house.payment(f"order-{number}")
         assert (shown["state"], shown["mismatch"]) == ("succeeded", None)
     assert await house.balance() == "20.00"
@@ -126,7 +112,7 @@ async def test_a_whole_life_comes_to_the_same_in_any_order(house: House, seed: i
     """Paid, a part refunded, a refund that fails late, charged back, reversed, and charged back again."""
     made = await house.order()
     psp = house.adyen.pay(made["external_id"])
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     await house.operator.ok("POST", "/admin/v1/refunds", {"payment": "order-1", "amount": "2.50", "id": "r1"})
     await house.operator.ok("POST", "/admin/v1/refunds", {"payment": "order-1", "amount": "1.00", "id": "r2"})
     assert await house.balance() == "10.00"  # received is not done
@@ -136,11 +122,11 @@ async def test_a_whole_life_comes_to_the_same_in_any_order(house: House, seed: i
         house.adyen.chargeback(psp, code, named=code != "CHARGEBACK_REVERSED")
     shuffled = house.adyen.sent * 2
     random.Random(seed).shuffle(shuffled)
-    await house.tell(shuffled)
+    await house.hear(shuffled)
     assert await house.balance() == "7.50"
     assert (await house.payment())["state"] == "succeeded"
     house.adyen.chargeback(psp, "SECOND_CHARGEBACK", named=False)
-    await house.tell([*house.adyen.sent[-1:], *shuffled])
+    await house.hear([*house.adyen.sent[-1:], *shuffled])
     assert await house.balance() == "0.00"
     assert (await house.payment())["state"] == "disputed"
     assert await house.sound()
@@ -151,7 +137,7 @@ async def test_a_refund_that_is_told_before_the_payment_is_taken_when_that_comes
     psp = house.adyen.pay(made["external_id"])
     part = {"value": 400, "currency": "USD"}
     house.adyen.say("REFUND", "P000000000000777", "order-1", part, original=psp)  # by hand, at Adyen
-    await house.tell(house.adyen.sent[::-1])
+    await house.hear(house.adyen.sent[::-1])
     assert await house.balance() == "6.00"
     assert await house.sound()
 
@@ -161,11 +147,11 @@ async def test_authorised_money_is_credited_when_its_capture_is_done_and_not_whe
 ) -> None:
     made = await house.order(capture=False)
     house.adyen.pay(made["external_id"])
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     assert (await house.payment())["capturable"]
     asked = await house.operator.ok("POST", "/admin/v1/payments/order-1/capture", {"amount": "4.00"})
     assert (asked["state"], await house.balance()) == ("pending", "0.00")
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     assert (await house.payment())["state"] == "succeeded"
     assert await house.balance() == "4.00"
     assert await house.sound()
@@ -174,11 +160,11 @@ async def test_authorised_money_is_credited_when_its_capture_is_done_and_not_whe
 async def test_a_capture_that_failed_is_asked_for_once_more(house: House) -> None:
     made = await house.order(capture=False)
     house.adyen.pay(made["external_id"])
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     house.adyen.fails = True
     for worked in (False, True):
         await house.operator.ok("POST", "/admin/v1/payments/order-1/capture")
-        await house.tell(house.adyen.sent * 2)
+        await house.hear(house.adyen.sent * 2)
         assert (await house.payment())["capturable"] is not worked
     assert ((await house.payment())["state"], await house.balance()) == ("succeeded", "10.00")
 
@@ -186,9 +172,9 @@ async def test_a_capture_that_failed_is_asked_for_once_more(house: House) -> Non
 async def test_authorised_money_is_let_go(house: House) -> None:
     made = await house.order(capture=False)
     house.adyen.pay(made["external_id"])
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     await house.operator.ok("POST", "/admin/v1/payments/order-1/cancel")
-    await house.tell(house.adyen.sent[::-1])
+    await house.hear(house.adyen.sent[::-1])
     assert ((await house.payment())["state"], await house.balance()) == ("canceled", "0.00")
 
 
@@ -196,7 +182,7 @@ async def test_a_capture_that_failed_after_all_takes_the_credits_back(house: Hou
     made = await house.order()
     psp = house.adyen.pay(made["external_id"])
     house.adyen.say("CAPTURE_FAILED", "P000000000000888", "order-1", PRICE, original=psp)
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     assert await house.balance() == "0.00"
     assert await house.sound()
 
@@ -205,9 +191,9 @@ async def test_ids_that_are_longer_than_adyens_references_are_understood(house: 
     long, longer = "o" * 100, "r" * 120
     made = await house.order(long)
     house.adyen.pay(made["external_id"])
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     await house.operator.ok("POST", "/admin/v1/refunds", {"payment": long, "id": longer})
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     assert (await house.payment(long))["state"] == "refunded"
     assert await house.balance() == "0.00"
 
@@ -227,17 +213,9 @@ async def test_what_is_signed_and_not_what_was_asked_for_grants_nothing_and_is_v
 ) -> None:
     await house.order()
     changes, why = LIES[lie]
-    item = {
-        "eventCode": "AUTHORISATION",
-        "pspReference": "P000000000000123",
-        "merchantAccountCode": MERCHANT,
-        "merchantReference": "order-1",
-        "amount": PRICE,
-        "success": "true",
-        **changes,
-    }
+    item = {**PAID, **changes}
     body = notification(item, HMAC_KEY, item.pop("live", "false"))
-    assert await house.tell([body]) == [200]
+    assert await house.hear([body]) == [200]
     [(state, detail)] = await house.news()
     assert state in ("refused", "ignored")
     assert why in (detail or "")
@@ -247,22 +225,14 @@ async def test_what_is_signed_and_not_what_was_asked_for_grants_nothing_and_is_v
 
 async def test_what_a_stranger_signs_is_refused_and_counted(house: House) -> None:
     await house.order()
-    item = {
-        "eventCode": "AUTHORISATION",
-        "pspReference": "P000000000000123",
-        "merchantAccountCode": MERCHANT,
-        "merchantReference": "order-1",
-        "amount": PRICE,
-        "success": "true",
-    }
-    forged = notification(item, "AB" * 32)
+    forged = notification(PAID, "AB" * 32)
     blank = forged.replace(
         json.loads(forged)["notificationItems"][0]["NotificationRequestItem"]["additionalData"][
             "hmacSignature"
         ].encode(),
         b"",
     )
-    assert await house.tell([forged, blank, b"", b"{}"]) == [400] * 4
+    assert await house.hear([forged, blank, b"", b"{}"]) == [400] * 4
     assert await house.news() == []
     health = await house.operator.ok("GET", "/admin/v1/webhooks/health")
     assert health["data"][0]["forged"] == 4
@@ -272,7 +242,7 @@ async def test_what_a_stranger_signs_is_refused_and_counted(house: House) -> Non
 async def test_what_is_paid_too_much_is_flagged(house: House) -> None:
     made = await house.order()
     house.adyen.pay(made["external_id"], value=1300)
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     assert (await house.payment())["overpaid"]["amount"] == "3.00"
     assert await house.balance() == "10.00"
 
@@ -282,7 +252,7 @@ async def test_either_key_proves_news_while_one_takes_the_place_of_the_other(hou
         made = await house.order(f"order-{number}")
         house.adyen.hmac_key = key
         house.adyen.pay(made["external_id"])
-    assert await house.tell(house.adyen.sent) == [200, 200]
+    assert await house.hear(house.adyen.sent) == [200, 200]
     assert await house.balance() == "20.00"
 
 
@@ -290,13 +260,13 @@ async def test_either_key_proves_news_while_one_takes_the_place_of_the_other(hou
 async def test_an_order_that_was_not_answered_is_asked_for_again_and_made_once(
     house: House, fault: str
 ) -> None:
-    house.adyen.next_request(fault)
+    house.adyen.server.faults.append(fault)
     asked = {"account": "ada", "amount": "10.00", "id": "order-1"}
     assert (await house.operator("POST", "/admin/v1/payments", asked)).status >= 500
     made = await house.order()
     assert len(house.adyen.links) == 1
     house.adyen.pay(made["external_id"])
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     assert await house.balance() == "10.00"
 
 
@@ -304,13 +274,13 @@ async def test_an_order_that_was_not_answered_is_asked_for_again_and_made_once(
 async def test_a_refund_that_was_not_answered_is_done_once(house: House, fault: str) -> None:
     made = await house.order()
     psp = house.adyen.pay(made["external_id"])
-    await house.tell(house.adyen.sent)
-    house.adyen.next_request(fault)
+    await house.hear(house.adyen.sent)
+    house.adyen.server.faults.append(fault)
     asked = {"payment": "order-1", "amount": "4.00", "id": "r1"}
     assert (await house.operator("POST", "/admin/v1/refunds", asked)).status >= 500
-    await house.tell(house.adyen.sent)  # what was done without an answer is told
+    await house.hear(house.adyen.sent)  # what was done without an answer is told
     await house.operator.ok("POST", "/admin/v1/refunds", asked)
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     assert house.adyen.payments[psp].refunded == 400
     assert await house.balance() == "6.00"
     assert await house.sound()
@@ -329,13 +299,17 @@ async def test_a_page_that_somebody_pays_at_is_not_closed(house: House) -> None:
     house.adyen.pay((await house.order())["external_id"])
     refused = await house.operator("POST", "/admin/v1/payments/order-1/cancel")
     assert (refused.status, b"wait for the news" in refused.body) == (400, True)
-    await house.tell(house.adyen.sent)
+    await house.hear(house.adyen.sent)
     assert await house.balance() == "10.00"
 
 
+def opened(**changes: str) -> AdyenProvider:
+    environ = {**settings(FakeAdyen(str)), **changes}
+    return open_provider(Context("adyen", FakeClock(), ask, NotesInMemory(), environ))
+
+
 def test_a_currency_that_adyen_counts_in_other_units_is_not_taken() -> None:
-    environ = {**settings(FakeAdyen(str)), "ADYEN_API_BASE": "http://127.0.0.1:9"}
-    adyen = open_provider(Context("adyen", FakeClock(), ask, NotesInMemory(), environ))
+    adyen = opened()
     assert "CLP" in adyen.objection(Money(1000, "CLP"))
     assert adyen.objection(Money(1000, "JPY")) == ""
 
@@ -353,14 +327,12 @@ def test_a_currency_that_adyen_counts_in_other_units_is_not_taken() -> None:
     ],
 )
 def test_a_missing_or_blank_setting_refuses_to_start(changes: dict[str, str], why: str) -> None:
-    environ = {**settings(FakeAdyen(str)), "ADYEN_API_BASE": "http://127.0.0.1:9", **changes}
     with pytest.raises(ConfigurationError, match=why):
-        open_provider(Context("adyen", FakeClock(), ask, NotesInMemory(), environ))
+        opened(**changes)
 
 
 def test_real_money_moves_at_the_address_of_the_company_alone() -> None:
-    environ = {**settings(FakeAdyen(str)), "ADYEN_API_BASE": "", "ADYEN_LIVE_PREFIX": "1797a841fbb37ca7-Shop"}
-    adyen = open_provider(Context("adyen", FakeClock(), ask, NotesInMemory(), environ))
+    adyen = opened(ADYEN_API_BASE="", ADYEN_LIVE_PREFIX="1797a841fbb37ca7-Shop")
     links = adyen._calls.links
     where = links.client._determine_api_url(links.client.platform, links.baseUrl)
     assert adyen.live
@@ -382,14 +354,6 @@ async def test_news_that_is_signed_with_another_key_later_has_the_id_that_it_had
 @pytest.mark.parametrize("field", ["pspReference", "originalReference", "eventCode", "merchantAccountCode"])
 async def test_what_could_be_read_in_two_ways_is_refused_although_it_is_signed(field: str) -> None:
     clock = FakeClock()
-    item = {
-        "eventCode": "AUTHORISATION",
-        "pspReference": "P000000000000123",
-        "merchantAccountCode": MERCHANT,
-        "merchantReference": "order-1",
-        "amount": PRICE,
-        "success": "true",
-        field: "P1:P2",
-    }
+    item = {**PAID, field: "P1:P2"}
     with pytest.raises(Forged):
         await AdyenBench(a_fake(clock), clock).provider.read_webhook({}, notification(item, HMAC_KEY))

@@ -25,16 +25,16 @@ async def test_a_402_leads_to_paypal_and_an_approval_to_a_200(tmp_path: Path) ->
 
         [approved] = fake.events
         stranger = Signer(fake.clock, "WH-OTHER", ca="a stranger").headers(approved, fake.server.url)
-        assert await service.tell(stranger, approved) == 400
+        assert (await service.tell(approved, stranger)).status == 400
         assert (await ada("GET", "/x")).status == 402
 
         for body in [approved, approved]:
-            assert await service.tell(fake.signer.headers(body, fake.server.url), body) == 200
+            assert (await service.tell(body, fake.signer.headers(body, fake.server.url))).status == 200
         await service.handled()
         news = [*fake.events, *fake.events]
         random.Random(7).shuffle(news)
         for body in news:
-            assert await service.tell(fake.signer.headers(body, fake.server.url), body) == 200
+            assert (await service.tell(body, fake.signer.headers(body, fake.server.url))).status == 200
         await service.handled()
 
         assert (fake.captured, (await ada("GET", "/x")).status) == (1, 200)

@@ -22,13 +22,13 @@ async def test_a_402_leads_to_square_and_paying_to_a_200(tmp_path: Path) -> None
         assert (await ask("GET", bought["url"])).status == 200
 
         body = fake.events[0]
-        assert await service.tell(fake.headers(body, key="a stranger's"), body) == 400
+        assert (await service.tell(body, fake.headers(body, key="a stranger's"))).status == 400
         assert (await ada("GET", "/x")).status == 402
 
         news = [*fake.events, *fake.events]
         random.Random(7).shuffle(news)
         for body in news:
-            assert await service.tell(fake.headers(body), body) == 200
+            assert (await service.tell(body, fake.headers(body))).status == 200
         await service.handled()
 
         assert (await ada("GET", "/x")).status == 200

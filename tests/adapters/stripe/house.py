@@ -9,22 +9,22 @@ from typing import Any
 from metergate import MeterGate
 from metergate.config.settings import Settings
 from metergate.provider_port.http import ask
-from metergate.testing.asgi import Answer, fetch, lifespan
+from metergate.testing.asgi import Answer, lifespan
+from tests.adapters.shopping import Service
 from tests.adapters.stripe.fake.server import FakeStripe
 from tests.adapters.stripe.fake.store import Json
 from tests.adapters.stripe.fake.whole import KEY, SECRET, a_fake
 from tests.api.client import Client
 from tests.billing.bench import POLICY
-from tests.billing.shop import Shop, hello
-from tests.waiting import until
+from tests.billing.shop import hello
 
 HOOK = "/billing/v1/webhooks/stripe"
 VISA, DECLINED, ASKED, LATER = "4242424242424242", "4000000000000002", "4000002500003155", "later"
 
 
-class House(Shop):
+class House(Service):
     def __init__(self, app: MeterGate, stripe: FakeStripe) -> None:
-        super().__init__(app)
+        super().__init__(app, "stripe")
         self.stripe = stripe
 
     async def buys(self, client: Client, card: str = VISA, **wanted: object) -> Json:
@@ -41,8 +41,7 @@ class House(Shop):
         assert (await ask("POST", url)).status == 200
 
     async def tell(self, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
-        shown = self.stripe.signed(body) if headers is None else headers
-        return await fetch(self.app, "POST", HOOK, headers=shown, body=body)
+        return await super().tell(body, self.stripe.signed(body) if headers is None else headers)
 
     async def told(self, events: list[Json] | None = None) -> None:
         """Deliver these events, or all there are, and wait until each is handled."""
@@ -51,13 +50,6 @@ class House(Shop):
             assert answer.status == 200, answer.body
             event["undelivered"] = False
         await self.handled()
-
-    async def handled(self) -> None:
-        async def idle() -> bool:
-            self.app.engine.money.told()
-            return not (await self.operator.ok("GET", "/admin/v1/webhooks?state=waiting"))["data"]
-
-        await until(idle)
 
     async def credits(self, client: Client) -> str:
         told: str = (await client.ok("GET", "/billing/v1/credits"))["balance"]["amount"]
