@@ -36,8 +36,8 @@ class Keeping(Base):
         return None if found is None or getattr(found, "deleted", False) else self._customer(found)
 
     async def list_methods(self, customer: str) -> Sequence[Method]:
-        page = await ask(self.api.customers.payment_methods.list_async(customer, {"limit": ALL}))
-        return [method_of(each) for each in page.data]
+        listed = await ask(self.api.customers.payment_methods.list_async(customer, {"limit": ALL}))
+        return [method_of(each) async for each in every(listed)]
 
     async def attach_method(self, customer: str, token: str) -> Method:
         known = await maybe(self.api.payment_methods.retrieve_async(token))

@@ -18,9 +18,10 @@ from metergate.provider_port import (
     UnknownOutcome,
 )
 from metergate.provider_port.http import ask
+from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from metergate_stripe.wire import TIMEOUT
 from tests.adapters.stripe.bench import Bench, a_bench, an_order
-from tests.adapters.stripe.fake.server import BROKEN, BURNED, BUSY, SILENT, UNANSWERED
+from tests.adapters.stripe.fake.server import BURNED, SILENT
 
 
 async def test_a_429_is_told_once_with_its_wait_and_never_sent_again_by_the_sdk(bench: Bench) -> None:
@@ -183,6 +184,16 @@ async def test_a_payment_is_found_among_hundreds(bench: Bench) -> None:
     found = await bench.stripe.find_payment(order.id)
     assert found is not None
     assert found.state == SUCCEEDED
+
+
+async def test_a_card_is_listed_among_hundreds(bench: Bench) -> None:
+    """Who is not listed with it cannot let go of it."""
+    customer = await bench.customer()
+    oldest = await bench.method(customer)
+    for _ in range(120):
+        await bench.method(customer)
+    listed = [each.id for each in await bench.stripe.list_methods(customer)]
+    assert (len(set(listed)), oldest in listed) == (121, True)
 
 
 async def test_a_bank_that_wants_to_be_asked_needs_an_address_to_send_the_payer_back_to() -> None:
