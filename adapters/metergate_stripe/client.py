@@ -9,4 +9,4 @@ from metergate_stripe.usage import Usage
 
 
 class StripeProvider(Keeping, Paying, Invoices, Usage, News, Examining):
-    """Every capability of the port but claims."""
+    """Every capability of the port but approvals and claims."""

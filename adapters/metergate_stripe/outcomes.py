@@ -7,7 +7,7 @@ import stripe
 from stripe import ListObject, StripeObject
 
 from metergate.errors import ProviderError
-from metergate.provider_port import Declined, Misconfigured, TryAgain, UnknownOutcome
+from metergate.provider_port import Answer, Declined, Misconfigured, TryAgain, UnknownOutcome
 
 T = TypeVar("T")
 Listed = TypeVar("Listed", bound=StripeObject)
@@ -55,7 +55,7 @@ def outcome_of(error: stripe.StripeError) -> ProviderError | Declined:
     said = f"Stripe says: {error.user_message or error}"
     status = error.http_status
     if isinstance(error, stripe.RateLimitError):
-        return TryAgain(said, _seconds(error))
+        return TryAgain(said, Answer(429, error.headers or {}, b"").after_s or BUSY_S)
     if isinstance(error, stripe.CardError):
         intent = error.error.payment_intent if error.error is not None else None
         return CardDeclined(str(error.user_message or error), error.code or "", intent.id if intent else "")
@@ -67,11 +67,6 @@ def outcome_of(error: stripe.StripeError) -> ProviderError | Declined:
     if status is not None and 400 <= status < 500:
         return Misconfigured(said)
     return UnknownOutcome(said)
-
-
-def _seconds(error: stripe.StripeError) -> float:
-    after = (error.headers or {}).get("retry-after", "")
-    return float(after) if after.isascii() and after.isdecimal() else BUSY_S
 
 
 async def every(page: ListObject[Listed]) -> AsyncIterator[Listed]:

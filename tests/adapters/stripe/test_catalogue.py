@@ -4,8 +4,8 @@ import pytest
 
 from metergate.errors import InvalidInput
 from metergate.provider_port import Item, Money, Synced
+from metergate.testing.provider_conformance import UNANSWERED
 from tests.adapters.stripe.bench import Bench
-from tests.adapters.stripe.fake.server import UNANSWERED
 from tests.adapters.stripe.fake.store import Json
 
 TOKENS = Item("meter", "tokens", "Tokens", unit_price="2.50", per=1_000_000, currency="USD")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from metergate.api.models_payments import PortalPage
+from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from tests.adapters.stripe.fake.pages import arrives, fails
 from tests.adapters.stripe.fake.paying import disputed
-from tests.adapters.stripe.fake.server import BROKEN, BUSY, UNANSWERED
 from tests.adapters.stripe.fake.store import Json
 from tests.adapters.stripe.house import ASKED, DECLINED, LATER, House, a_house
 from tests.api.client import problem

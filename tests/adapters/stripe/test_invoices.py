@@ -12,8 +12,8 @@ from metergate.provider_port import (
     Payer,
     UnknownOutcome,
 )
+from metergate.testing.provider_conformance import UNANSWERED
 from tests.adapters.stripe.bench import Bench, an_order
-from tests.adapters.stripe.fake.server import UNANSWERED
 
 HOUR_US = 3600 * 10**6
 

@@ -8,9 +8,9 @@ import pytest
 from metergate.billing.windows import MINUTE_US
 from metergate.ledger import customers
 from metergate.provider_port import Item
+from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from tests.adapters.stripe.bench import Bench, a_bench
 from tests.adapters.stripe.fake.metering import reported
-from tests.adapters.stripe.fake.server import BROKEN, BUSY, UNANSWERED
 from tests.adapters.stripe.fake.store import Json
 from tests.adapters.stripe.house import House, a_house
 from tests.billing.bench import Books, a_ledger

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from metergate.provider_port import ACCEPTED, LATER, REJECTED, UNKNOWN, USAGE, Complaint, Item, UsageTotal
+from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from tests.adapters.stripe.bench import Bench, a_bench
 from tests.adapters.stripe.fake.metering import reported
-from tests.adapters.stripe.fake.server import BROKEN, BURNED, BUSY, UNANSWERED
+from tests.adapters.stripe.fake.server import BURNED
 
 HOUR_US = 3600 * 10**6
 DAY_US = 24 * HOUR_US

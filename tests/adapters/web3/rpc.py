@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from tests.adapters.web3.evm import Evm, NodeError
 
 Tamper = Callable[[str, list[Any], Any], Any]
 """What is said in place of an answer: of the method, what was asked with it, and the true answer."""
-BUSY, BROKEN, UNANSWERED, SILENT = "busy", "broken", "unanswered", "silent"
+SILENT = "silent"
+"""It took the question and says nothing, besides the faults of every provider."""
 
 
 class Rpc:

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from metergate.provider_port import Checkout
-from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED, Delivery, ProviderContract
-from tests.adapters.web3 import rpc
+from metergate.testing.provider_conformance import Delivery, ProviderContract
 from tests.adapters.web3.world import World
-
-FAULTS = {BUSY: rpc.BUSY, BROKEN: rpc.BROKEN, UNANSWERED: rpc.UNANSWERED}
 
 
 class Web3Bench:
@@ -32,7 +29,7 @@ class Web3Bench:
         raise NotImplementedError("A chain sends no news; they are fetched.")
 
     def next_request(self, kind: str) -> None:
-        self.world.rpc.next = [FAULTS[kind]]
+        self.world.rpc.next = [kind]
 
     def made(self) -> int:
         return len([name for name in self.world.notes._texts if name.startswith("order/")])

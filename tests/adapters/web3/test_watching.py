@@ -8,7 +8,8 @@ import pytest
 
 from metergate.errors import ProviderError
 from metergate.provider_port import PAYMENT, PENDING, SUCCEEDED, Misconfigured, TryAgain, UnknownOutcome
-from tests.adapters.web3.rpc import BROKEN, BUSY, SILENT, UNANSWERED, Rpc
+from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
+from tests.adapters.web3.rpc import SILENT, Rpc
 from tests.adapters.web3.world import World, everything, impatient, there
 
 

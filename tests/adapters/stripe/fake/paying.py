@@ -8,6 +8,7 @@ from tests.adapters.stripe.fake.server import Api
 from tests.adapters.stripe.fake.store import Json, Store
 
 paying = Api()
+paying.lists("/v1/payment_intents", "payment_intent", "PaymentIntent")
 
 
 @paying.on("POST /v1/payment_intents", "PaymentIntentCreateParams")
@@ -26,21 +27,6 @@ def create(store: Store, asked: Json) -> Json:
     if asked.get("confirm"):
         confirmed(store, made, asked["payment_method"], off_session=asked.get("off_session") == "true")
     return made
-
-
-@paying.on("GET /v1/payment_intents", "PaymentIntentListParams")
-def listed(store: Store, asked: Json) -> Json:
-    return store.page("/v1/payment_intents", store.all("payment_intent"), asked)
-
-
-@paying.on("GET /v1/payment_intents/search", "PaymentIntentSearchParams")
-def search(store: Store, asked: Json) -> Json:
-    return store.searched("/v1/payment_intents/search", "payment_intent", asked["query"])
-
-
-@paying.on("GET /v1/payment_intents/{}", "PaymentIntentRetrieveParams")
-def retrieve(store: Store, asked: Json, id: str) -> Json:
-    return store.get("payment_intent", id)
 
 
 @paying.on("POST /v1/payment_intents/{}/confirm", "PaymentIntentConfirmParams")

@@ -5,6 +5,7 @@ from tests.adapters.stripe.fake.server import Api
 from tests.adapters.stripe.fake.store import Json, Store
 
 people = Api()
+people.lists("/v1/customers", "customer", "Customer")
 
 TOKENS = {
     "pm_card_visa": ("visa", "4242", "pays"),
@@ -36,21 +37,6 @@ def create(store: Store, asked: Json) -> Json:
     )
     store.tell("customer.created", made)
     return made
-
-
-@people.on("GET /v1/customers", "CustomerListParams")
-def listed(store: Store, asked: Json) -> Json:
-    return store.page("/v1/customers", store.all("customer"), asked)
-
-
-@people.on("GET /v1/customers/search", "CustomerSearchParams")
-def search(store: Store, asked: Json) -> Json:
-    return store.searched("/v1/customers/search", "customer", asked["query"])
-
-
-@people.on("GET /v1/customers/{}")
-def retrieve(store: Store, asked: Json, id: str) -> Json:
-    return store.get("customer", id)
 
 
 @people.on("GET /v1/customers/{}/payment_methods", "CustomerPaymentMethodListParams")

@@ -15,13 +15,14 @@ from stripe import WebhookSignature
 
 from metergate.ports import Clock
 from metergate.provider_port.http import ask
+from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 from tests.adapters.stripe.fake.errors import Refused
 from tests.adapters.stripe.fake.params import decoded, known, understood
 from tests.adapters.stripe.fake.store import Json, Store
 
-BUSY, BROKEN, UNANSWERED, BURNED, SILENT = "busy", "broken", "unanswered", "burned", "silent"
-"""429 and 500 before anything happens; done without an answer; a 500 that the key repeats from then on; done
-without an answer, and the line stays open."""
+BURNED, SILENT = "burned", "silent"
+"""Besides the faults of every provider: a 500 that the key repeats from then on; done without an answer, and
+the line stays open."""
 
 
 class Route(NamedTuple):
@@ -48,6 +49,22 @@ class Api:
             return handle
 
         return declare
+
+    def lists(self, path: str, kind: str, params: str) -> None:
+        """What can be listed, searched and asked for by its id."""
+
+        def listed(store: Store, asked: Json) -> Json:
+            return store.page(path, store.all(kind), asked)
+
+        def searched(store: Store, asked: Json) -> Json:
+            return store.searched(f"{path}/search", kind, asked["query"])
+
+        def retrieved(store: Store, asked: Json, id: str) -> Json:
+            return store.get(kind, id)
+
+        self.on(f"GET {path}", f"{params}ListParams")(listed)
+        self.on(f"GET {path}/search", f"{params}SearchParams")(searched)
+        self.on(f"GET {path}/{{}}", f"{params}RetrieveParams")(retrieved)
 
 
 class Request(NamedTuple):

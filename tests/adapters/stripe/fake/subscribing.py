@@ -9,6 +9,7 @@ from tests.adapters.stripe.fake.server import Api
 from tests.adapters.stripe.fake.store import Json, Store
 
 subscribing = Api()
+subscribing.lists("/v1/subscriptions", "subscription", "Subscription")
 
 _DAYS: Final = {"day": 1, "week": 7, "month": 31, "year": 365}
 
@@ -25,21 +26,6 @@ def create(store: Store, asked: Json) -> Json:
         metadata=asked.get("metadata", {}),
         off_session=bool(asked.get("off_session")),
     )
-
-
-@subscribing.on("GET /v1/subscriptions", "SubscriptionListParams")
-def listed(store: Store, asked: Json) -> Json:
-    return store.page("/v1/subscriptions", store.all("subscription"), asked)
-
-
-@subscribing.on("GET /v1/subscriptions/search", "SubscriptionSearchParams")
-def search(store: Store, asked: Json) -> Json:
-    return store.searched("/v1/subscriptions/search", "subscription", asked["query"])
-
-
-@subscribing.on("GET /v1/subscriptions/{}", "SubscriptionRetrieveParams")
-def retrieve(store: Store, asked: Json, id: str) -> Json:
-    return store.get("subscription", id)
 
 
 @subscribing.on("POST /v1/subscriptions/{}", "SubscriptionUpdateParams")
