@@ -130,7 +130,7 @@ GOOD = [
         "metergate/api/a.py",
         "a = compare_digest(token, x) or token == '' or tokens_used > 3 or pepper is None",
     ),
-    (rules.no_path_of_a_machine, "docs/a.md", "POST /billing/v1/usage, ./home/x and https://host/work/x"),
+    (rules.no_path_of_a_machine, "docs/a.md", "POST /billing/v1/usage, ./home/x and https://host/home/x"),
 ]
 
 
