@@ -10,6 +10,7 @@ from metergate import money_in
 from metergate.billing import Opened
 from metergate.cli.findings import Finding
 from metergate.config.settings import Settings
+from metergate.core.outgoing import LOOPBACK
 from metergate.core.policy import Policy, ProviderChoice
 from metergate.errors import MetergateError
 from metergate.foundation import now_us
@@ -17,7 +18,6 @@ from metergate.provider_port import Examined, Feed, Lookups, Webhooks
 from metergate.testing.notes import NotesInMemory
 
 PATIENCE_S: Final = 30.0
-LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 MODE: Final = re.compile(r"(?:sk|pk|rk)_(test|live)_\S*")
 """Keys that say themselves what they are for."""
 
@@ -63,7 +63,7 @@ def _modes(opened: Sequence[Opened], policy: Policy, settings: Settings) -> Iter
 
 
 def _public(url: str) -> bool:
-    return bool(url) and urlsplit(url).hostname not in LOCAL
+    return bool(url) and urlsplit(url).hostname not in LOOPBACK
 
 
 async def _asked(opened: Sequence[Opened], policy: Policy, settings: Settings) -> list[Finding]:

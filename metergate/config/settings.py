@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from metergate.config.plugins import provider_name
 from metergate.config.problems import hint
+from metergate.core.outgoing import LOOPBACK
 from metergate.core.periods import duration_us
 from metergate.errors import ConfigurationError
 
@@ -43,7 +44,6 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
 """Every setting, and the sentence that documents it."""
 
 DAY_US = 86_400 * 10**6
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FLAGS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
 
@@ -156,6 +156,6 @@ def _public_url(environ: Mapping[str, str], name: str) -> str:
         raise wrong from None
     if not parts.hostname or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise wrong
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ConfigurationError(f"Use https in {name}; http is for loopback only.")
     return text.rstrip("/")

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 PREFIX: Final = "whsec_"
 URL_MAX: Final = 2000
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""How this machine is written where plain http will do."""
 _NAT64: Final = ip_network("64:ff9b::/96")
 _SIX_TO_FOUR: Final = ip_network("2002::/16")
 
@@ -48,7 +49,7 @@ def url_problem(url: str) -> str:
         return "Leave user and password out of the address: what comes is signed."
     if parts.fragment:
         return "Leave the part behind # out of the address."
-    if parts.scheme == "http" and host not in _LOOPBACK_NAMES:
+    if parts.scheme == "http" and host not in LOOPBACK:
         return "Use https; http is for loopback only."
     return ""
 
@@ -63,7 +64,7 @@ def may_go_to(host: str, address: str, allowed: Sequence[str]) -> bool:
     inner = _inner(found)
     if any(found in ip_network(net) or inner in ip_network(net) for net in allowed):
         return True
-    if host in _LOOPBACK_NAMES:
+    if host in LOOPBACK:
         return inner.is_loopback
     return _is_public(found) and _is_public(inner)
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from metergate.core.outgoing import LOOPBACK
 from metergate.errors import ConfigurationError
 from metergate.ports import Clock
-
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class Answer(NamedTuple):

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from metergate.provider_port.context import LOOPBACK, Answer
+from metergate.core.outgoing import LOOPBACK
+from metergate.provider_port.context import Answer
 from metergate.provider_port.errors import Misconfigured, TryAgain, UnknownOutcome
 
 BODY_MAX: Final = 10**7
