@@ -11,7 +11,6 @@ from metergate.admin import Doing, Office, RemoteOffice
 from metergate.admin.receipts import Payment, receipt
 from metergate.api import problem
 from metergate.api.relay import Relay
-from metergate.asgi import ways
 from metergate.asgi.lifespan import with_lifespan
 from metergate.asgi.middleware import Metered
 from metergate.asgi.proxy import Proxy
@@ -25,6 +24,7 @@ from metergate.errors import ConfigurationError, InvalidInput
 from metergate.foundation import folder_of, now_us
 from metergate.gate import tracking
 from metergate.ports import AskAccount, Clock, answered
+from metergate.upstream import ways
 
 STARTING_S = 5.0
 """How long somebody who asks waits for an owner that is just starting."""

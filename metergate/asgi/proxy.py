@@ -6,17 +6,25 @@ import asyncio
 import logging
 from typing import Protocol
 
+from metergate.asgi.caller import AsgiCaller
 from metergate.asgi.current import running
-from metergate.asgi.forwarding import Forwarding
 from metergate.asgi.socket_forwarding import SocketForwarding
 from metergate.asgi.types import Receive, Scope, Send
-from metergate.asgi.ways import Way, Ways
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import ConfigurationError, as_exception
 from metergate.gate.call import Call, Visit
 from metergate.gate.routes import NOWHERE
-from metergate.upstream import BadRequestError, Client, Handshake, Pulse, UpstreamError
+from metergate.upstream import (
+    BadRequestError,
+    Client,
+    Forwarding,
+    Handshake,
+    Pulse,
+    UpstreamError,
+    Way,
+    Ways,
+)
 
 log = logging.getLogger("metergate")
 
@@ -61,7 +69,8 @@ class Proxy:
             scope["method"], target(scope), scope["headers"], client(scope), call.request_id
         )
         longest = route.body_bytes or policy.serve.body_bytes
-        forwarding = Forwarding(way, scope, receive, send, longest, longest, route.drain_us / 10**6)
+        caller = AsgiCaller(scope, receive, send)
+        forwarding = Forwarding(way, caller, longest, longest, route.drain_us / 10**6)
         try:
             await forwarding.run(head)
         finally:

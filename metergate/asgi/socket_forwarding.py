@@ -4,8 +4,7 @@ import asyncio
 
 from metergate.asgi.refuse import IN_A_SOCKET, answers_whole
 from metergate.asgi.types import Receive, Scope, Send
-from metergate.asgi.ways import Way
-from metergate.upstream import Handshake, Response, Socket
+from metergate.upstream import Handshake, Response, Socket, Way
 from metergate.upstream.socket import ABNORMAL, GOING_AWAY, NO_STATUS, NORMAL
 
 INTERNAL_ERROR = 1011

@@ -1,17 +1,21 @@
-"""The HTTP client of the proxy: a pool of connections, framing, streaming, tunnels. It knows no credits."""
+"""The data path of the proxy: pool, framing, forwarding, tunnels. It knows neither credits nor ASGI."""
 
 from metergate.upstream.errors import BadRequestError, UpstreamError
+from metergate.upstream.forwarding import Caller, Forwarding
 from metergate.upstream.pool import Pool
 from metergate.upstream.pulse import Pulse
 from metergate.upstream.request_head import Client, Head, HeadWriter
 from metergate.upstream.response import Response
 from metergate.upstream.response_head import AnswerReader
 from metergate.upstream.socket import Handshake, Socket
+from metergate.upstream.ways import Way, Ways
 
 __all__ = [
     "AnswerReader",
     "BadRequestError",
+    "Caller",
     "Client",
+    "Forwarding",
     "Handshake",
     "Head",
     "HeadWriter",
@@ -20,4 +24,6 @@ __all__ = [
     "Response",
     "Socket",
     "UpstreamError",
+    "Way",
+    "Ways",
 ]

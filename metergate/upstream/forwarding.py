@@ -1,4 +1,4 @@
-"""One request on its way to an upstream, and the answer on its way back.
+"""One request on its way to an upstream, and the answer on its way back, by whatever front it came.
 
 A request that came in whole is written at once and costs no task. A longer body gets one, so that the
 upstream can answer before it has all of it; and an answer that lets itself be waited for gets one that hears
@@ -6,25 +6,50 @@ when the client leaves.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
-from metergate.asgi.token_holds import Stopped
-from metergate.asgi.types import Message, Receive, Scope, Send
-from metergate.asgi.ways import Way
 from metergate.core.refusal import Refusal
 from metergate.errors import MetergateError, as_exception
-from metergate.upstream import Head, Response, UpstreamError
 from metergate.upstream.connection import Connection
-from metergate.upstream.request_head import CHUNKED, EXPECT, LAST_CHUNK, NO_BODY, chunk, framing
-from metergate.upstream.response import Line
+from metergate.upstream.errors import UpstreamError
+from metergate.upstream.request_head import CHUNKED, EXPECT, LAST_CHUNK, NO_BODY, Head, chunk, framing
+from metergate.upstream.response import Headers, Line, Response
+from metergate.upstream.ways import Way
 
-TRAILERS = "http.response.trailers"
 CLOSE = (b"connection", b"close")
 PATIENCE = 4
 """The beats for which an upstream may keep silent about a body that the client keeps back."""
+
+
+class Caller(Protocol):
+    """Who asks, as a front knows it. An OSError of its methods may say that it has left."""
+
+    @property
+    def wants_head(self) -> bool:
+        """Whether it wants no body."""
+
+    @property
+    def frames(self) -> bool:
+        """Whether its headers frame what it sends, as in HTTP/1: without framing there is no body."""
+
+    @property
+    def takes_trailers(self) -> bool: ...
+
+    def hear(self) -> Awaitable[tuple[bytes, bool] | None]:
+        """The next part of the body, and whether more follows; None when the caller has left."""
+
+    def begin(self, status: int, headers: Headers, *, trailers: bool) -> Awaitable[None]: ...
+
+    def say(self, body: bytes, *, more: bool) -> Awaitable[None]: ...
+
+    def trail(self, headers: Headers) -> Awaitable[None]: ...
+
+    def stopped(self, error: OSError) -> bool:
+        """Whether the error says that the call is to end at once, for nobody would pay the rest."""
 
 
 class _Gone(Exception):
@@ -39,9 +64,7 @@ class Forwarding(msgspec.Struct, eq=False):
     """A struct, because one is made for every call."""
 
     way: Way
-    scope: Scope
-    receive: Receive
-    send: Send
+    caller: Caller
     longest: int
     room: int
     """How many bytes of the body may still come."""
@@ -64,7 +87,7 @@ class Forwarding(msgspec.Struct, eq=False):
             while not response.status:
                 await response.more()
             await self._answer(response)
-        except (_Gone, Stopped):
+        except _Gone:
             pass
         except UpstreamError as error:
             if not self.gone:
@@ -92,13 +115,13 @@ class Forwarding(msgspec.Struct, eq=False):
             raise _too_large(self.longest)
         if head.expects and (length or head.chunked):
             return head.data + EXPECT + (CHUNKED if length is None else framing(length)), True
-        if length is None and not head.chunked and self.scope["http_version"][:1] == "1":
+        if length is None and not head.chunked and self.caller.frames:
             return head.data + NO_BODY, False
         return None
 
     def _ask(self, connection: Connection, data: bytes, head: Head, *, more: bool) -> Response:
         """Send the request, or as much of it as there is."""
-        bodyless, now = self.scope["method"] == "HEAD", self.way.pool.pulse.now
+        bodyless, now = self.caller.wants_head, self.way.pool.pulse.now
         self.response = response = connection.send(data, now, bodyless=bodyless, more=more)
         if not more:
             self.delivered = True
@@ -120,14 +143,13 @@ class Forwarding(msgspec.Struct, eq=False):
 
     async def _hear(self) -> tuple[bytes, bool]:
         """The next part of the body, and whether more follows."""
-        message = await self.receive()
-        if message["type"] != "http.request":
+        found = await self.caller.hear()
+        if found is None:
             raise _Gone
-        body = message.get("body", b"")
-        self.room -= len(body)
+        self.room -= len(found[0])
         if self.room < 0:
             raise _too_large(self.longest)
-        return body, message.get("more_body", False)
+        return found
 
     def _framed(self, body: bytes) -> bytes:
         if self.due is None:
@@ -189,7 +211,7 @@ class Forwarding(msgspec.Struct, eq=False):
         self.delivered = True
 
     async def _hear_the_end(self) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
+        while await self.caller.hear() is not None:
             pass
         self._leave()
 
@@ -211,27 +233,23 @@ class Forwarding(msgspec.Struct, eq=False):
 
     async def _answer(self, response: Response) -> None:
         headers = self.way.answers.read(response.headers)
-        if not self.delivered and self.scope["http_version"][:1] == "1":
+        if not self.delivered and self.caller.frames:
             headers.append(CLOSE)  # the client goes on sending what nobody reads
-        start: Message = {"type": "http.response.start", "status": response.status, "headers": headers}
-        trailers = response.announced and TRAILERS in (self.scope.get("extensions") or ())
-        if trailers:
-            start["trailers"] = True
-        send = self.send
+        caller = self.caller
+        trailers = response.announced and caller.takes_trailers
         try:
-            await send(start)
+            await caller.begin(response.status, headers, trailers=trailers)
             ended = False
             while not ended:
                 while not (response.chunks or response.complete):
                     await response.more()
                 body, ended = response.take(), response.complete
-                await send({"type": "http.response.body", "body": body, "more_body": not ended})
+                await caller.say(body, more=not ended)
             if trailers:
-                found = self.way.answers.read(response.trailers)
-                await send({"type": TRAILERS, "headers": found, "more_trailers": False})
-        except Stopped:  # the client is there, and the account can pay for no more
-            raise
-        except OSError:  # some servers say so that the client has left
+                await caller.trail(self.way.answers.read(response.trailers))
+        except OSError as error:
+            if caller.stopped(error):
+                raise _Gone from None
             self._leave()
             await self._drain(response)
 
@@ -241,4 +259,4 @@ class Forwarding(msgspec.Struct, eq=False):
         while not ended:
             body, ended = await response.read(), response.complete
             with suppress(OSError):
-                await self.send({"type": "http.response.body", "body": body, "more_body": not ended})
+                await self.caller.say(body, more=not ended)

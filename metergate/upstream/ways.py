@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from metergate.core.policy import Policy
 from metergate.errors import ConfigurationError
-from metergate.upstream import AnswerReader, HeadWriter, Pool, Pulse
+from metergate.upstream.pool import Pool
+from metergate.upstream.pulse import Pulse
+from metergate.upstream.request_head import HeadWriter
+from metergate.upstream.response_head import AnswerReader
 
 
 class Way(NamedTuple):
