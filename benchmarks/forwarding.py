@@ -37,6 +37,8 @@ class Taken(NamedTuple):
     """CPU per chunk of a stream, of many at once."""
     first_us: float
     """From the request to the first chunk."""
+    chunks_s: float
+    """Chunks per second, of streams with a pause after each."""
 
 
 class Forwarded(NamedTuple):
@@ -92,7 +94,8 @@ def _round(server: Server, seconds: float) -> Taken:
     read = _streams(server, STREAMS, 0.0)
     server.settled()
     chunk_us = (server.cpu_ns() - before) / (STREAMS * upstream.CHUNKS) / 1000
-    return Taken(calls.rps, calls.cpu_us, chunk_us, read["first_us"])
+    chunks_s = STREAMS * upstream.CHUNKS / read["seconds"]
+    return Taken(calls.rps, calls.cpu_us, chunk_us, read["first_us"], chunks_s)
 
 
 def _memory_kb(server: Server) -> float:

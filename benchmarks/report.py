@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import drain, forwarding
+from benchmarks import drain, forwarding, upstream
 from benchmarks.accounts import Accounts
 from benchmarks.drain import Drained
 from benchmarks.forwarding import Forwarded, Taken
@@ -93,14 +93,17 @@ def drained(found: Sequence[Drained]) -> None:
 
 
 def forwarded(found: Forwarded) -> None:
+    most = forwarding.STREAMS / upstream.PAUSE_S
     print(f"\nProxies before one upstream: 1 kB answers, and {forwarding.STREAMS} streams of 200 chunks")
-    print("             calls/s  CPU a call  CPU a chunk  first chunk  memory a stream")
+    print(f"that come at a pace, so that there are {most:,.0f} chunks a second at most")
+    print("             calls/s  CPU a call  chunks/s  CPU a chunk  first chunk  memory a stream")
     for name, memory in found.stream_kb.items():
-        rps, call, chunk, first = (found.median(name, field) for field in _FIELDS)
-        print(f"  {name:10} {rps:7.0f} {call:8.1f} us {chunk:9.1f} us {first:9.0f} us {memory:13.1f} kB")
+        rps, call, chunk, first, many = (found.median(name, field) for field in _FIELDS)
+        streams = f"{many:9.0f} {chunk:9.1f} us {first:9.0f} us {memory:13.1f} kB"
+        print(f"  {name:10} {rps:7.0f} {call:8.1f} us {streams}")
     for name in found.stream_kb:
         if name != "metergate":
-            rps, call, chunk, _ = (found.ratio(field, "metergate", name) for field in _FIELDS)
+            rps, call, chunk, *_ = (found.ratio(field, "metergate", name) for field in _FIELDS)
             print(f"  metergate over {name}: calls/s {rps:.2f}, CPU a call {call:.2f}, a chunk {chunk:.2f}")
     print(
         "  goals: calls/s 0.25 of nginx, 2 of aiohttp and 10 of httpx2; a chunk 2.0 of nginx; 40 kB a stream"
@@ -112,4 +115,5 @@ _FIELDS: Sequence[Callable[[Taken], float]] = (
     lambda taken: taken.call_us,
     lambda taken: taken.chunk_us,
     lambda taken: taken.first_us,
+    lambda taken: taken.chunks_s,
 )
