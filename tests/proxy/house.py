@@ -50,8 +50,9 @@ POLICY: Mapping[str, Any] = {
 class Gateway(Server):
     """The proxy in front of an upstream that each test plays itself."""
 
-    def __init__(self, folder: Path, policy: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, policy: Mapping[str, Any], **environ: str) -> None:
         self.folder = folder
+        self.environ = environ
         self.data = folder / "data"
         self.log = folder / "server.log"
         self.port, self.admin_port = free_port(), free_port()
@@ -67,14 +68,15 @@ class Gateway(Server):
 
     def start(self) -> subprocess.Popen[bytes]:
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port)]
-        return start([sys.executable, "-m", "metergate", "serve", "policy.yaml", *ports], self.folder)
+        return start(
+            [sys.executable, "-m", "metergate", "serve", "policy.yaml", *ports], self.folder, **self.environ
+        )
 
     def write(self, policy: Mapping[str, Any]) -> None:
-        upstream = {
-            "url": f"http://127.0.0.1:{self.upstream_port}",
-            "headers": {"Authorization": "Bearer ours"},
-        }
-        whole = {**policy, "upstream": upstream | policy.get("upstream", {})}
+        here = {"url": f"http://127.0.0.1:{self.upstream_port}"}
+        upstream = here | {"headers": {"Authorization": "Bearer ours"}}
+        named = {name: here | each for name, each in policy.get("upstreams", {}).items()}
+        whole = {**policy, "upstream": upstream | policy.get("upstream", {}), "upstreams": named}
         (self.folder / "policy.yaml").write_text(yaml.safe_dump(whole))
 
     def reload(self) -> None:
@@ -120,8 +122,8 @@ class Gateway(Server):
 
 
 @contextmanager
-def gateway(folder: Path, policy: Mapping[str, Any] = POLICY) -> Iterator[Gateway]:
-    made = Gateway(folder, policy)
+def gateway(folder: Path, policy: Mapping[str, Any] = POLICY, **environ: str) -> Iterator[Gateway]:
+    made = Gateway(folder, policy, **environ)
     try:
         made.wait_until_it_answers()
         yield made

@@ -67,8 +67,15 @@ Spent = tuple[int, str] | None
         ("usage=none", True, 200, (100, "held")),
         ("usage=none", False, 200, (100, "held")),
         ("usage=huge", True, 200, (100, "held")),
+        ("usage=huge", False, 200, (100, "held")),
+        ("usage=negative", True, 200, (100, "held")),
+        ("usage=negative", False, 200, (100, "held")),
+        ("usage=nan", True, 200, (100, "held")),
+        ("usage=nan", False, 200, (100, "held")),
         ("usage=zero", True, 200, (0, "measured")),
+        ("usage=zero", False, 200, (0, "measured")),
         ("usage=twice", True, 200, (40, "measured")),
+        ("usage=twice", False, 200, (100, "held")),
         ("error", True, 200, (100, "held")),
         ("garbage", False, 200, (100, "held")),
         ("status=503", False, 503, None),
@@ -76,6 +83,7 @@ Spent = tuple[int, str] | None
         ("cut", True, 0, (20, "estimated")),
         ("cut", False, 0, (36, "estimated")),
         ("short", False, 0, (40, "measured")),
+        ("long", False, 0, (0, "estimated")),
     ],
 )
 async def test_what_goes_wrong_costs_what_the_policy_says(

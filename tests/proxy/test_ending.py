@@ -4,14 +4,18 @@ import asyncio
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from tests.cli.conftest import Shell
 from tests.proxy.house import POLICY, Gateway, Line, Log, body, gateway, get, status
-from tests.waiting import DEADLINE_S
+from tests.waiting import DEADLINE_S, until
 
 NAMELESS = """\
 metergate: 1
@@ -20,6 +24,8 @@ routes:
   - {match: "* /a", free: true, upstream: a}
   - {match: "* /b", free: true}
 """
+GOING = 1012
+"""Of a service that will be back in a moment."""
 STREAM = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -76,6 +82,39 @@ async def test_a_call_that_does_not_end_is_cut_and_settled(proxy: Gateway) -> No
         assert await ended(proxy) == 0
     assert not answer.endswith(b"0\r\n\r\n")
     assert proxy.rows_left_behind() == 1
+    assert b"Traceback" not in proxy.log.read_bytes()
+    assert (await verified(proxy))["ok"]
+
+
+async def test_an_open_socket_is_closed_and_settled(proxy: Gateway) -> None:
+    """Both sides hear that the service goes; what was said is charged."""
+    key = await proxy.customer("talking")
+    left: list[int | None] = []
+
+    async def echo(socket: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            async for message in socket:
+                await socket.send(message)
+        left.append(socket.close_code)
+
+    async with asyncio.timeout(DEADLINE_S), serve(echo, "127.0.0.1", proxy.upstream_port):
+        url = f"ws://127.0.0.1:{proxy.port}/ws/a"
+        async with connect(url, additional_headers={"authorization": f"Bearer {key}"}) as client:
+            for number in range(3):
+                await client.send(str(number))
+                assert await client.recv() == str(number)
+            proxy.process.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == GOING
+        await until(lambda: left == [GOING])
+        assert await ended(proxy) == 0
+    done = await asyncio.to_thread(
+        Shell(proxy.folder).run, "credits show talking --json", METERGATE_DATA=str(proxy.data)
+    )
+    told = json.loads(done.stdout)
+    assert (told["held"]["nanos"], told["balance"]["amount"]) == (0, "0.97")
     assert b"Traceback" not in proxy.log.read_bytes()
     assert (await verified(proxy))["ok"]
 

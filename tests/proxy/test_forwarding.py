@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxy.house import POLICY, Gateway, Line, Log, body, gateway, get, header, status
+from tests.upstream.house import serving
 from tests.waiting import until
 
 BIG = 24 << 20
@@ -139,6 +140,24 @@ async def test_a_redirect_is_the_clients_to_follow(proxy: Gateway) -> None:
     assert (status(answer), header(answer, "location")) == (302, "/there?x")
     assert header(away, "location") == "http://evil.example/there?x"
     assert len(log.heads) == 2
+
+
+async def test_the_environment_leads_nowhere_else(tmp_path: Path) -> None:
+    """What it says of proxies is for others: the request goes to the policy's upstream."""
+    seen: list[bytes] = []
+
+    async def stranger(line: Line) -> None:
+        seen.append(await line.head())
+
+    async with serving(stranger) as elsewhere:
+        url = f"http://127.0.0.1:{elsewhere.port}"
+        names = ("http_proxy", "https_proxy", "all_proxy")
+        environ = {shown: url for name in names for shown in (name, name.upper())}
+        with gateway(tmp_path, POLICY, **environ, no_proxy="", NO_PROXY="") as proxy:
+            key = await proxy.customer_once()
+            async with proxy.upstream(Log()):
+                assert status(await proxy.say(get("/a", key))) == 200
+    assert not seen
 
 
 async def test_a_preflight_passes_without_a_key(proxy: Gateway) -> None:

@@ -7,16 +7,20 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
 
 from metergate.config import locate
 from metergate.testing.asgi import App, lifespan
+from tests.proxy.house import gateway
+from tests.server import house
 from tests.shell import Shell, metered
 
 SEARCH, OTHER = 10_000_000, 2_000_000
 """Nanos, as policies/mcp.yaml has them."""
+RULES = yaml.safe_load(locate.template("mcp").read_text(encoding="utf-8"))
 
 
 def tools() -> App:
@@ -50,11 +54,20 @@ async def served(folder: Path) -> AsyncIterator[Shell]:
 @asynccontextmanager
 async def calling(shell: Shell, key: str, mode: str) -> AsyncIterator[Client]:
     transport = httpx2.ASGITransport(app=shell.app)
+    async with dialled("http://127.0.0.1:8000", key, mode, transport) as client:
+        yield client
+
+
+@asynccontextmanager
+async def dialled(
+    url: str, key: str, mode: str, transport: httpx2.AsyncBaseTransport | None = None
+) -> AsyncIterator[Client]:
     headers = {"authorization": f"Bearer {key}"}
-    async with httpx2.AsyncClient(transport=transport, headers=headers, timeout=10) as http:
-        url = "http://127.0.0.1:8000/mcp"
-        async with Client(streamable_http_client(url, http_client=http), mode=mode) as client:
-            yield client
+    async with (
+        httpx2.AsyncClient(transport=transport, headers=headers, timeout=10) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
+    ):
+        yield client
 
 
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -100,3 +113,26 @@ async def test_who_cannot_pay_is_refused(tmp_path: Path, mode: str) -> None:
                 await client.call_tool("search", {"query": "it"})
             assert len((await client.list_tools()).tools) == 3
         assert await shell.settled("poor") == 10**6
+
+
+@MODES
+async def test_behind_the_proxy_it_is_the_same(tmp_path: Path, mode: str) -> None:
+    """Over two connections, with sessions and streams of the server's own between them."""
+    async with house.served(tools()) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}"
+        with gateway(tmp_path, {**RULES, "upstream": {"url": url}}) as proxy:
+            key = await proxy.customer("caller")
+            async with dialled(proxy.url, key, mode) as client:
+                assert len((await client.list_tools()).tools) == 3
+                assert said(await client.call_tool("search", {"query": "it"})) == "found it"
+                assert said(await client.call_tool("add", {"a": 1, "b": 2})) == "3"
+                with pytest.raises(MCPError):
+                    await client.read_resource("none://there")
+            poor = await proxy.customer("poor", "0.003")
+            async with dialled(proxy.url, poor, mode) as client:
+                with pytest.raises((MCPError, httpx2.HTTPStatusError)):
+                    await client.call_tool("search", {"query": "it"})
+            rows = await proxy.rows("caller", at_least=3)
+            costs = {row["dimensions"].get("tool"): row["cost"]["nanos"] for row in rows}
+            assert costs == {None: 0, "search": SEARCH, "add": OTHER}
+            assert await proxy.balance("poor") == "0.003000"

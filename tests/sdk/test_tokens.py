@@ -1,6 +1,7 @@
 """The official SDKs against an AI API that is sold by the token: as if nothing stood in between."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -45,6 +46,10 @@ class Heard(NamedTuple):
     body: bytes
 
 
+asked_over_the_wire: Counter[str] = Counter()
+"""Requests by the key that they showed, the SDKs' own retries among them."""
+
+
 class Recording(httpx2.AsyncHTTPTransport):
     """Keeps the bodies as they came over the wire."""
 
@@ -53,6 +58,8 @@ class Recording(httpx2.AsyncHTTPTransport):
         self.bodies: list[bytes] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        shown = request.headers.get("x-api-key") or request.headers["authorization"].removeprefix("Bearer ")
+        asked_over_the_wire[shown] += 1
         response = await super().handle_async_request(request)
         stream, bodies = response.stream, self.bodies
         bodies.append(b"")
@@ -166,17 +173,18 @@ async def test_the_sync_clients_as_well(metered: Server) -> None:
     assert {row["units"] for row in await metered.rows("sync", at_least=2)} == {PROMPT + WORDS}
 
 
-@pytest.mark.parametrize("ask", [chat_stream, message_stream], ids=lambda ask: ask.__name__)
+@pytest.mark.parametrize("ask", OPENAI + ANTHROPIC, ids=lambda ask: ask.__name__)
 async def test_who_cannot_pay_hears_it_once(metered: Server, ask: Ask) -> None:
     """402, without a retry, and nothing has reached the API."""
     account = f"poor_{ask.__name__}"
-    key = await metered.customer(account, "0.0001")
+    key = await metered.customer(account, "0.000001")
     heard, errors = (openai_heard, openai) if ask in OPENAI else (anthropic_heard, anthropic)
     before = await asked(metered)
     with pytest.raises(errors.APIStatusError) as raised:
         await heard(metered.url, key, ask)
     assert raised.value.status_code == 402
     assert await asked(metered) == before
+    assert asked_over_the_wire[key] == 1
 
 
 async def asked(server: Server) -> int:

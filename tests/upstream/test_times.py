@@ -72,7 +72,7 @@ async def test_a_reader_that_takes_its_time_is_not_the_upstreams_silence() -> No
 
 async def test_a_connection_that_is_not_made_in_time_is_given_up() -> None:
     """A listener whose queue is full answers nothing at all."""
-    listener = await asyncio.get_running_loop().run_in_executor(None, _full_listener)
+    listener = await asyncio.get_running_loop().run_in_executor(None, full_listener)
     async with serving(silent) as served:
         served.port = listener[0].getsockname()[1]
         pool = served.pool(connect_us=50_000)
@@ -83,7 +83,7 @@ async def test_a_connection_that_is_not_made_in_time_is_given_up() -> None:
         each.close()
 
 
-def _full_listener() -> list[socket.socket]:
+def full_listener() -> list[socket.socket]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
