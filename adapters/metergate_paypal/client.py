@@ -22,6 +22,7 @@ from metergate.provider_port import (
     read_back,
 )
 from metergate_paypal.calls import Calls, Refused
+from metergate_paypal.examined import examined
 from metergate_paypal.news import Feed, read
 from metergate_paypal.proof import Proof
 from metergate_paypal.seen import DISPUTES, Seen, captures, first
@@ -54,6 +55,7 @@ class PayPalProvider:
         self._proof = proof
         self._seen = Seen(context, calls, live=proof.live)
         self.live = proof.live
+        self._url = context.webhook_url
         self._feed = Feed(calls, context.clock, live=proof.live)
 
     async def health(self) -> ProviderHealth:
@@ -68,6 +70,9 @@ class PayPalProvider:
         except ProviderError as error:
             return ProviderHealth(ok=False, detail=str(error))
         return ProviderHealth(ok=True, detail=mode)
+
+    async def examine(self) -> Sequence[str]:
+        return await examined(self._calls, self._proof.webhook_ids, self._url)
 
     async def close(self) -> None:
         await self._calls.close()

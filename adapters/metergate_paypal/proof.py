@@ -45,7 +45,7 @@ class Proof:
         self.live = live
         sandbox = "" if live else "sandbox."
         self._context = context
-        self._webhook_ids = webhook_ids
+        self.webhook_ids = webhook_ids
         self._origins = {f"https://{api}.{sandbox}paypal.com" for api in ("api", "api-m")}
         if context.setting("PAYPAL_API_BASE"):
             self._origins.add(base)
@@ -65,7 +65,7 @@ class Proof:
         if not isinstance(public, RSAPublicKey):
             raise Forged("The certificate of a webhook of PayPal has to hold an RSA key.")
         crc = zlib.crc32(body)
-        signed = [f"{id}|{time}|{webhook}|{crc}".encode() for webhook in self._webhook_ids]
+        signed = [f"{id}|{time}|{webhook}|{crc}".encode() for webhook in self.webhook_ids]
         if not any(_fits(public, told, each) for each in signed):
             raise Forged("The signature is not PayPal's, or for another webhook.")
 

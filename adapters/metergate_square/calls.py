@@ -30,7 +30,7 @@ class Calls:
         self.square = AsyncSquare(base_url=base, token=token, httpx_client=self._http)
         # The SDK imports its parts when they are first used: now, and not between two calls of customers.
         parts = ("cards", "checkout", "customers", "disputes", "events", "locations", "orders", "payments")
-        for part in (*parts, "refunds"):
+        for part in (*parts, "refunds", "webhooks"):
             getattr(self.square, part)
         self.links = self.square.checkout.payment_links
 

@@ -25,6 +25,7 @@ from metergate.provider_port import (
     read_back,
 )
 from metergate_square.calls import ONCE, Calls
+from metergate_square.examined import examined
 from metergate_square.feed import Feed
 from metergate_square.news import News
 from metergate_square.seen import Seen
@@ -66,6 +67,9 @@ class SquareProvider:
         mode = "production" if self.live else "sandbox"
         detail = f"{mode} mode, {place.name or place.id}, at {self._calls.base}"
         return ProviderHealth(ok=True, detail=detail if seen else f"{detail}; {BLIND}")
+
+    async def examine(self) -> Sequence[str]:
+        return await examined(self._calls, self._news.address, self._news.keys)
 
     async def close(self) -> None:
         await self._calls.close()

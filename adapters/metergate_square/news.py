@@ -18,8 +18,8 @@ AHEAD_US: Final = 300 * 10**6
 class News:
     def __init__(self, clock: Clock, address: str, keys: Sequence[str], *, live: bool) -> None:
         self._clock = clock
-        self._address = address
-        self._keys = keys
+        self.address = address
+        self.keys = keys
         self._live = live
 
     def read(self, headers: Mapping[str, str], body: bytes) -> ProviderEvent:
@@ -31,9 +31,9 @@ class News:
         told = headers.get(SIGNATURE, "")
         proofs = [
             verify_signature(
-                request_body=text, signature_header=told, signature_key=each, notification_url=self._address
+                request_body=text, signature_header=told, signature_key=each, notification_url=self.address
             )
-            for each in self._keys
+            for each in self.keys
         ]
         if not any(proofs):
             raise Forged("The signature is not Square's, or for another address.")

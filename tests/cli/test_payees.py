@@ -16,9 +16,14 @@ from metergate.ledger import Ledger, inbox
 from metergate.ledger.payment_tables import provider_events
 from metergate.provider_port.http import ask
 from metergate_sandbox import Server
+from metergate_square.feed import TYPES
 from metergate_stripe.examined import NEEDED
 from tests.adapters.adyen.bench import settings
 from tests.adapters.adyen.fake import MERCHANT, FakeAdyen
+from tests.adapters.paypal.bench import settings as paypal_settings
+from tests.adapters.paypal.fake import WEBHOOK, FakePayPal
+from tests.adapters.square.bench import settings as square_settings
+from tests.adapters.square.fake import ADDRESS, SIGNATURE_KEY, FakeSquare
 from tests.adapters.stripe.fake.server import FakeStripe
 from tests.adapters.stripe.fake.whole import APIS, KEY, SECRET
 from tests.cli.conftest import Shell
@@ -178,3 +183,59 @@ def test_news_of_providers_is_listed_and_handled_again(shell: Shell) -> None:
     assert shell.json("webhooks list --state dead")["data"] == []
     assert shell.json("webhooks replay evt_1") == {"replayed": 1}
     assert "evt_2" in shell.no("webhooks replay evt_2")
+
+
+def hooked(shell: Shell) -> list[str]:
+    """What is wrong at a provider that knows us."""
+    done = shell.run("doctor", METERGATE_PUBLIC_URL=PUBLIC)
+    assert f"The payment provider {shell.environ['METERGATE_PROVIDER']} answers:" in done.stdout
+    return [line for line in done.stdout.splitlines() if line.startswith("no ")]
+
+
+def test_the_webhook_of_paypal_is_looked_at_by_its_id(shell: Shell) -> None:
+    paypal = FakePayPal(now_us)
+    with elsewhere(paypal.server):
+        environ = {**paypal_settings(paypal, shell.folder), "METERGATE_PROVIDER": "paypal"}
+        shell.environ = {**shell.environ, **environ}
+        [told] = hooked(shell)
+        assert told.startswith("no    Set PAYPAL_WEBHOOK_ID to the id of a webhook of this app")
+        events = [{"name": "PAYMENT.CAPTURE.COMPLETED"}]
+        paypal.webhooks[WEBHOOK] = {
+            "id": WEBHOOK,
+            "url": "https://elsewhere.example.com/",
+            "event_types": events,
+        }
+        url = f"{PUBLIC}/billing/v1/webhooks/paypal"
+        [told] = hooked(shell)
+        assert told.endswith(f"lead to {url}, not to https://elsewhere.example.com/.")
+        paypal.webhooks[WEBHOOK]["url"] = url
+        [told] = hooked(shell)
+        assert f"Let the webhook {url} of PayPal hear CHECKOUT.ORDER.APPROVED," in told
+        paypal.webhooks[WEBHOOK]["event_types"] = [{"name": "*"}]
+        assert hooked(shell) == []
+
+
+def test_the_webhook_subscription_of_square_is_looked_at_with_its_key(shell: Shell) -> None:
+    square = FakeSquare(now_us)
+    with elsewhere(square.server):
+        shell.environ = {**shell.environ, **square_settings(square), "METERGATE_PROVIDER": "square"}
+        [told] = hooked(shell)
+        assert told.startswith(
+            f"no    Add a webhook subscription {ADDRESS} at Square that hears payment.created,"
+        )
+        heard = [each for each in TYPES if each != "dispute.state.updated"]
+        made = {
+            "notification_url": ADDRESS,
+            "enabled": True,
+            "event_types": heard,
+            "signature_key": "another",
+        }
+        square.subscriptions += [{**made, "notification_url": "https://elsewhere.example.com/"}, made]
+        less, key = hooked(shell)
+        assert "of Square hear dispute.state.updated, too." in less
+        assert "Set SQUARE_WEBHOOK_SIGNATURE_KEY to the signature key of the webhook subscription" in key
+        made |= {"event_types": list(TYPES), "signature_key": SIGNATURE_KEY}
+        assert hooked(shell) == []
+        square.subscriptions.clear()
+        square.keeps_events = None  # a seller's token, which may not look at them
+        assert hooked(shell) == []

@@ -42,6 +42,7 @@ class FakePayPal:
         self.disputes: dict[str, Json] = {}
         self.events: list[bytes] = []
         self.sees_disputes = True
+        self.webhooks: dict[str, Json] = {}
         self.token_trouble: Told | None = None
         self.captured = 0
         """How often money was really taken."""
@@ -103,6 +104,8 @@ class FakePayPal:
             self.approve(asked.query["token"], declined="declined" in asked.query)
             return Told(200, {})
         self._must_know(asked)
+        if asked.path.startswith("/v1/notifications/webhooks/"):
+            return Told(200, self._found(self.webhooks, parts[-1]))
         if parts[1] == "notifications":
             return self._list_events(asked)
         if parts[1] == "customer":

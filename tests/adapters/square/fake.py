@@ -39,6 +39,7 @@ class FakeSquare:
         self.keeps_events: bool | None = True
         """Whether events can be searched that happen now; None: it is a seller's token, which may not."""
         self.kept: list[Json] = []
+        self.subscriptions: list[Json] = []
         self.server = FakeServer(self._answer, _writes)
         self._answers: dict[str, tuple[str, Told]] = {}
         self._numbers = count(1)
@@ -148,6 +149,7 @@ class FakeSquare:
             "POST refunds": self._refund,
             "GET refunds/": lambda _: {"refund": self._found(self.refunds, id)},
             "GET disputes": self._list_disputes,
+            "GET webhooks/subscriptions": self._list_subscriptions,
             "POST events": self._list_events,
             "PUT events/enable": lambda _: self._keep_events(),
             "POST customers": self._new_customer,
@@ -268,6 +270,11 @@ class FakeSquare:
             raise refuse(403, "FORBIDDEN", "AUTHENTICATION_ERROR")
         self.keeps_events = True
         return {}
+
+    def _list_subscriptions(self, asked: Asked) -> Json:
+        if self.keeps_events is None:
+            raise refuse(403, "FORBIDDEN", "AUTHENTICATION_ERROR")
+        return self._page("subscriptions", self.subscriptions, asked)
 
     def _list_events(self, asked: Asked) -> Json:
         body = read(SDK.events.search_events, asked)
