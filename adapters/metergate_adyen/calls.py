@@ -14,6 +14,7 @@ from metergate.provider_port import Answer, Misconfigured, TryAgain, UnknownOutc
 from metergate.provider_port.http import ask_blocking
 
 VERSION: Final = "v72"
+TIMEOUT_S: Final = 20
 IN_PROGRESS: Final = "704"
 """The code of a request whose twin with the same idempotency key is not done yet."""
 
@@ -23,11 +24,11 @@ Json = dict[str, Any]
 class Calls:
     """What is asked of Adyen: each call in a thread, with an answer or one of our errors."""
 
-    def __init__(self, key: str, merchant: str, base: str, prefix: str) -> None:
+    def __init__(self, key: str, merchant: str, base: str, prefix: str, timeout_s: float = TIMEOUT_S) -> None:
         client = AdyenClient(
             xapikey=key, platform="live" if prefix else "test", live_endpoint_prefix=prefix or None
         )
-        client.http_client, client.http_init = Carrier(), True
+        client.http_client, client.http_init = Carrier(timeout_s), True
         self.merchant = merchant
         api = AdyenCheckoutApi(client)
         self.links, self.payments, self.changes = (
@@ -48,12 +49,15 @@ class Carrier:
 
     user_agent = "metergate"
 
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
     def request(
         self, method: str, url: str, *, json: Any, xapikey: str, headers: Mapping[str, str]
     ) -> tuple[str, Any, int, Mapping[str, str]]:
         body = b"" if json is None else _encoded(json)
         sent = {**headers, "x-api-key": xapikey, "content-type": "application/json"}
-        answer = ask_blocking(method, url, sent, body)
+        answer = ask_blocking(method, url, sent, body, self._timeout_s)
         return answer.body.decode("utf-8", "replace"), json, answer.status, answer.headers
 
 

@@ -57,8 +57,16 @@ class _At(Configuration):  # type: ignore[misc]  # the SDK is not typed
 
 
 class Calls:
-    def __init__(self, context: Context, base: str, client_id: str, client_secret: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        base: str,
+        client_id: str,
+        client_secret: str,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self.base = base
+        self._timeout_s = timeout_s
         self._clock = context.clock
         self._credentials = (client_id, client_secret)
         self._session = requests.Session()
@@ -97,7 +105,7 @@ class Calls:
     def _plain(self, client: Client, path: str) -> Any:
         token = client.config.client_credentials_auth_credentials.o_auth_token.access_token
         asked = {"authorization": f"Bearer {token}", "accept": "application/json"}
-        answer = self._session.get(f"{self.base}{path}", headers=asked, timeout=TIMEOUT_S)
+        answer = self._session.get(f"{self.base}{path}", headers=asked, timeout=self._timeout_s)
         if answer.status_code != 200:
             raise refusal(_answer(answer.status_code, answer.headers, answer.content))
         return answer.json()
@@ -133,7 +141,7 @@ class Calls:
         settings = _At(
             self.base,
             http_client_instance=self._session,
-            timeout=TIMEOUT_S,
+            timeout=self._timeout_s,
             client_credentials_auth_credentials=credentials,
         )
         return Client(config=settings)

@@ -24,9 +24,9 @@ class Refused(Misconfigured):
 
 
 class Calls:
-    def __init__(self, base: str, token: str) -> None:
+    def __init__(self, base: str, token: str, timeout_s: float = TIMEOUT_S) -> None:
         self.base = base
-        self._http = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+        self._http = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False)
         self.square = AsyncSquare(base_url=base, token=token, httpx_client=self._http)
         # The SDK imports its parts when they are first used: now, and not between two calls of customers.
         parts = ("cards", "checkout", "customers", "disputes", "events", "locations", "orders", "payments")

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 from metergate.testing.provider_conformance import BROKEN, BUSY, UNANSWERED
 
 Json = dict[str, Any]
+SILENT = "silent"
+"""It is done, and who asked hears nothing for as long as he waits."""
 
 
 class Asked(NamedTuple):
@@ -66,7 +68,11 @@ class FakeServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(30):
-                told = self._tell(await _read(reader))
+                asked = await _read(reader)
+                fault = self.faults.pop(0) if self.faults and self.writes(asked) else ""
+                told = self._tell(asked, fault)
+                if fault == SILENT:
+                    await reader.read(1)  # until the other side hangs up
                 if told is not None:
                     writer.write(_bytes(told))
                     await writer.drain()
@@ -75,16 +81,15 @@ class FakeServer:
         finally:
             writer.close()
 
-    def _tell(self, asked: Asked) -> Told | None:
+    def _tell(self, asked: Asked, fault: str) -> Told | None:
         self.asked.append(f"{asked.method} {asked.path}")
-        fault = self.faults.pop(0) if self.faults and self.writes(asked) else ""
         if fault in self.troubles:
             return self.troubles[fault]
         try:
             told = self._answer(asked)
         except Refusal as refusal:
             told = refusal.told
-        return None if fault == UNANSWERED else told
+        return None if fault in (UNANSWERED, SILENT) else told
 
 
 async def _read(reader: asyncio.StreamReader) -> Asked:

@@ -11,13 +11,16 @@ import pytest
 
 from metergate import MeterGate
 from metergate.errors import ConfigurationError
-from metergate.provider_port import Context, Forged, Money
+from metergate.provider_port import Context, Forged, Money, Order, Payer, UnknownOutcome
 from metergate.provider_port.http import ask
 from metergate.testing.clock import FakeClock
 from metergate.testing.notes import NotesInMemory
 from metergate_adyen import AdyenProvider, open_provider
+from metergate_adyen.calls import Calls
+from metergate_adyen.news import Reader
 from tests.adapters.adyen.bench import AdyenBench, a_fake, settings
-from tests.adapters.adyen.fake import HMAC_KEY, MERCHANT, OTHER_KEY, FakeAdyen, notification
+from tests.adapters.adyen.fake import API_KEY, HMAC_KEY, MERCHANT, OTHER_KEY, FakeAdyen, notification
+from tests.adapters.faking import SILENT
 from tests.adapters.shopping import Service, a_service
 from tests.api.client import Client
 
@@ -284,6 +287,23 @@ async def test_a_refund_that_was_not_answered_is_done_once(house: House, fault: 
     assert house.adyen.payments[psp].refunded == 400
     assert await house.balance() == "6.00"
     assert await house.sound()
+
+
+async def test_what_adyen_took_and_never_answered_is_unknown_and_done_once() -> None:
+    clock = FakeClock()
+    fake = a_fake(clock)
+    await fake.server.start()
+    bench, notes = AdyenBench(fake, clock), NotesInMemory()
+    hasty = Calls(API_KEY, MERCHANT, fake.server.url, "", timeout_s=1)
+    adyen = AdyenProvider(hasty, Reader(MERCHANT, (HMAC_KEY,), notes), notes, live=False)
+    order = Order("order-1", Payer("ada"), Money(1999, "USD"))
+    bench.next_request(SILENT)
+    with pytest.raises(UnknownOutcome):
+        await adyen.open_checkout(order)
+    await bench.provider.open_checkout(order)
+    assert bench.made() == 1
+    await bench.provider.close()
+    await fake.server.close()
 
 
 @pytest.mark.parametrize("by_itself", [False, True])

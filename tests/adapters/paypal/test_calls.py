@@ -21,10 +21,12 @@ from metergate.provider_port import (
 from metergate.provider_port.facts import Money
 from metergate.provider_port.http import ask
 from metergate.testing.notes import NotesInMemory
-from metergate_paypal import open_provider
-from metergate_paypal.calls import refusal
-from tests.adapters.faking import Told
+from metergate_paypal import PayPalProvider, open_provider
+from metergate_paypal.calls import Calls, refusal
+from metergate_paypal.proof import Proof
+from tests.adapters.faking import SILENT, Told
 from tests.adapters.paypal.bench import PayPalBench, settings
+from tests.adapters.paypal.fake import CLIENT_ID, SECRET
 
 ORDER = Order("pay-1", Payer("acct"), Money(1999, "USD"))
 TOKEN = "POST /v1/oauth2/token"
@@ -72,6 +74,21 @@ async def test_who_gets_no_token_has_done_nothing(bench: PayPalBench, told: Told
         await bench.provider.open_checkout(ORDER)
     bench.fake.token_trouble = None
     assert (await bench.provider.open_checkout(ORDER)).url
+
+
+async def test_what_paypal_took_and_never_answered_is_unknown_and_done_once(
+    bench: PayPalBench, tmp_path: Path
+) -> None:
+    context = Context("paypal", bench.clock, ask, NotesInMemory(), settings(bench.fake, tmp_path))
+    base = bench.fake.server.url
+    hasty = Calls(context, base, CLIENT_ID, SECRET, timeout_s=1)
+    paypal = PayPalProvider(context, hasty, Proof(context, base, (), live=False))
+    bench.next_request(SILENT)
+    with pytest.raises(UnknownOutcome, match=r"did not answer to the end: .*Read timed out"):
+        await paypal.open_checkout(ORDER)
+    await bench.provider.open_checkout(ORDER)
+    assert bench.made() == 1
+    await paypal.close()
 
 
 async def test_a_token_that_ended_early_is_renewed_for_every_call(bench: PayPalBench) -> None:

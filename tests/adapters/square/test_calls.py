@@ -18,11 +18,13 @@ from metergate.provider_port import (
 )
 from metergate.provider_port.http import ask
 from metergate.testing.notes import NotesInMemory
-from metergate_square import open_provider
-from metergate_square.calls import refusal
+from metergate_square import SquareProvider, open_provider
+from metergate_square.calls import Calls, refusal
+from metergate_square.news import News
 from metergate_square.shapes import key, money, objection, reference
-from tests.adapters.faking import Told
+from tests.adapters.faking import SILENT, Told
 from tests.adapters.square.bench import SquareBench, settings
+from tests.adapters.square.fake import ADDRESS, TOKEN
 from tests.adapters.square.params import SDK, strangers
 
 ORDER = Order("pay-1", Payer("acct"), Money(1999, "USD"))
@@ -41,6 +43,18 @@ async def test_who_cannot_be_reached_has_done_nothing(bench: SquareBench) -> Non
     await bench.fake.server.close()
     with pytest.raises(TryAgain, match="cannot be reached"):
         await bench.provider.open_checkout(ORDER)
+
+
+async def test_what_square_took_and_never_answered_is_unknown_and_done_once(bench: SquareBench) -> None:
+    context = Context("square", bench.clock, ask, NotesInMemory(), settings(bench.fake))
+    hasty = Calls(bench.fake.server.url, TOKEN, timeout_s=1)
+    square = SquareProvider(context, hasty, News(bench.clock, ADDRESS, (), live=False), live=False)
+    bench.next_request(SILENT)
+    with pytest.raises(UnknownOutcome, match="did not answer to the end: ReadTimeout"):
+        await square.open_checkout(ORDER)
+    await bench.provider.open_checkout(ORDER)
+    assert bench.made() == 1
+    await square.close()
 
 
 async def test_a_busy_square_is_asked_once_and_heard(bench: SquareBench) -> None:
