@@ -9,6 +9,7 @@ from metergate.ports import DONE, UNKNOWN, Entry
 from metergate.wire import decode_events
 from metergate_redis import RedisStore
 from tests.adapters.redis.stores import MakeStores, a_hold, held, know, settled, stores
+from tests.waiting import DEADLINE_S
 
 
 @pytest.fixture(params=["?shards=1", "?shards=3"], ids=["one shard", "three shards"])
@@ -31,7 +32,7 @@ def ops_of(entries: Sequence[Entry]) -> list[str]:
 
 
 async def drained_at_last(store: RedisStore, count: int) -> Sequence[Entry]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         while True:
             entries = await store.drain(count)
             if len(entries) == count:
@@ -73,9 +74,9 @@ async def test_what_a_dead_worker_had_drained_goes_to_another_after_a_while(make
 
 async def test_what_a_living_worker_has_drained_stays_with_it(make: MakeStores) -> None:
     """It shows that it lives by asking again, as it does while the ledger is away."""
-    patient, other = await make(), await make(more="takeover=300ms")
+    patient, other = await make(), await make(more="takeover=1s")
     await usage(patient, "a", "b")
-    for _ in range(20):
+    for _ in range(40):
         assert ops_of(await patient.drain(10)) == ["a", "b"]
         assert await other.drain(10) == []
         await asyncio.sleep(0.03)

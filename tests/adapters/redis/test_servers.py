@@ -1,6 +1,5 @@
 """How a server is met: signed in to, looked at, and spoken to over whatever leads there."""
 
-import asyncio
 import shutil
 import subprocess
 import time
@@ -19,6 +18,7 @@ from metergate_redis.servers import slot_of
 from tests.adapters.redis.stores import a_hold, again, balance, held, know, settled, stores
 from tests.ports import free_port
 from tests.valkey import KEEPING, Server, cluster, command, redis_binary, running, valkey_binary
+from tests.waiting import until
 
 
 def part_of_a_cluster() -> tuple[str, ...]:
@@ -81,17 +81,10 @@ async def test_settings_that_may_lose_something_are_told_and_refused_where_it_is
             await store.close()
 
 
-def _wait_for_a_replica(server: Server) -> None:
-    deadline = time.monotonic() + 10
-    while "connected_slaves:1" not in str(command(server, "INFO", "replication")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 async def test_replicas_that_nobody_waits_for_and_keys_of_others_are_told(server: Server) -> None:
     command(server, "SET", "somebody:else", "1")
     with running(valkey_binary(), (*KEEPING, "--replicaof", f"127.0.0.1 {server.port}")):
-        await asyncio.to_thread(_wait_for_a_replica, server)
+        await until(lambda: "connected_slaves:1" in str(command(server, "INFO", "replication")))
         async with stores(server.url) as make:
             warnings = (await make()).health().warnings
     assert UNCONFIRMED in warnings
@@ -200,13 +193,7 @@ async def test_a_slot_that_moves_to_another_master_is_found_there() -> None:
             store = await make()
             await know(store, balance=5)
             move_slot(masters, slot_of("{mg::0}"))
-            async with asyncio.timeout(15):
-                while True:
-                    try:
-                        assert await balance(store) == 5
-                        break
-                    except StoreUnavailable:
-                        await asyncio.sleep(0.02)
+            assert await again(lambda: balance(store)) == 5
             assert (await held(store, await a_hold(store, "a")))[0].values == (4,)
 
 
