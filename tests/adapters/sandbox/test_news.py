@@ -1,6 +1,5 @@
 """How the sandbox tells what happened: until it is heard, and as badly as somebody wants."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from metergate.provider_port.http import ask
 from metergate.testing.clock import FakeClock
 from metergate_sandbox import Server
 from metergate_sandbox.news import proven
+from tests.adapters.faking import Asked, FakeServer, Told
 from tests.waiting import until
 
 SECRET = "whsec_1"
@@ -23,19 +23,15 @@ class Ear:
     def __init__(self, clock: FakeClock) -> None:
         self.heard: list[str] = []
         self.answers: list[int] = []
-        self.url = ""
+        self.server = FakeServer(self._hear, lambda _: False)
         self._clock = clock
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:]
-        headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines)}
-        body = await reader.readexactly(int(headers["content-length"]))
-        event = proven(headers, body, [SECRET], self._clock())
+    def _hear(self, asked: Asked) -> Told:
+        event = proven(asked.headers, asked.body, [SECRET], self._clock())
         status = self.answers.pop(0) if self.answers else 200
         if status == 200:
             self.heard.append(event.id)
-        writer.write(f"HTTP/1.1 {status} OK\r\ncontent-length: 0\r\n\r\n".encode())
-        writer.close()
+        return Told(status)
 
 
 @asynccontextmanager
@@ -43,20 +39,19 @@ async def a_sandbox() -> AsyncIterator[tuple[Server, Ear]]:
     clock = FakeClock()
     sandbox, ear = Server("sk_test_1", SECRET, clock, ask), Ear(clock)
     await sandbox.start()
-    there = await asyncio.start_server(ear.serve, "127.0.0.1", 0)
-    ear.url = f"http://127.0.0.1:{there.sockets[0].getsockname()[1]}/"
+    await ear.server.start()
     try:
         yield sandbox, ear
     finally:
         await sandbox.close()
-        there.close()
+        await ear.server.close()
 
 
 def happens(sandbox: Server, ear: Ear, times: int = 6) -> list[str]:
     """So many things that are news; their ids in order."""
     for number in range(times):
         order = Order(f"p{number}", Payer("acct"), Money(100, "USD"))
-        sandbox.sandbox.order(order, ear.url)
+        sandbox.sandbox.order(order, ear.server.url)
     return [str(json.loads(body)["id"]) for body in sandbox.news.sent[-times:]]
 
 
