@@ -69,6 +69,7 @@ class Answer(msgspec.Struct, eq=False):
             self.send = withheld(self.call, self.status, self.send)
         headers = message.get("headers", ())
         if self.counter is not None:
+            headers = list(headers)  # some apps make them as they are asked for, and only once
             self.counter.start(self.status, headers)
         call = self.call
         own = call.headers

@@ -160,6 +160,8 @@ class Cycle(msgspec.Struct, eq=False):
 
     def _start(self, message: Message) -> None:
         status, headers = message["status"], message.get("headers", ())
+        if type(headers) is not list:
+            headers = list(headers)  # some apps make them as they are asked for, and only once
         if status == NO_CONTENT:  # whoever believes in a length would wait for what never comes
             headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
         try:

@@ -298,6 +298,16 @@ async def test_the_answer_itself_is_the_meter(tmp_path: Path, meter: str, units:
         assert await shell.summary() == [(meter, units, "measured")]
 
 
+async def test_headers_that_an_app_makes_as_they_are_asked_for_are_counted_and_told(tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": iter([(b"x-tokens", b"33")])})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with metered(app, tmp_path, COUNTED) as shell:
+        assert (await shell.fetch("POST", "/tokens")).header("x-tokens") == "33"
+        assert await shell.summary() == [("tokens", 33, "measured")]
+
+
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.parametrize("size", [1_000, 3_000_000])
 async def test_a_client_does_not_choose_whether_its_usage_is_seen(

@@ -134,6 +134,14 @@ async def test_an_app_that_closes_is_obeyed() -> None:
         assert statuses(await server.say(GET + GET)) == [200]
 
 
+async def test_an_app_may_make_its_headers_as_they_are_asked_for() -> None:
+    made = iter([(b"content-length", b"2"), (b"x-never-named-before", b"1")])
+    app = app_of({"type": "http.response.start", "status": 200, "headers": made}, chunk(b"ok", more=False))
+    async with served(app) as server:
+        told = headers(await server.say(LAST))
+    assert (told["content-length"], told["x-never-named-before"]) == ("2", "1")
+
+
 async def test_trailers_go_to_clients_that_want_them() -> None:
     began = {**start(), "trailers": True}
     sums: Message = {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": True}
