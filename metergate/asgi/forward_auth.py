@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from metergate.asgi import answer_headers
 from metergate.asgi.current import running
-from metergate.asgi.http import Keeper
+from metergate.asgi.http import Answer
 from metergate.asgi.middleware import Engine, Metered
 from metergate.asgi.refuse import send_refusal
 from metergate.asgi.request_headers import ANTHROPIC
@@ -18,9 +18,7 @@ from metergate.asgi.types import Headers, Message, Receive, Scope, Send
 from metergate.core.facts import Caller
 from metergate.core.policy import Policy
 from metergate.core.refusal import Refusal
-from metergate.errors import MetergateError, StoreUnavailable
-from metergate.gate.call import Call
-from metergate.meters import Counter
+from metergate.errors import MetergateError
 
 PATH: Final = "/authz/v1/forward"
 DENY_403: Final = b"deny=403"
@@ -76,22 +74,9 @@ class ForwardAuth(Metered):
         refusal = Refusal("bad_request", sentence)
         await send_refusal(send, refusal, gate.policy, gate.request_id(), anthropic=anthropic)
 
-    async def _run(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        call: Call,
-        keeper: Keeper | None = None,
-        counter: Counter | None = None,
-    ) -> None:
+    async def _answer(self, _scope: Scope, send: Send, answer: Answer) -> None:
         """The call is let go, and costs what is known of it."""
-        try:
-            call.dispatched()
-        except StoreUnavailable as error:
-            call.release()
-            await self._unavailable(send, error, call.request_id)
-            return
+        call = answer.call
         policy = call.gate.policy
         told = call.headers or answer_headers.headers(call, policy.show)
         if call.prepared.measured:
