@@ -119,7 +119,7 @@ class Journalled:
 
     def _held(self, batch: Sequence[Hold], position: int, asked: "asyncio.Future[Sequence[Held]]") -> None:
         first, opened = batch[0].op, self._open
-        if asked.cancelled():  # nobody waits any more, and the store gives back what it held
+        if asked.cancelled():  # nobody waits any more, and the gate gives back what may have been granted
             for hold in batch:
                 opened.pop(hold.op, None)
         if asked.cancelled() or asked.exception() is not None or self._journal is None:
