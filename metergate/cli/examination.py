@@ -20,7 +20,7 @@ from metergate.ledger.migrations import HEAD
 from metergate.ports import Danger, SharedStore, Timed
 from metergate.store import journal
 from metergate.store.folder import DataFolder
-from metergate.store.journals import LOCK, taken
+from metergate.store.journals import Journals
 
 APART_US = 10**6
 """How much two clocks may differ before somebody should know."""
@@ -128,7 +128,11 @@ def of_journals(policy: Policy, settings: Settings) -> Iterator[Finding]:
         told = "No journals are kept, so what the store loses is lost: unset METERGATE_JOURNAL to keep them."
         yield Finding(True, told, mind=True)
         return
-    left = sum(map(_is_orphan, {path.parent for path in place.glob(f"*/*/{LOCK}")}))
+    left = 0
+    for store in place.glob("*"):
+        for orphan in Journals(store).orphans():
+            orphan.leave()
+            left += 1
     if not left:
         yield Finding(True, f"No process has left its journal behind in {place}.")
         return
@@ -137,16 +141,6 @@ def of_journals(policy: Policy, settings: Settings) -> Iterator[Finding]:
         f"{left} processes are gone and have left their journals in {place}: start a worker that shares this "
         "store and folder, or run metergate recover.",
     )
-
-
-def _is_orphan(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    claim = taken(path)
-    if claim is None:
-        return False
-    claim.leave()
-    return True
 
 
 def of_service(folder: DataFolder) -> Iterator[Finding]:
