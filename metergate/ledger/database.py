@@ -1,4 +1,4 @@
-"""The one edge to the database: connections, transactions, migrations, the claim and health.
+"""The one edge to the database: transactions, migrations, the claim and health; `engines` has what is below.
 
 A `Tx` is a connection inside a transaction plus the organisation it works for. Whatever goes wrong between
 here and the database leaves this file as `LedgerUnavailable`; nothing above knows the drivers' errors.
@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from sqlite3 import SQLITE_ERROR
 from typing import IO, Any, Final, Self
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 
 from metergate.errors import ConfigurationError
-from metergate.ledger import silence
+from metergate.ledger import engines, silence
 from metergate.ledger.errors import LedgerBusy, LedgerUnavailable
 from metergate.ledger.migrations import HEAD, VERSION_TABLE
 from metergate.ledger.tables import epochs, organisations
@@ -28,13 +26,9 @@ Row = sa.Row[*tuple[Any, ...]]
 Rows = sa.CursorResult[*tuple[Any, ...]]
 Select = sa.Select[*tuple[Any, ...]]
 
-WAIT_S: Final = 2
-STOPPED_S: Final = 15
 _CLAIM: Final = 0x6D657467  # "metg": the class of the advisory lock; the object is the organisation
 _MIGRATION: Final = 0x6D65746D
 _LEADER: Final = 0x6D65746C
-PLACES: Final = ("host", "hostaddr", "port", "service")
-"""The settings of an address that say where the database is; others may be secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +49,7 @@ class Tx:
     @property
     def driver(self) -> Any:
         """The driver's module, for its own exceptions."""
-        return _driver(self.connection.engine)
+        return engines.driver(self.connection.engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +67,15 @@ class Ledger:
     def __init__(self, url: sa.URL, org: int, durable: bool) -> None:
         self.url = url
         self.org = org
-        self.name = _shown(url)
+        self.name = engines.shown(url)
         self.sqlite = url.get_backend_name() == "sqlite"
         self.path = Path(url.database or "") if self.sqlite else None
         self._claim: IO[bytes] | sa.Connection | None = None
         if self.sqlite:
-            self._writer = _sqlite(url, durable, writer=True)
-            self._reader = _sqlite(url, durable, writer=False)
+            self._writer = engines.sqlite(url, durable, writer=True)
+            self._reader = engines.sqlite(url, durable, writer=False)
         else:
-            self._writer = _postgres(url, durable)
+            self._writer = engines.postgres(url, durable)
             self._lines = silence.Lines(self._writer)
             self._reader = self._writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -90,7 +84,7 @@ class Ledger:
     @classmethod
     def open(cls, url: str, *, org: int = 1, durable: bool = True) -> Self:
         """Open without connecting; `durable=False` trades the last moments before a power loss for speed."""
-        return cls(_parsed(url), org, durable)
+        return cls(engines.parsed(url), org, durable)
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
@@ -203,11 +197,11 @@ class Ledger:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, _driver(self._writer).Error) as error:
-            if not _is_outage(error, self._writer):
+        except (SQLAlchemyError, engines.driver(self._writer).Error) as error:
+            if not engines.is_outage(error, self._writer):
                 raise
             cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            kind = LedgerBusy if _is_collision(error) else LedgerUnavailable
+            kind = LedgerBusy if engines.is_collision(error) else LedgerUnavailable
             raise kind(f"The ledger {self.name} cannot be used: {cause}. Try again later.") from error
 
     def _claim_file(self, path: Path) -> IO[bytes] | None:
@@ -236,120 +230,6 @@ class Ledger:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _shown(url: sa.URL) -> str:
-    """The address without its secrets, some of which may stand among its settings."""
-    told = {name: value for name, value in url.query.items() if name in PLACES}
-    return url.set(drivername=url.get_backend_name(), query=told).render_as_string()
-
-
-def _parsed(text: str) -> sa.URL:
-    try:
-        text.encode()
-        url = sa.make_url(text)
-    except (SQLAlchemyError, ValueError):
-        url = sa.URL.create("none")
-    backend = url.get_backend_name()
-    if "@" in (url.host or ""):
-        raise ConfigurationError("Write an @ in the password of the ledger's address as %40.")
-    if backend in ("postgresql", "postgres"):
-        return url.set(drivername="postgresql+psycopg")
-    if backend == "sqlite" and not url.host and url.database and url.database != ":memory:":
-        return url.set(drivername="sqlite+pysqlite")
-    raise ConfigurationError(
-        "Write the ledger as sqlite:///path/to/file or postgresql://user@host/database;"
-        " it cannot live in memory."
-    )
-
-
-def _sqlite(url: sa.URL, durable: bool, writer: bool) -> sa.Engine:
-    # One writer, and readers that never checkpoint: before SQLite 3.51.3 two connections that commit and
-    # checkpoint at the same moment can damage the file.
-    size = {"pool_size": 1, "max_overflow": 0} if writer else {"pool_size": 4, "max_overflow": 4}
-    engine = sa.create_engine(
-        url,
-        pool_timeout=WAIT_S,
-        connect_args={"timeout": WAIT_S, "isolation_level": None, "check_same_thread": False},
-        poolclass=sa.QueuePool,
-        hide_parameters=True,
-        **size,
-    )
-    pragmas = [
-        # Usage rows come in by the thousand: larger pages, and so more of them between two checkpoints.
-        "page_size=8192",
-        f"busy_timeout={WAIT_S * 1000}",
-        f"synchronous={'FULL' if durable else 'NORMAL'}",
-        "foreign_keys=ON",
-        # Otherwise INSERT OR REPLACE would delete rows behind the back of the triggers.
-        "recursive_triggers=ON",
-        "cache_size=-32000",
-        *(["journal_mode=WAL"] if writer else ["query_only=ON", "wal_autocheckpoint=0"]),
-    ]
-    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @sa.event.listens_for(engine, "begin")
-    def start(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _postgres(url: sa.URL, durable: bool) -> sa.Engine:
-    patience = {"connect_timeout": silence.CONNECT_S, **silence.KEEPALIVE}
-    try:
-        engine = sa.create_engine(
-            url,
-            pool_timeout=WAIT_S,
-            pool_pre_ping=True,
-            connect_args={name: value for name, value in patience.items() if name not in url.query},
-            isolation_level="READ COMMITTED",
-            hide_parameters=True,  # errors reach logs, and the values are the customers'
-        )
-    except ModuleNotFoundError:
-        raise ConfigurationError(
-            "A PostgreSQL ledger needs psycopg: run `pip install 'metergate[postgres]'`."
-        ) from None
-    # A process that was stopped in the middle of a transaction must not hold up all the others.
-    settings = [f"idle_in_transaction_session_timeout TO '{STOPPED_S}s'", f"lock_timeout TO '{STOPPED_S}s'"]
-    if not durable:
-        settings.append("synchronous_commit TO off")
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
-        for setting in settings:
-            connection.execute(f"SET {setting}")
-        connection.commit()
-
-    return engine
-
-
-def _driver(engine: sa.Engine) -> Any:
-    return engine.dialect.dbapi
-
-
-def _is_outage(error: Exception, engine: sa.Engine) -> bool:
-    dbapi = _driver(engine)
-    if isinstance(error, PoolTimeout):
-        return True
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if getattr(cause, "sqlite_errorcode", None) == SQLITE_ERROR:
-        return False  # the SQL itself is wrong, which SQLite files under operational errors too
-    # A file that is no database is a plain DatabaseError; its subclasses for wrong SQL and data are bugs.
-    return (
-        isinstance(cause, (dbapi.OperationalError, dbapi.InterfaceError, dbapi.InternalError))
-        or type(cause) is dbapi.DatabaseError
-    )
-
-
-def _is_collision(error: Exception) -> bool:
-    """Two writers were in each other's way, and the database chose this one to begin again."""
-    return getattr(getattr(error, "orig", error), "sqlstate", None) in ("40001", "40P01")
 
 
 def _revision(tx: Tx) -> str:
