@@ -43,6 +43,7 @@ from metergate.wire import Unreadable as NotOurs
 from metergate.wire import decode_events, decode_holds, decode_outcome, decode_terms, encode_terms, join_holds
 from metergate_redis import address
 from metergate_sandbox.news import SIGNATURE, proven, signed
+from tests.fuzz import arguments
 from tests.fuzz.seeds import ADDRESSES, BODIES, HEADERS, KEY, PATHS, POLICIES, STREAMS, TEXTS, TRAPS, USAGE
 
 
@@ -419,6 +420,7 @@ TARGETS: Mapping[str, Target] = {
         (b"*a", b"&a ", b"<<: ", b"${A}", b"\n  - ", b": "),
     ),
     "journal": Target(a_journal_invents_nothing, (*flipped(segment(RECORDS * 4)), segment(RECORDS))),
+    "arguments": Target(arguments.arguments_are_what_was_asked, arguments.ASKED, arguments.WORDS),
     "wire": Target(bytes_of_others_are_unreadable, WIRE),
     "signatures": Target(a_signature_is_the_one_that_was_made, (SIGNED.encode(), b"t=1,v1=", b"", b"v1,t")),
     "tickets": Target(
