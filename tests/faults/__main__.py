@@ -21,7 +21,10 @@ async def main() -> None:
         for kind in asked.stores:
             started = time.monotonic()
             async with (embedded if kind == "embedded" else shared)() as world:
-                done = await survives(world, seed, min(left / len(asked.stores), ROUND_S))
+                # Every other round the store also loses what it was told.
+                done = await survives(
+                    world, seed, min(left / len(asked.stores), ROUND_S), losses=bool(seed % 2)
+                )
                 _tell(kind, seed, done, world.callers.statuses, time.monotonic() - started)
         seed += 1
 

@@ -1,15 +1,21 @@
 """What metergate does not do: variants of it that forget one rule each, for the tests to catch."""
 
+import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from metergate.core.hold import UsageEvent
+from metergate.errors import StoreUnavailable
 from metergate.ledger import posting
 from metergate.ledger.database import Tx
 from metergate.ledger.posting import Posted
-from metergate.ports import Entry, Hold, answered
+from metergate.ports import Entry, Held, Hold, answered
 from metergate.store.embedded import EmbeddedStore
 from metergate.worker.flusher import Flusher
+from metergate_redis import RedisStore
+
+Ask = Callable[[RedisStore, Sequence[Hold], int], Awaitable[Sequence[Held]]]
+TRIES, PAUSE_S = 20, 0.05
 
 
 def acknowledge_first() -> None:
@@ -40,6 +46,21 @@ def post_under_new_ids() -> None:
         return post(tx, [event._replace(op=secrets.token_hex(10)) for event in events])
 
     posting.post = forgetful
+
+
+def asked_again_under_no_id(hold: Ask) -> Ask:
+    """The store is asked again by itself, as redis-py does, and cannot know that it is the same hold."""
+
+    async def insisting(self: RedisStore, batch: Sequence[Hold], now_us: int) -> Sequence[Held]:
+        for _ in range(TRIES):
+            try:
+                return await hold(self, batch, now_us)
+            except StoreUnavailable:
+                await asyncio.sleep(PAUSE_S)
+                batch = [each._replace(op=f"{each.op}.{secrets.token_hex(4)}") for each in batch]
+        return await hold(self, batch, now_us)
+
+    return insisting
 
 
 VARIANTS: Mapping[str, Callable[[], None]] = {

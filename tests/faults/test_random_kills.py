@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from tests.faults.harness.mischief import survives
+from tests.faults.harness.mischief import NETWORK, survives
 from tests.faults.harness.world import embedded, shared
 
 LOST = "was served and is not billed"
@@ -32,6 +32,12 @@ async def test_a_store_that_loses_what_it_was_told_loses_no_call() -> None:
     async with shared() as world:
         done = await survives(world, SEED, seconds=15, losses=True)
     assert done["the store is emptied"] + done["the store loses its tail"] >= 2
+
+
+async def test_what_the_network_loses_is_charged_once_and_nobody_pays_for_what_was_not_served() -> None:
+    async with shared() as world:
+        done = await survives(world, SEED, seconds=8, only=NETWORK)
+    assert done[f"{NETWORK} loses an answer"] >= 1
 
 
 async def test_without_journals_that_is_noticed() -> None:

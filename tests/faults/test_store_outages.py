@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
-from tests.faults.harness.lines import SLACK_S, TIMEOUT_S, Lines
+from metergate_redis import RedisStore
+from tests.faults import naive
+from tests.faults.harness.lines import SLACK_S, TIMEOUT_S, Lines, Service
 from tests.faults.harness.wire import Fault
 from tests.valkey import command
 from tests.waiting import until
@@ -19,11 +21,27 @@ SCRIPT = b"EVALSHA"
 async def test_a_hold_whose_answer_is_lost_is_refused_and_costs_nothing(lines: Lines, fault: Fault) -> None:
     """Whether the store has heard of it or not."""
     async with lines.metered() as service:
+        assert await answer_to_a_lost_hold(service, lines, fault) == 503
         await service.heals()
-        lost = lines.store.trap(b"acct", fault)
-        await service.refuses_in_time()
-        assert lost.is_set()
-        await service.heals()
+
+
+async def test_a_client_that_asks_again_under_no_id_does_not_pass_that(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RedisStore, "hold", naive.asked_again_under_no_id(RedisStore.hold))
+    async with lines.metered() as service:
+        assert await answer_to_a_lost_hold(service, lines, Fault.LOSE_REPLY) == 200
+        with pytest.raises(AssertionError, match="the books are not in order"):
+            await service.heals(seconds=5)
+
+
+async def answer_to_a_lost_hold(service: Service, lines: Lines, fault: Fault) -> int:
+    await service.heals()
+    lost = lines.store.trap(b"acct", fault)
+    status, took = await service.takes()
+    assert lost.is_set() and took < TIMEOUT_S + SLACK_S
+    await service.serves_unmetered()
+    return status
 
 
 @pytest.mark.parametrize("fault", Fault)

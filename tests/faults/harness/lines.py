@@ -123,10 +123,10 @@ class Service:
         for path in ("/public", "/free/x"):
             await needs_no_more_than(FAST_S, partial(self.call, path))
 
-    async def heals(self) -> None:
+    async def heals(self, seconds: float = HEALS_S) -> None:
         """Calls are served again, by itself; everybody agrees on how many there were."""
-        await until(self._serves, "calls are not served again")
-        await until(self._agreed, "the books are not in order")
+        await until(self._serves, "calls are not served again", seconds)
+        await until(self._agreed, "the books are not in order", seconds)
 
     async def _serves(self) -> bool:
         return await self.call() == 200

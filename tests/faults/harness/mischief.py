@@ -9,6 +9,7 @@ from collections.abc import Callable
 from tests.faults.harness.postgres import Postgres
 from tests.faults.harness.processes import Child
 from tests.faults.harness.valkey import Valkey
+from tests.faults.harness.wire import Fault, Wire
 from tests.faults.harness.world import World
 
 Kinds = dict[str, tuple[Callable[[], object], int]]
@@ -17,22 +18,27 @@ SHORTEST_S, LONGEST_S = 0.0, 0.4
 """Between the first calls that are served after a fault, and the next one."""
 TAIL = 20_000
 """Bytes of the append-only file: what some hundred calls have left there."""
+SIGNS = (b"EVALSHA", b"g:rich", b"g:rich")
+"""Of whatever asks something of the store; and of what holds, which is asked by the account's generation."""
+NETWORK = "the network"
 SERVED = 20
 PATIENCE_S = 4.0
 """How long it waits for so many served calls: what never heals is for the end to complain of."""
 
 
 class Mischief:
-    def __init__(self, world: World, seed: int, *, losses: bool = False) -> None:
+    def __init__(self, world: World, seed: int, *, losses: bool = False, only: str = "") -> None:
         self.done: Counter[str] = Counter()
         self._world = world
         self._random = random.Random(seed)
         self._losses = losses
+        self._only = only
+        self._loop = asyncio.get_running_loop()
 
     async def do(self, seconds: float) -> None:
         """Do harm for so long."""
         end = time.monotonic() + seconds
-        kinds = self._kinds()
+        kinds = {name: kind for name, kind in self._kinds().items() if name.startswith(self._only)}
         while time.monotonic() < end:
             await self._calls_are_served()
             self._world.keep_running()
@@ -63,10 +69,37 @@ class Mischief:
             if self._losses:
                 kinds["the store is emptied"] = (lambda: valkey.say("FLUSHALL"), 6)
                 kinds["the store loses its tail"] = (lambda: valkey.lose_the_tail(TAIL), 6)
+        if (wire := self._world.wire) is not None:
+            kinds |= self._network(wire)
         if (postgres := self._world.postgres) is not None:
             kinds["a session of the ledger is killed"] = (postgres.kill_a_session, 3)
             kinds["the ledger is killed"] = (lambda: self._kill(postgres), 2)
         return kinds
+
+    def _network(self, wire: Wire) -> Kinds:
+        """What can become of what processes and the store say to each other."""
+        return {
+            f"{NETWORK} loses a request": (lambda: self._trap(wire, Fault.LOSE_REQUEST), 1),
+            f"{NETWORK} loses an answer": (lambda: self._trap(wire, Fault.LOSE_REPLY), 2),
+            f"{NETWORK} loses half an answer": (lambda: self._trap(wire, Fault.HALF_REPLY), 1),
+            f"{NETWORK} falls silent": (lambda: self._trap(wire, Fault.SILENCE), 1),
+            f"{NETWORK} is cut": (lambda: self._cut(wire), 1),
+            f"{NETWORK} is slow": (lambda: self._slow(wire), 1),
+        }
+
+    def _trap(self, wire: Wire, fault: Fault) -> None:
+        wire.trap(self._random.choice(SIGNS), fault)
+
+    def _cut(self, wire: Wire) -> None:
+        wire.refusing = True
+        self._loop.call_soon_threadsafe(wire.cut)
+        time.sleep(self._random.uniform(0.0, 0.5))
+        wire.refusing = False
+
+    def _slow(self, wire: Wire) -> None:
+        wire.delay_s = self._random.uniform(0.02, 0.2)
+        time.sleep(self._random.uniform(0.1, 0.5))
+        wire.delay_s = 0.0
 
     def _kill_a_gate(self) -> None:
         self._world.gates_killed += 1
@@ -84,10 +117,10 @@ class Mischief:
 
 
 async def survives(
-    world: World, seed: int, seconds: float, tasks: int = 2, *, losses: bool = False
+    world: World, seed: int, seconds: float, tasks: int = 2, *, losses: bool = False, only: str = ""
 ) -> Counter[str]:
     """Customers call while everything is killed at random; afterwards everybody agrees on every call."""
-    mischief = Mischief(world, seed, losses=losses)
+    mischief = Mischief(world, seed, losses=losses, only=only)
     told = f"seed {seed}"
     try:
         async with world.callers.calling(tasks):

@@ -41,6 +41,11 @@ class Wire:
         self._traps.append(trap)
         return trap.sprung
 
+    def calm(self) -> None:
+        """Lose nothing any more, and let everybody in."""
+        self._traps.clear()
+        self.delay_s, self.refusing = 0.0, False
+
     def cut(self) -> None:
         """End every connection that there is."""
         for writer in self._lines:
@@ -59,7 +64,11 @@ class Wire:
         if self.refusing:
             back.transport.abort()
             return
-        server, on = await asyncio.open_unix_connection(self._server)
+        try:
+            server, on = await asyncio.open_unix_connection(self._server)
+        except OSError:  # the server itself is away
+            back.transport.abort()
+            return
         meant: list[Fault] = []
         both = {back, on}
         self._lines |= both

@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from tests.faults.harness.callers import Callers
 from tests.faults.harness.postgres import Postgres, postgres
 from tests.faults.harness.processes import Child, Gate, app_gate, proxy_gate, worker
 from tests.faults.harness.valkey import Valkey, valkey
+from tests.faults.harness.wire import Wire, wire
 from tests.shared.house import Desk, Place
 
 HEALS_S = 90.0
@@ -55,6 +56,8 @@ class World:
         self.gates: list[Gate] = []
         self.workers: list[Child] = []
         self.valkey: Valkey | None = None
+        self.wire: Wire | None = None
+        """Between all processes and the store, where there is one."""
         self.postgres: Postgres | None = None
         self.keys: dict[str, str] = {}
         self.gates_killed = 0
@@ -83,6 +86,8 @@ class World:
         """Everything that was frozen or killed runs again, serves, and has nothing left to do."""
         for child in (*self.gates, *self.workers):
             child.thaw()
+        if self.wire is not None:
+            self.wire.calm()
         if self.postgres is not None:
             await asyncio.to_thread(self.postgres.start)
 
@@ -196,22 +201,25 @@ async def shared(
     workers: int = 2,
     **environ: str,
 ) -> AsyncIterator[World]:
-    """Several processes that serve and several that post, over a Valkey and a PostgreSQL."""
-    with _place() as place, valkey() as store, postgres() as ledger:
-        place.store, place.ledger = f"{store.url}?takeover=500ms", ledger.url
+    """Several processes that serve and several that post, over a Valkey behind a wire and a PostgreSQL."""
+    async with AsyncExitStack() as stack:
+        place = stack.enter_context(_place())
+        store, ledger = stack.enter_context(valkey()), stack.enter_context(postgres())
+        between = await stack.enter_async_context(wire(place.folder / "store", store.socket))
+        place.store, place.ledger = f"redis+unix://{between.here}?takeover=500ms", ledger.url
         world = World(place)
-        world.valkey, world.postgres = store, ledger
+        world.valkey, world.wire, world.postgres = store, between, ledger
         off = {"METERGATE_WORKER": "off", **environ}
         world.gates = [app_gate(place, **off) for _ in range(apps)]
         world.workers = [worker(place, **environ) for _ in range(workers)]
         upstream = _upstream(place)
         world.gates += [proxy_gate(place, **off) for _ in range(proxies)]
-        with _ended(world), ExitStack() as stack:
-            if proxies:
-                upstream.start()
-                stack.callback(upstream.kill)
-            await world.begin(credits)
-            yield world
+        stack.enter_context(_ended(world))
+        if proxies:
+            upstream.start()
+            stack.callback(upstream.kill)
+        await world.begin(credits)
+        yield world
 
 
 def _upstream(place: Place) -> Gate:
