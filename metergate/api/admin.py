@@ -16,6 +16,7 @@ from metergate.api.endpoints import NO_STORE, Answer, answered, grouped, of_offi
 from metergate.api.operations import ENDPOINTS
 from metergate.api.relay import Relay
 from metergate.errors import ConfigurationError
+from metergate.gate.guesses import Guesses
 
 PREFIX = "/admin/v1"
 OPEN = frozenset({"/livez", "/readyz", "/metrics", *pages.paths()})
@@ -64,7 +65,7 @@ def admin_app(
         exception_handlers=problem.HANDLERS,
     )
     app.router.redirect_slashes = False
-    guesses = guard.Guesses()
+    guesses = Guesses()
     fronts = guard.GuardedForFronts(decisions or Relay(office), (token, authz_token), guesses)
     operators = guard.Operators(app, guard.Guarded(app, (token,), guesses), OPEN, hosts)
     return _Sides(operators, fronts)

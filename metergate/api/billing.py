@@ -108,7 +108,8 @@ class _Guard:
 
     async def _key(self, gate: RequestGate, request: Request) -> KeyFacts:
         shown = self._read_keys(request.scope["headers"], gate.policy.key_headers)
-        looked = gate.members.find_key(shown, gate.clock())
+        source = gate.members.sources.of(request.scope.get("client"), request.scope["headers"])
+        looked = gate.members.find_key(shown, gate.clock(), source)
         member = await looked if isinstance(looked, Awaitable) else looked
         if isinstance(member, Refusal):
             raise MetergateError(member.sentence, reason=member.reason, refusal=member)

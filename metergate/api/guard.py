@@ -7,19 +7,17 @@ that can be nobody else's.
 
 import hashlib
 import hmac
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from collections.abc import Collection, Iterable, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metergate.api import problem
+from metergate.gate.guesses import Guesses
+from metergate.gate.sources import is_address, one_caller
 
 OWN_HEADER = b"metergate-token"
 """Where a front shows its token that passes its client's Authorization on."""
 ANY = "*"
-PREFIX_OF_ONE = 64
-"""So many bits of an IPv6 address are one caller, who can choose the rest."""
 
 HARDENED = (
     (b"x-content-type-options", b"nosniff"),
@@ -30,43 +28,6 @@ HARDENED = (
 """For browsers: guess no types, frame nothing, and let no other origin have it."""
 
 Headers = Sequence[tuple[bytes, bytes]]
-
-
-class Guesses:
-    """Wrong tokens by the address that they came from: a few at once, then one in a while."""
-
-    AT_ONCE = 10
-    EVERY_S = 6.0
-    ADDRESSES = 4096
-    KNOWN_S = 60.0
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._until: dict[str, float] = {}
-        """When the last of an address's wrong tokens will be forgotten."""
-        self._known: dict[str, float] = {}
-        """Until when an address is known to have shown a right one."""
-
-    def wait_s(self, address: str) -> int:
-        """How long nobody there is listened to; 0 where there were few enough."""
-        left = self._until.get(address, 0.0) - self._clock() - (self.AT_ONCE - 1) * self.EVERY_S
-        return max(0, int(left) + 1) if left > 0 else 0
-
-    def wrong(self, address: str) -> None:
-        now = self._clock()
-        until = max(self._until.pop(address, 0.0), now) + self.EVERY_S
-        if len(self._until) >= self.ADDRESSES:
-            self._until.pop(next(iter(self._until)))
-        self._until[address] = until
-
-    def right(self, address: str) -> None:
-        if len(self._known) >= self.ADDRESSES:
-            self._known.clear()
-        self._known[address] = self._clock() + self.KNOWN_S
-
-    def knows(self, address: str) -> bool:
-        """Whether a right token came from there a moment ago: what a front passes on is its clients'."""
-        return self._known.get(address, 0.0) > self._clock()
 
 
 class Guarded:
@@ -148,7 +109,7 @@ class Operators:
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if "." not in name or name.endswith(".localhost") or ANY in self._hosts:
             return True
-        return name in self._hosts or host in self._hosts or _ip(name)
+        return name in self._hosts or host in self._hosts or is_address(name)
 
 
 def path(scope: Scope) -> str:
@@ -169,20 +130,9 @@ def _hardening(send: Send) -> Send:
 
 
 def caller(scope: Scope) -> str:
-    """Who asks, as far as an address tells it: of an IPv6 address the network that one caller has."""
+    """Who asks, as far as an address tells it."""
     client = scope.get("client")
-    text: str = client[0] if client else ""
-    if ":" in text and _ip(text):
-        return str(ip_network((text, PREFIX_OF_ONE), strict=False))
-    return text
-
-
-def _ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return one_caller(client[0]) if client else ""
 
 
 def _bearer(value: bytes) -> bytes:

@@ -6,6 +6,7 @@ from metergate.asgi.types import Headers
 from metergate.core import limits
 from metergate.core.limits import is_limit
 from metergate.core.money import plain
+from metergate.core.periods import rfc3339
 from metergate.core.policy import Show
 from metergate.gate.call import Call
 from metergate.gate.prepared import Prepared
@@ -28,9 +29,16 @@ def headers(call: Call, show: Show) -> Headers:
         position = prepared.balance
         if show.balance and position >= 0:
             found.append((b"metergate-balance", plain(call.values[position], prepared.currency).encode()))
+    if prepared.key_ends_us:
+        found.append(key_expires(prepared.key_ends_us))
     if prepared.limited and show.limits:
         found += limits_of(call)
     return found
+
+
+def key_expires(at_us: int) -> tuple[bytes, bytes]:
+    """Who still shows a key that was replaced, or that ends for another reason, can see until when."""
+    return b"metergate-key-expires", rfc3339(at_us).encode()
 
 
 def _cost(prepared: Prepared) -> tuple[bytes, bytes]:

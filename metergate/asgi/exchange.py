@@ -4,10 +4,11 @@ The rule, then the key, then what the rule wants: nothing, an entitlement, or a 
 answered here, and the app is not called.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Protocol
 
 from metergate.asgi import idempotent, reading
+from metergate.asgi.answer_headers import key_expires
 from metergate.asgi.current import running
 from metergate.asgi.http import Keeper
 from metergate.asgi.refuse import Withheld, answer_inside, send_refusal, told_inside, withheld
@@ -66,7 +67,7 @@ class Exchange:
 
     async def serve(self) -> None:
         route = self.found.route
-        refusal = await outside(self.gate, self.found, self.seen.keys, self.request_id)
+        refusal = await outside(self.gate, self.found, self.seen.keys, self.request_id, self._source)
         if refusal is not None:
             await self.refuse(refusal)
         elif route is None or route.public:
@@ -112,7 +113,7 @@ class Exchange:
         known = self._remembered()
         if known is not None and known.fresh_until_us > now_us:
             return known
-        looked = self.gate.members.find_key(self.seen.keys, now_us)
+        looked = self.gate.members.find_key(self.seen.keys, now_us, self._source())
         member = await looked if isinstance(looked, Awaitable) else looked
         if isinstance(member, Member):
             self._remember(member)
@@ -126,6 +127,9 @@ class Exchange:
         else:
             await self.refuse(member)
         return None
+
+    def _source(self) -> str:
+        return self.gate.members.sources.of(self.scope.get("client"), self.scope["headers"])
 
     def _remembered(self) -> Member | None:
         """Who showed the same header a moment ago."""
@@ -151,7 +155,9 @@ class Exchange:
         await self.visit(Visit(self.gate, member, route, self.found.path, self.request_id))
 
     async def visit(self, visit: Visit) -> None:
-        answer = _VisitAnswer(visit, naming(self.send, self.request_id))
+        key = visit.member.caller.key
+        ends = (key_expires(key.expires_at_us),) if key is not None and key.expires_at_us else ()
+        answer = _VisitAnswer(visit, naming(self.send, self.request_id, ends))
         token = running.set(visit)
         try:
             await self.app(self.scope, self.receive, answer)
@@ -192,13 +198,13 @@ class _VisitAnswer:
             await self._send.let_go()
 
 
-def naming(send: Send, request_id: str) -> Send:
+def naming(send: Send, request_id: str, more: Iterable[tuple[bytes, bytes]] = ()) -> Send:
     """A `send` that adds the request's id to the answer."""
-    header = (b"metergate-request-id", request_id.encode())
+    own = ((b"metergate-request-id", request_id.encode()), *more)
 
     def named(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), header]}
+            message = {**message, "headers": [*message.get("headers", ()), *own]}
         return send(message)
 
     return named

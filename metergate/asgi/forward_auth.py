@@ -56,6 +56,7 @@ class ForwardAuth(Metered):
             "raw_path": path,
             "query_string": query,
             "headers": asked.headers,
+            "client": None,  # the front asks for all of its clients
         }
         await super().__call__(about, receive, send)
 

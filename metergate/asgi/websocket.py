@@ -41,7 +41,8 @@ async def serve(
     async def hold(member: Member, route: Route) -> Call | Refusal:
         return await _hold(gate, member, route, found.path, request_id)
 
-    decided = await by_rule(gate, found, seen.keys, request_id, hold)
+    source = gate.members.sources.of(scope.get("client"), scope["headers"])
+    decided = await by_rule(gate, found, seen.keys, request_id, hold, source)
     if isinstance(decided, Refusal):
         await receive()
         await _turn_away(scope, send, gate, decided, request_id)

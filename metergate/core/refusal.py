@@ -50,6 +50,10 @@ REASONS: Mapping[str, Reason] = {
         400, "More than one API key", "invalid_request_error", "invalid_request_error",
         "Send one API key, in one header.",
     ),
+    "too_many_wrong_keys": Reason(
+        429, "Too many wrong API keys", "rate_limit_exceeded", "rate_limit_error",
+        "Unknown API keys came from your address again and again; wait, and check yours.",
+    ),
     "key_missing": Reason(
         401, "No API key", "authentication_error", "authentication_error",
         "Send your API key as 'Authorization: Bearer mg_…' or in 'x-api-key'.",

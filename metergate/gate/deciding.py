@@ -44,16 +44,16 @@ async def decide(gate: RequestGate, asked: Question, request_id: str) -> Call | 
 
 
 async def by_rule(
-    gate: RequestGate, found: Found, keys: Sequence[str], request_id: str, hold: Holds
+    gate: RequestGate, found: Found, keys: Sequence[str], request_id: str, hold: Holds, source: str = ""
 ) -> Call | Visit | Refusal:
     """Step by step: the rule, who calls, and what the rule wants."""
-    refusal = await outside(gate, found, keys, request_id)
+    refusal = await outside(gate, found, keys, request_id, lambda: source)
     if refusal is not None:
         return refusal
     route = found.route or NOWHERE
     if route is NOWHERE or route.public:
         return Visit(gate, NOBODY, route, found.path, request_id)
-    looked = gate.members.find_key(keys, gate.clock())
+    looked = gate.members.find_key(keys, gate.clock(), source)
     member = await looked if isinstance(looked, Awaitable) else looked
     if isinstance(member, Refusal):
         shadow = gate.shadows(route)

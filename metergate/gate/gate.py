@@ -235,6 +235,7 @@ class RequestGate:
         measured = not fixed(self.policy, route)
         exact = (wish.units is not None or not measured) and not (expected and route.hold_nanos)
         prepared = Prepared(offered, route, exact=exact, measured=measured, asked=wish.asked)
+        prepared.key_ends_us = key.expires_at_us if key is not None else 0
         if expected:
             member.remember(prepared)
         return prepared

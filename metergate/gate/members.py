@@ -5,7 +5,7 @@ That is safe because the hold compares the account's generation inside the store
 plan is noticed by the very next call, and the facts are read again.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from metergate.core import decide, keys
 from metergate.core.asked import NOTHING, Asked
@@ -13,7 +13,9 @@ from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
+from metergate.gate.guesses import Guesses
 from metergate.gate.prepared import Prepared
+from metergate.gate.sources import Sources
 from metergate.ports import Answers, AskAccount, AskKey, CounterStore, Told
 
 FRESH_US = 10**6
@@ -24,6 +26,8 @@ UNAVAILABLE = Refusal("store_unavailable", retry_after_us=RETRY_US)
 REMEMBERED = 10_000
 ASKED = 32
 """The different requests of one caller that are remembered, where they say themselves what they cost."""
+WRONG_AT_ONCE, WRONG_EVERY_S = 30, 2.0
+"""So many unknown keys of an address are looked up, and then one in so many seconds."""
 _NO_DIGEST = "0" * 64
 _NO_PEPPER = b"\0" * 32
 """For keys that nobody knows or whose pepper is gone: they take the same time and match nothing."""
@@ -75,33 +79,43 @@ class Members:
         self._policy = policy
         self._store = store
         self._peppers = peppers
+        self.sources = Sources(policy.serve.trusted_proxies)
+        self.wrong_keys = Guesses(at_once=WRONG_AT_ONCE, every_s=WRONG_EVERY_S)
         self.lanes: dict[bytes, dict[bytes, Member] | None] = {}
         """Header name -> value -> member, for values that led to one a moment ago; None for names that do
         not matter. A shell fills it."""
+        self._newest = max(peppers, default=0)
+        self.aged: Callable[[str, str, int], object] = lambda *_: None
+        """Told of a key that is kept under an older pepper: its kid, and its digest under the newest."""
         self._by_key: dict[str, Member] = {}
         self._by_account: dict[str, Member] = {}
 
-    def find_key(self, shown: Sequence[str], now_us: int) -> Member | Refusal | Awaitable[Member | Refusal]:
-        """Prove a key and read who it belongs to."""
+    def find_key(
+        self, shown: Sequence[str], now_us: int, source: str = ""
+    ) -> Member | Refusal | Awaitable[Member | Refusal]:
+        """Prove a key and read who it belongs to. Where it came from counts when it is a wrong one."""
         key = decide.presented(shown, self._policy.environment)
         if isinstance(key, Refusal):
             return key
+        wait_s = self.wrong_keys.wait_s(source)
+        if wait_s and key.text not in self._by_key and not self.wrong_keys.knows(source):
+            return Refusal("too_many_wrong_keys", retry_after_us=wait_s * 10**6)
         try:
             told = self._store.state((AskKey(key.kid),))
         except StoreUnavailable:
             return self._remembered(key, now_us)
         if isinstance(told, Sequence):
-            return self._proven(key, told[0], now_us)
-        return self._proven_later(key, told, now_us)
+            return self._proven(key, told[0], now_us, source)
+        return self._proven_later(key, told, now_us, source)
 
     async def _proven_later(
-        self, key: keys.Key, told: Awaitable[Sequence[Told]], now_us: int
+        self, key: keys.Key, told: Awaitable[Sequence[Told]], now_us: int, source: str
     ) -> Member | Refusal:
         try:
             answer = (await told)[0]
         except StoreUnavailable:
             return self._remembered(key, now_us)
-        return self._proven(key, answer, now_us)
+        return self._proven(key, answer, now_us, source)
 
     def _remembered(self, key: keys.Key, now_us: int) -> Member | Refusal:
         """A key that was proven a while ago. What has to be held is refused by the store itself."""
@@ -112,15 +126,21 @@ class Members:
         state = decide.key_state(facts, now_us) if facts else None
         return member if state is None else state
 
-    def _proven(self, key: keys.Key, told: Told, now_us: int) -> Member | Refusal:
+    def _proven(self, key: keys.Key, told: Told, now_us: int, source: str) -> Member | Refusal:
         facts = told.key if isinstance(told, Caller) else None
         pepper = self._peppers.get(facts.pepper if facts else 1, _NO_PEPPER)
         genuine = keys.same(keys.digest(key.text, pepper), facts.digest if facts else _NO_DIGEST)
         if not genuine or facts is None or not isinstance(told, Caller):
+            if source:
+                self.wrong_keys.wrong(source)
             return Refusal("key_invalid")
+        if source:
+            self.wrong_keys.right(source)
         state = decide.key_state(facts, now_us)
         if state is not None:
             return state
+        if facts.pepper < self._newest:
+            self.aged(facts.kid, keys.digest(key.text, self._peppers[self._newest]), self._newest)
         until = now_us + FRESH_US
         if facts.expires_at_us:
             until = min(until, facts.expires_at_us)

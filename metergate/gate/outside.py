@@ -1,19 +1,21 @@
 """Requests that are refused before it matters what they cost: they cannot be read, or no rule names them."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from metergate.core.refusal import Refusal
 from metergate.gate.gate import RequestGate
 from metergate.gate.routes import NOWHERE, Found
 
 
-async def outside(gate: RequestGate, found: Found, keys: Sequence[str], request_id: str) -> Refusal | None:
+async def outside(
+    gate: RequestGate, found: Found, keys: Sequence[str], request_id: str, source: Callable[[], str]
+) -> Refusal | None:
     """Why such a request is refused: for its key, before its path."""
     refusal = found.refusal
     if refusal is None:
         return None
     if refusal.reason == "route_not_in_policy":
-        looked = gate.members.find_key(keys, gate.clock())
+        looked = gate.members.find_key(keys, gate.clock(), source())
         member = await looked if isinstance(looked, Awaitable) else looked
         if isinstance(member, Refusal):
             refusal = member

@@ -23,6 +23,7 @@ class Prepared:
         "draws",
         "exact",
         "expected",
+        "key_ends_us",
         "limited",
         "measured",
         "offer",
@@ -63,6 +64,8 @@ class Prepared:
         outcome = Outcome(offer.units, self.dimensions, offer.cost, "measured", self.amounts, self.raw)
         self.expected = encode_outcome(outcome) if exact else b""
         """What an ordinary call comes to, ready for its event; empty where that is known only at its end."""
+        self.key_ends_us = 0
+        """When the key ends that was shown, such as one that was replaced; 0 is never."""
         self.plain = exact and not self.races
         """Whether a call that comes to what was expected needs no more than its end."""
         self.cost_header: tuple[bytes, bytes] | None = None

@@ -334,20 +334,24 @@ async def test_an_odd_method_is_refused(tmp_path: Path, method: str) -> None:
 
 
 async def test_a_rotated_key_works_for_its_grace_and_not_a_moment_longer(tmp_path: Path) -> None:
-    """Meanwhile both spend from one account; the gate's memory of the old key ends with the key."""
+    """Meanwhile both spend from one account, and answers tell the end of the old one, also of its memory."""
     clock = FakeClock()
     async with metered(hello, tmp_path, clock=clock) as shell:
         assert (await shell.fetch("GET", "/x")).status == 200
         rotated = await shell.engine.office.keys.rotate(shell.key[8:18], grace="1h")
-        assert (await shell.fetch("GET", "/x", key=rotated["key"])).status == 200
+        new = await shell.fetch("GET", "/x", key=rotated["key"])
+        assert (new.status, new.header("metergate-key-expires")) == (200, None)
         clock.advance(seconds=3599.5)
-        assert (await shell.fetch("GET", "/x")).status == 200
+        for target in ("/x", "/x", "/free/x"):  # looked at closely, known, and where nothing is held
+            old = await shell.fetch("GET", target)
+            assert old.status == 200
+            assert old.header("metergate-key-expires") == rotated["replaces"]["expires_at"]
         clock.advance(seconds=0.5)
         for _ in range(2):
             problem(await shell.fetch("GET", "/x"), "key_expired")
         assert (await shell.fetch("GET", "/x", key=rotated["key"])).status == 200
         assert {row["account"] for row in await shell.rows()} == {"acct"}
-        assert await shell.settled() == 10**9 - 4 * CENT
+        assert await shell.settled() == 10**9 - 5 * CENT
 
 
 async def test_a_leaked_key_is_rotated_without_any_grace(tmp_path: Path) -> None:

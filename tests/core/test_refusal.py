@@ -14,6 +14,7 @@ STATUSES = {
     "headers_too_large": 431,
     "bad_request": 400,
     "two_keys": 400,
+    "too_many_wrong_keys": 429,
     "key_missing": 401,
     "key_invalid": 401,
     "key_environment": 401,
@@ -166,6 +167,7 @@ def test_waiting_is_rounded_up_to_whole_seconds(waits_us: int, seconds: int) -> 
 def test_only_what_time_cures_is_worth_a_retry(reason: str) -> None:
     cured: Any = {"store_unavailable", "ledger_backlog", "idempotency_running"}
     cured |= {"too_many_open", "rate_limited", "quota_exceeded", "too_many_connections", "too_slow"}
+    cured.add("too_many_wrong_keys")
     cured |= {
         "upstream_busy",
         "upstream_unreachable",

@@ -7,7 +7,8 @@ from itertools import product
 import pytest
 
 from metergate.api import admin_app
-from metergate.api.guard import Guarded, Guesses
+from metergate.api.guard import Guarded
+from metergate.gate.guesses import Guesses
 from metergate.testing.asgi import Answer, Request, fetch
 from metergate.testing.clock import FakeClock
 from tests.admin.bench import Bench, opened, sqlite
