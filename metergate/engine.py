@@ -199,6 +199,7 @@ class Engine:
         if at_work is not None:
             counters = _counters(policy)
             gate = RequestGate(policy, at_work.store, at_work.clock, at_work.peppers, self.watch, counters)
+            gate.members.aged = self.office.keys.rehash
             for idle in [each for each in self._gates if not each.live]:
                 self._gates.remove(idle)
                 at_work.dismiss(idle)

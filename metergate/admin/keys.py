@@ -1,7 +1,9 @@
 """API keys: made, rotated with a grace, revoked at once. The text of a key is told once and kept nowhere."""
 
+import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 
 from metergate.admin import inputs, shapes
 from metergate.admin.credits import found
@@ -11,7 +13,7 @@ from metergate.core import keys as minting
 from metergate.core.facts import KeyFacts
 from metergate.core.keys import Environment
 from metergate.core.money import shown
-from metergate.errors import InvalidInput
+from metergate.errors import InvalidInput, MetergateError
 from metergate.ledger import Conflict, accounts, keys
 from metergate.ledger.database import Tx
 from metergate.ledger.keys import Key
@@ -20,11 +22,16 @@ from metergate.ports import Change, PutAccount, PutKey
 DAY_US = 86_400 * 10**6
 GRACE = "24h"
 GRACE_MAX_US = 7 * DAY_US
+DEPLOYED_US = 3600 * 10**6
+"""So long after its start a process takes it that the others have the newest pepper, too."""
+REHASHED_AT_ONCE = 16
 
 
 class Keys:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._since_us = desk.clock()
+        self._aged: dict[str, asyncio.Task[None]] = {}
 
     async def create(
         self,
@@ -111,6 +118,23 @@ class Keys:
 
         new, old, text = await self._desk.change(work)
         return {**self._shown(new, text), "replaces": self._shown(old)}
+
+    def rehash(self, kid: str, digest: str, pepper: int) -> None:
+        """Keep a key that was just shown under the newest pepper.
+
+        Where that fails it is done when the key is shown again.
+        """
+        late = self._desk.clock() - self._since_us >= DEPLOYED_US
+        if late and kid not in self._aged and len(self._aged) < REHASHED_AT_ONCE:
+            self._aged[kid] = task = asyncio.ensure_future(self._rehash(kid, digest, pepper))
+            task.add_done_callback(lambda _: self._aged.pop(kid))
+
+    async def _rehash(self, kid: str, digest: str, pepper: int) -> None:
+        def work(tx: Tx) -> tuple[None, list[Change]]:
+            return None, [PutKey(keys.rehash(tx, kid, digest, pepper).facts)]
+
+        with suppress(MetergateError):
+            await self._desk.change(work)
 
     async def revoke(self, kid: object) -> Json:
         """End a key. When this answers, the next call with the key is refused."""

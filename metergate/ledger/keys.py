@@ -79,6 +79,12 @@ def expire(tx: Tx, kid: str, expires_at_us: int, replaced_by: str = "") -> Key:
     return _known(tx, kid)
 
 
+def rehash(tx: Tx, kid: str, digest: str, pepper: int) -> Key:
+    """Keep a key under a newer pepper; one that is kept under it, or under a newer one, stays."""
+    _change(tx, kid, keys.c.pepper < pepper, digest=digest, pepper=pepper)
+    return _known(tx, kid)
+
+
 def any_known(tx: Tx) -> bool:
     """Whether a key was ever made."""
     return tx.execute(sa.select(keys.c.kid).where(keys.c.org == tx.org).limit(1)).first() is not None
