@@ -1,5 +1,6 @@
 """A metered app at work: a real MeterGate over a real data folder, and what its operator can see."""
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,13 @@ PLAIN: Mapping[str, Any] = {
 def policy(**changes: Any) -> dict[str, Any]:
     """The plain policy with other parts."""
     return {**PLAIN, **changes}
+
+
+def written(folder: Path, content: object) -> Path:
+    """A policy file; JSON is YAML."""
+    path = folder / "policy.yaml"
+    path.write_text(json.dumps(content))
+    return path
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:

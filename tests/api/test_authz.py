@@ -17,7 +17,7 @@ from metergate.store import embedded
 from metergate.testing.asgi import fetch
 from metergate.testing.clock import FakeClock
 from tests.asking import ADMIN, AUTHZ, Front, fronted, relayed
-from tests.shell import CENT, PLAIN, Shell, hello, policy
+from tests.shell import CENT, PLAIN, Shell, hello, policy, written
 
 ROWS = policy(
     meters={"requests": {"count": "calls"}, "rows": {"count": "json", "path": "$.rows"}},
@@ -295,10 +295,10 @@ async def test_a_hold_ends_under_the_policy_that_it_began_under(tmp_path: Path) 
     """Also where the price depends on the period, and the policy is another by now."""
     tiers = [{"up_to": 5, "price": "0.01"}, {"price": "0.001"}]
     graduated = {**ROWS, "prices": {"rows": {"tiers": tiers}, "requests": {"price": "0.01"}}}
-    async with fronted(tmp_path, graduated) as (front, shell):
+    async with fronted(tmp_path, written(tmp_path, graduated)) as (front, shell):
         first, second = [await front.hold("POST", "/query", units=4) for _ in range(2)]
-        shell.engine._source = ROWS
-        shell.engine.reload()
+        written(tmp_path, ROWS)
+        await shell.engine.office.do("policy.reload", {})
         assert (await front.settle(second["hold"], units=3))["cost"]["amount"] == "0.012000"
         assert (await front.settle(first["hold"], units=6))["cost"]["amount"] == "0.051000"
         assert (await front.settle((await front.hold("POST", "/query"))["hold"], units=1))["cost"][

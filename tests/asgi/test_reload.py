@@ -1,7 +1,6 @@
 """A policy that changes while calls run, and one that only looks on."""
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -13,17 +12,10 @@ import pytest
 from metergate import ConfigurationError, MeterGate
 from metergate.config.settings import Settings
 from metergate.testing.asgi import Receive, Scope, Send, fetch, lifespan
-from tests.shell import CENT, Shell, hello, metered, policy, problem
+from tests.shell import CENT, Shell, hello, metered, policy, problem, written
 
 DEAR = policy(prices={"requests": {"price": "0.50"}, "images": {"price": "1"}})
 BROKEN = policy(routes=[{"match": "nonsense"}])
-
-
-def written(folder: Path, content: object) -> Path:
-    """A policy file; JSON is YAML."""
-    path = folder / "policy.yaml"
-    path.write_text(json.dumps(content))
-    return path
 
 
 async def price(shell: Shell) -> str | None:

@@ -30,6 +30,7 @@ from metergate_sandbox.news import signed
 from tests.api.client import Client, problem
 from tests.billing.bench import KEY, POLICY, SECRET
 from tests.billing.shop import Shop, hello
+from tests.shell import written
 
 HOUR_US = 3600 * 10**6
 
@@ -82,7 +83,7 @@ async def a_house(folder: Path, secret: str = SECRET, **changes: object) -> Asyn
         "return_origins": ["https://shop.example.com"],
         **changes,
     }
-    app = MeterGate(hello, policy, settings=settings)
+    app = MeterGate(hello, written(folder, policy), settings=settings)
     try:
         async with lifespan(app):
             yield House(app, server)
@@ -378,10 +379,9 @@ async def test_without_compat_older_paths_are_the_apps(house: House) -> None:
 
 async def test_a_policy_read_anew_changes_the_providers(tmp_path: Path) -> None:
     async with a_house(tmp_path) as house:
-        engine = house.app.engine
-        engine._source = {**POLICY}
-        engine.reload()
-        assert not engine.money.providers
+        written(tmp_path, POLICY)
+        await house.operator.ok("POST", "/admin/v1/policy/reload")
+        assert (await house.operator.ok("GET", "/admin/v1/providers"))["data"] == []
         ada = await house.customer()
         answer = await ada("POST", "/billing/v1/checkout", {"amount": "5.00"})
         assert (answer.status, problem(answer)["reason"]) == (404, "no_provider")
