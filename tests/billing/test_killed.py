@@ -18,8 +18,15 @@ KILLS = 4
 CALLS = 80
 
 
-async def run(folder: Path, server: Server, kill_at: int, story: str = "payer", times: int = ORDERS) -> str:
-    """Run a story until it has begun so many orders, or to its end; what it said."""
+async def run(
+    folder: Path,
+    server: Server,
+    kill_at: int = -1,
+    after_s: float = 0,
+    story: str = "payer",
+    times: int = ORDERS,
+) -> str:
+    """Run a story until a moment after it has begun so many orders, or to its end; what it said."""
     environ = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "adapters"))),
@@ -36,7 +43,7 @@ async def run(folder: Path, server: Server, kill_at: int, story: str = "payer", 
         async for line in process.stdout:
             said += line.decode()
             if line.strip() == str(kill_at).encode():
-                await asyncio.sleep(random.uniform(0, 0.03))
+                await asyncio.sleep(after_s)
                 process.send_signal(signal.SIGKILL)
                 break
         await process.wait()
@@ -52,8 +59,9 @@ async def test_who_is_killed_while_paying_pays_each_order_once(tmp_path: Path) -
             for _ in range(6):
                 server.fault({"kind": "well", "times": chance.randrange(1, 9)})
                 server.fault({"kind": chance.choice(["lost", "broken", "busy"])})
-            await run(tmp_path / "data", server, kill_at=number * ORDERS // (KILLS + 1))
-        said = await run(tmp_path / "data", server, kill_at=-1)
+            kill_at = number * ORDERS // (KILLS + 1)
+            await run(tmp_path / "data", server, kill_at, chance.uniform(0, 0.03))
+        said = await run(tmp_path / "data", server)
     finally:
         await server.close()
     assert f"balance {ORDERS * NANOS}" in said
@@ -71,8 +79,9 @@ async def test_who_is_killed_while_usage_is_pushed_has_told_all_of_it_once(tmp_p
             for _ in range(6):
                 server.fault({"kind": "well", "times": chance.randrange(1, 5)})
                 server.fault({"kind": chance.choice(["lost", "broken", "busy"])})
-            await run(tmp_path / "data", server, number * CALLS // (KILLS + 1), "user", CALLS)
-        said = await run(tmp_path / "data", server, -1, "user", CALLS)
+            kill_at = number * CALLS // (KILLS + 1)
+            await run(tmp_path / "data", server, kill_at, chance.uniform(0, 0.03), "user", CALLS)
+        said = await run(tmp_path / "data", server, story="user", times=CALLS)
     finally:
         await server.close()
     assert f"told {3 * CALLS}" in said
