@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-from metergate.billing import Pusher, pushing
+from metergate.billing import Pusher
 from metergate.ledger import pushes
 from metergate.ledger.database import Tx
 from metergate.ledger.pushes import ACCEPTED
@@ -104,12 +104,16 @@ class ToldFirst(Pusher):
         return len(due)
 
 
+class Unforgetting(MortalSink):
+    """Says of the provider that it never forgets an identifier."""
+
+    def __init__(self, own: UsageSink) -> None:
+        super().__init__(own, Countdown(0), [])
+        self.forgets_us = 2**62
+
+
 class SendsAgainForEver(Pusher):
     """Believes that the provider never forgets an identifier."""
 
     async def _send(self, name: str, sink: UsageSink) -> int:
-        known, pushing.doubtful = pushing.doubtful, lambda *_: False
-        try:
-            return await super()._send(name, sink)
-        finally:
-            pushing.doubtful = known
+        return await super()._send(name, Unforgetting(sink))

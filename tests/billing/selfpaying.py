@@ -1,5 +1,6 @@
 """An account that pays by itself: a bench with a till, a policy for top-ups, and workers that may die."""
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -140,8 +141,6 @@ class SelfPaying:
         """The data of what was told, the oldest first."""
 
         def work(tx: Tx) -> list[dict[str, Any]]:
-            import json
-
             return [json.loads(each.body)["data"] for each in reversed(notices.page(tx, type=type))]
 
         return await self.bench.ledger.read(work)
