@@ -43,7 +43,7 @@ BY_LABELS: Final = {
     "provider_calls": (
         "metergate_provider_calls_total",
         "counter",
-        "What payment providers were asked, by what became of it: ok, or a reason.",
+        "What payment providers were asked about payments, by what became of it: ok, or a reason.",
         ("provider", "outcome"),
     ),
     "payments_moved": (
