@@ -21,6 +21,8 @@ from metergate_stripe.payments import WITH, Payments
 
 FIRST = "subscription_create"
 """Why Stripe makes the invoice with which a subscription begins."""
+KEYS = 10
+"""How many prices Stripe looks up at once, which is also how many a page of a list has."""
 
 
 class Plans(Payments, Catalogue):
@@ -86,10 +88,11 @@ class Plans(Payments, Catalogue):
     async def _metered(self) -> list[str]:
         """The prices of the meters whose usage Stripe is to put on the invoices of plans."""
         names = [self.key_of("meter", meter) for meter in self.settings.plan_meters]
-        if not names:
-            return []
-        listed = await ask(self.api.prices.list_async({"lookup_keys": names, "active": True, "limit": ALL}))
-        priced = {each.lookup_key: each.id for each in listed.data}
+        priced: dict[str | None, str] = {}
+        for start in range(0, len(names), KEYS):
+            some = names[start : start + KEYS]
+            listed = await ask(self.api.prices.list_async({"lookup_keys": some, "active": True}))
+            priced |= {each.lookup_key: each.id for each in listed.data}
         if len(priced) < len(names):
             raise Misconfigured(
                 "A meter in STRIPE_PLAN_METERS has no price at Stripe: run `metergate providers sync`."

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from metergate.provider_port import Item
+from tests.adapters.stripe.bench import a_bench, an_order
 from tests.adapters.stripe.fake.store import Json
 from tests.adapters.stripe.fake.subscribing import cancel, renewed
 from tests.adapters.stripe.house import House, a_house
@@ -133,3 +135,13 @@ async def test_metered_prices_join_the_subscription_where_the_operator_says_so(t
         metered, fixed = page["_asked"]["line_items"][1], page["_asked"]["line_items"][0]
         assert (fixed["quantity"], "quantity" in metered) == (1, False)
         assert (await plan_of(house), page["amount_total"]) == ("growth", 900)
+
+
+async def test_a_plan_joins_as_many_meters_as_the_operator_names() -> None:
+    names = [f"meter_{number}" for number in range(12)]
+    async with a_bench(STRIPE_PLAN_METERS=",".join(names)) as bench:
+        meters = [Item("meter", each, each, unit_price="1", currency="USD") for each in names]
+        await bench.stripe.sync_catalogue(meters)
+        await bench.stripe.open_checkout(an_order(900, kind="plan", plan="growth", every="month"))
+        [page] = bench.asked("/v1/checkout/sessions")
+        assert len({each["price"] for each in page["line_items"]}) == 13

@@ -64,6 +64,8 @@ def create_price(store: Store, asked: Json) -> Json:
 def prices(store: Store, asked: Json) -> Json:
     found = store.of("price", "product", asked["product"]) if "product" in asked else store.all("price")
     keys = asked.get("lookup_keys")
+    if keys is not None and len(keys) > 10:
+        raise Refused(400, "You may only specify up to 10 of these keys.", "parameter_invalid")
     found = [each for each in found if keys is None or each["lookup_key"] in keys]
     found = [each for each in found if "active" not in asked or each["active"] == asked["active"]]
     return store.page("/v1/prices", found, asked)
