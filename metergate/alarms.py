@@ -28,10 +28,11 @@ MISMATCH: Final = Alarm("a-payment-does-not-match", "metergate_payments_mismatch
 PUSH_WAITS: Final = Alarm("usage-for-providers-waits", "metergate_push_oldest_seconds")
 PUSH_PARKED: Final = Alarm("usage-for-providers-is-parked", "metergate_push_parked")
 DRIFT: Final = Alarm("usage-differs-at-the-provider", "metergate_push_drift")
+ENDPOINT_OFF: Final = Alarm("an-endpoint-was-switched-off", "metergate_endpoints_failing")
 ALARMS: Final = (
     *(BACKLOG, STORE_LOST, STORE_AWAY, LEDGER_AWAY, DISK_FULL, SET_ASIDE, CHAIN_BEHIND, CLOCK),
     *(DIFFERENCE, PROVIDER_AWAY, NEWS_WAITS, NEWS_DEAD, NEWS_FORGED, MISMATCH),
-    *(PUSH_WAITS, PUSH_PARKED, DRIFT),
+    *(PUSH_WAITS, PUSH_PARKED, DRIFT, ENDPOINT_OFF),
 )
 
 NEWS_LATE_S: Final = 300

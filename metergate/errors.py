@@ -7,6 +7,8 @@ class MetergateError(Exception):
     """What all of them have in common: a stable reason, and one sentence that says what to do."""
 
     reason = "error"
+    after_s: float = 0
+    """After how many seconds the same may help; 0 where time alone does not, or nobody knows."""
 
     def __init__(self, message: str, *, reason: str = "", refusal: Refusal | None = None) -> None:
         super().__init__(message)

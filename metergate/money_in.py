@@ -114,7 +114,8 @@ class MoneyIn:
 
     def numbers(self) -> Numbers:
         """What metrics say of money in."""
-        return {**self._rounds.watching.numbers(), **self._pushes.numbers(self.till.drift)}
+        paying = {**self._rounds.watching.numbers(), **self._pushes.numbers(self.till.drift)}
+        return {**paying, **self._top_ups.numbers(), **self.courier.numbers()}
 
     def told(self) -> None:
         """News has come: look at it now."""

@@ -54,14 +54,17 @@ def problem(error: MetergateError) -> bytes:
     """An error as a line. Of a class that the client does not know it names the nearest that it does."""
     known = next(each.__name__ for each in type(error).__mro__ if each.__name__ in CLASSES)
     refusal = error.refusal._asdict() if error.refusal else None
-    return line(error={"class": known, "reason": error.reason, "detail": str(error), "refusal": refusal})
+    told = {"class": known, "reason": error.reason, "detail": str(error), "refusal": refusal}
+    return line(error={**told, "after_s": error.after_s})
 
 
 def raised(told: Mapping[str, Any]) -> MetergateError:
     """The error that the owner met, to be raised here."""
     refusal = Refusal(**told["refusal"]) if told.get("refusal") else None
     kind = CLASSES.get(told.get("class", ""), MetergateError)
-    return kind(str(told.get("detail", "")), reason=str(told.get("reason", "")), refusal=refusal)
+    error = kind(str(told.get("detail", "")), reason=str(told.get("reason", "")), refusal=refusal)
+    error.after_s = float(told.get("after_s", 0))
+    return error
 
 
 @contextmanager

@@ -92,6 +92,25 @@ BY_LABELS: Final = {
         ("outcome",),
     ),
     "drift": ("metergate_push_drift", "gauge", "Differences that the last reconcile found.", ()),
+    "topups_moved": (
+        "metergate_topups_total",
+        "counter",
+        "Top-ups by themselves, by what became of them here: begun, succeeded, failed.",
+        ("outcome",),
+    ),
+    "notices_told": (
+        "metergate_notices_total",
+        "counter",
+        "Attempts to tell an endpoint something: delivered, failed.",
+        ("outcome",),
+    ),
+    "notices_waiting": ("metergate_notices_waiting", "gauge", "Deliveries that wait for endpoints.", ()),
+    "endpoints_failing": (
+        "metergate_endpoints_failing",
+        "gauge",
+        "Endpoints that were switched off because they failed.",
+        (),
+    ),
     "news_dead": ("metergate_webhooks_dead", "gauge", "News that was tried too often.", ("provider",)),
 }
 """Money in: the labels of each number, which its rows begin with."""

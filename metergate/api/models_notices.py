@@ -40,7 +40,7 @@ class Endpoint(Given):
     url: str
     types: list[str]
     description: str
-    state: Annotated[str, Field(description="on, off, or failing: not asked any more")]
+    state: Annotated[str, Field(description="on, off, or failing: it failed for long and was switched off")]
     failing_since: Time | None
     reason: Annotated[str | None, Field(description="Why the last attempt failed")]
     deliveries: dict[str, int]

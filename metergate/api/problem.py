@@ -15,7 +15,6 @@ from metergate.core.policy import Policy
 from metergate.core.refusal import REASONS, US, Refusal
 from metergate.errors import MetergateError
 from metergate.ledger import Conflict
-from metergate.provider_port import TryAgain
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
@@ -82,7 +81,7 @@ def of_error(
     if isinstance(error, Unfit):
         extra["errors"] = [{"field": field, "message": sentence} for field, sentence in error.fields]
     headers = {}
-    if isinstance(error, TryAgain) and error.after_s > 0:
+    if error.after_s > 0:
         headers["retry-after"] = str(ceil(error.after_s))
     return _response(
         status,

@@ -23,6 +23,10 @@ class TooOften(UsageLimitExceeded):
 
     reason = "too_often"
 
+    def __init__(self, message: str, reason: str, after_s: float) -> None:
+        super().__init__(message, reason=reason)
+        self.after_s = after_s
+
 
 class Bound(NamedTuple):
     what: str
@@ -91,10 +95,11 @@ def _within(tx: Tx, limits: Brakes, bound: Bound, who: str, most: int, called: s
     brakes.forget(tx, bound.what, who, now_us - limits.every_us)
     found = brakes.since(tx, bound.what, who, now_us - limits.every_us, most)
     if len(found) >= most:
-        again = rfc3339(found[-1] + limits.every_us)
+        again_us = found[-1] + limits.every_us
         minutes = limits.every_us // (60 * 10**6)
         raise TooOften(
             f"{called} has {most} {bound.told} within {minutes} minutes, which is the most: try again after "
-            f"{again}.",
-            reason=bound.reason,
+            f"{rfc3339(again_us)}.",
+            bound.reason,
+            (again_us - now_us) / 10**6,
         )

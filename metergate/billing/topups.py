@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 from metergate.billing import offers
@@ -56,6 +56,7 @@ LONGEST_US: Final = 3600 * _SECOND_US
 MOST_AT_ONCE: Final = 10
 """How many amounts one payment may be, to close a gap: nobody expects a charge of any size."""
 BATCH: Final = 10
+BEGUN, DONE, FAILED = OUTCOMES = ("begun", "succeeded", "failed")
 
 
 class Offer(NamedTuple):
@@ -73,6 +74,11 @@ class TopUps:
         self._cashier = cashier
         self._policy = policy
         self._clock = cashier.clock
+        self._moved = dict.fromkeys(OUTCOMES, 0)
+
+    def numbers(self) -> Mapping[str, list[list[Any]]]:
+        """What metrics say of top-ups by themselves."""
+        return {"topups_moved": [[outcome, count] for outcome, count in self._moved.items()]}
 
     async def run_once(self) -> int:
         """Look after all that is due; how many there were."""
@@ -95,7 +101,7 @@ class TopUps:
         except StoreUnavailable:
             raise
         except (TryAgain, UnknownOutcome) as error:
-            wait_us = round(getattr(error, "after_s", 0) * _SECOND_US)
+            wait_us = round(error.after_s * _SECOND_US)
             await self._put_off(row, str(error), wait_us=min(wait_us, LONGEST_WISH_US))
         except UsageLimitExceeded as error:
             await self._put_off(row, str(error), wait_us=LONGEST_US)
@@ -153,7 +159,9 @@ class TopUps:
             topups.put(tx, begun)
             return begun
 
-        return await self._write(work)
+        begun = await self._write(work)
+        self._moved[BEGUN] += bool(begun.payment)
+        return begun
 
     async def _payment(self, row: TopUp) -> Payment:
         """Bring the payment to its provider; one that is there is asked for and not sent again."""
@@ -178,18 +186,22 @@ class TopUps:
         """What became of the payment, and what that means for the next one."""
         now_us, policy = self._clock(), self._policy()
 
-        def work(tx: Tx) -> None:
+        def work(tx: Tx) -> str:
             row = topups.get(tx, taken.account, lock=True)
             if row is None or row.payment != payment.id:
-                return  # another has seen the end already
+                return ""  # another has seen the end already
             if payment.state == PENDING:
                 topups.put(tx, _waits(tx, row, payment, now_us))
-            elif payment.state == SUCCEEDED:
+                return ""
+            if payment.state == SUCCEEDED:
                 topups.put(tx, _done(row, now_us))
-            else:
-                topups.put(tx, _declined(tx, row, payment, policy, now_us))
+                return DONE
+            topups.put(tx, _declined(tx, row, payment, policy, now_us))
+            return FAILED
 
-        await self._write(work)
+        outcome = await self._write(work)
+        if outcome:
+            self._moved[outcome] += 1
 
     async def _put_off(self, taken: TopUp, why: str, *, wait_us: int, tell: bool = False) -> None:
         """Nobody said no: the same payment goes on later. What it claimed stays claimed."""
@@ -220,14 +232,16 @@ class TopUps:
     async def _stop(self, taken: TopUp, why: str) -> None:
         now_us = self._clock()
 
-        def work(tx: Tx) -> None:
+        def work(tx: Tx) -> bool:
             row = topups.get(tx, taken.account, lock=True)
             if row is None or row.payment != taken.payment:
-                return
+                return False
             topups.put(tx, _free(row, now_us)._replace(state=_unless_off(row, STOPPED), reason=why))
             _tell_failed(tx, row, why, now_us, f"{row.account}:{row.round}:{now_us}", stopped=True)
+            return True
 
-        await self._write(work)
+        stopped = await self._write(work)
+        self._moved[FAILED] += stopped
 
     async def _read(self, work: Callable[[Tx], T]) -> T:
         return await self._cashier.books.ledger.read(work)

@@ -20,7 +20,14 @@ log = logging.getLogger("metergate.billing")
 
 EVERY_US: Final = 10 * 10**6
 OUTCOMES: Final = (TAKEN, REJECTED, UNKNOWN, LATER)
-COUNTED: Final = ("provider_calls", "payments_moved", "news_forged", "push_outcomes")
+COUNTED: Final = (
+    "provider_calls",
+    "payments_moved",
+    "news_forged",
+    "push_outcomes",
+    "topups_moved",
+    "notices_told",
+)
 """What is added up where one process has several policies; everything else is of the one ledger."""
 
 Numbers = Mapping[str, list[list[Any]]]
@@ -106,8 +113,15 @@ def together(several: Iterable[Numbers]) -> Numbers:
     merged: dict[str, list[list[Any]]] = {}
     for numbers in several:
         for name, rows in numbers.items():
-            merged[name] = _rows(_counter(merged.get(name, ())) + _counter(rows)) if name in COUNTED else rows
+            merged[name] = _added(merged.get(name, ()), rows) if name in COUNTED else rows
     return merged
+
+
+def _added(some: Iterable[list[Any]], more: Iterable[list[Any]]) -> list[list[Any]]:
+    """What happened not once yet is a number, too."""
+    total = _counter(some)
+    total.update(_counter(more))
+    return _rows(total)
 
 
 def _counter(rows: Iterable[list[Any]]) -> Counter[tuple[str, ...]]:

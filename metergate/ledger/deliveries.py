@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from metergate.ledger.database import Select, Tx
+from metergate.ledger.endpoints import GIVEN_UP, ON
 from metergate.ledger.notice_tables import attempts, deliveries, endpoints, notices
 
 WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
@@ -47,7 +48,7 @@ def due(tx: Tx, now_us: int) -> list[str]:
         deliveries.c.next_at_us <= now_us,
     )
     query = sa.select(endpoints.c.id).where(
-        endpoints.c.org == tx.org, endpoints.c.state == "on", endpoints.c.pause_until_us <= now_us, waiting
+        endpoints.c.org == tx.org, endpoints.c.state == ON, endpoints.c.pause_until_us <= now_us, waiting
     )
     return list(tx.execute(query.order_by(endpoints.c.seq)).scalars())
 
@@ -69,14 +70,23 @@ def take(tx: Tx, endpoint: str, now_us: int, limit: int) -> list[Delivery]:
 
 
 def tried(tx: Tx, seq: int, attempt: Attempt, **values: Any) -> bool:
-    """Log an attempt, and change the delivery; False where another has delivered it meanwhile."""
+    """Log an attempt, and change the delivery; False where it has come to its end meanwhile."""
     told = attempt._asdict()
     del told["seq"]
     tx.execute(attempts.insert().values(org=tx.org, delivery=seq, **told))
-    open_still = (deliveries.c.seq == seq, deliveries.c.state == WAITING)
+    # What was given up while it was on its way, and arrived, has arrived.
+    ended = (DELIVERED,) if values.get("state") == DELIVERED else (DELIVERED, DEAD)
+    open_still = (deliveries.c.seq == seq, deliveries.c.state.not_in(ended))
     last = {"status": attempt.status, "detail": attempt.detail, "tries": deliveries.c.tries + 1}
     changed = deliveries.update().where(deliveries.c.org == tx.org, *open_still).values({**last, **values})
     return tx.execute(changed).rowcount == 1
+
+
+def give_up(tx: Tx, endpoint: str, now_us: int) -> int:
+    """Nothing waits any more for an endpoint that was switched off; how much did."""
+    waiting = (deliveries.c.endpoint == endpoint, deliveries.c.state == WAITING)
+    values = {"state": DEAD, "detail": GIVEN_UP, "ended_at_us": now_us}
+    return tx.execute(deliveries.update().where(deliveries.c.org == tx.org, *waiting).values(values)).rowcount
 
 
 def hurry(tx: Tx, endpoint: str, now_us: int) -> int:
@@ -144,6 +154,14 @@ def counts(tx: Tx) -> Mapping[tuple[str, str], int]:
     which = (deliveries.c.endpoint, deliveries.c.state)
     query = sa.select(*which, sa.func.count()).where(deliveries.c.org == tx.org).group_by(*which)
     return {(row[0], row[1]): row[2] for row in tx.execute(query)}
+
+
+def waiting(tx: Tx) -> int:
+    """How many wait for endpoints that are on."""
+    same = sa.and_(endpoints.c.org == deliveries.c.org, endpoints.c.id == deliveries.c.endpoint)
+    which = (deliveries.c.org == tx.org, deliveries.c.state == WAITING, endpoints.c.state == ON)
+    query = sa.select(sa.func.count()).select_from(deliveries.join(endpoints, same)).where(*which)
+    return int(tx.execute(query).scalar_one())
 
 
 def delete_of(tx: Tx, endpoint: str) -> None:

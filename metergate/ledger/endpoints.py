@@ -9,6 +9,7 @@ from metergate.ledger.database import Tx
 from metergate.ledger.notice_tables import endpoints
 
 ON, OFF, FAILING = "on", "off", "failing"
+GIVEN_UP: Final = "The endpoint is switched off because it failed: enable it, then replay this."
 MOST: Final = 50
 """How many there may be: each is asked at every notice."""
 
@@ -25,7 +26,7 @@ class Endpoint(NamedTuple):
     both_until_us: int
     """Until when the secret before this one signs too."""
     state: str
-    """on, off (an operator has switched it off) or failing (it failed for long, and nothing is tried)."""
+    """on, off (an operator has switched it off) or failing (it failed for long and was switched off)."""
     failures: int
     """In a row."""
     failing_since_us: int | None
@@ -59,6 +60,12 @@ def known(tx: Tx, id: str, *, lock: bool = False) -> Endpoint:
 def page(tx: Tx) -> list[Endpoint]:
     """All of them, the oldest first."""
     return [Endpoint(*row) for row in tx.execute(_select(tx).order_by(endpoints.c.seq))]
+
+
+def failing(tx: Tx) -> int:
+    """How many were switched off because they failed."""
+    which = (endpoints.c.org == tx.org, endpoints.c.state == FAILING)
+    return int(tx.execute(sa.select(sa.func.count()).where(*which)).scalar_one())
 
 
 def change(tx: Tx, id: str, **values: Any) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from metergate.core.periods import rfc3339
 from metergate.ledger import bulk
 from metergate.ledger.database import Tx
+from metergate.ledger.endpoints import FAILING, GIVEN_UP, OFF
 from metergate.ledger.notice_tables import attempts, deliveries, endpoints, notices
 
 TYPES: Final[Mapping[str, str]] = {
@@ -36,6 +37,12 @@ TYPES: Final[Mapping[str, str]] = {
     "endpoint.test": "Somebody wants to see whether notices arrive.",
 }
 """Every type of notice, and when it is told."""
+
+
+DELIVERY: Final = (
+    *("org", "endpoint", "notice", "tries", "next_at_us", "status", "at_us"),
+    *("state", "detail", "ended_at_us"),
+)
 
 
 class Notice(NamedTuple):
@@ -60,7 +67,7 @@ def tell(
 ) -> bool:
     """Have it told, once per type and cause; whether anybody wants it. `only` names the one endpoint."""
     assert type in TYPES, f"{type} is not listed"
-    wanting = [only] if only else _wanting(tx, type)
+    wanting = _wanting(tx, type, only)
     if not wanting:
         return False
     id = "msg_" + hashlib.sha256(f"{type}\n{cause}".encode()).hexdigest()[:32]
@@ -73,10 +80,16 @@ def tell(
     row = (tx.org, id, type, account, body, now_us)
     if not bulk.insert(tx, notices, columns, [row], "ON CONFLICT DO NOTHING"):
         return True
-    names = ("org", "endpoint", "notice", "state", "tries", "next_at_us", "status", "detail", "at_us")
-    told = [(tx.org, each, id, "waiting", 0, now_us, 0, "", now_us) for each in wanting]
-    bulk.insert(tx, deliveries, names, told, "ON CONFLICT DO NOTHING")
+    told = [_delivery(tx.org, endpoint, state, id, now_us) for endpoint, state in wanting]
+    bulk.insert(tx, deliveries, DELIVERY, told, "ON CONFLICT DO NOTHING")
     return True
+
+
+def _delivery(org: int, endpoint: str, state: str, notice: str, now_us: int) -> tuple[object, ...]:
+    """What comes for one that was switched off because it failed is in its log, and does not wait."""
+    off = state == FAILING
+    how = ("dead", GIVEN_UP, now_us) if off else ("waiting", "", None)
+    return (org, endpoint, notice, 0, now_us, 0, now_us, *how)
 
 
 def page(
@@ -123,9 +136,11 @@ def wants(types: str, type: str) -> bool:
     return any(fnmatch.fnmatchcase(type, pattern) for pattern in json.loads(types))
 
 
-def _wanting(tx: Tx, type: str) -> list[str]:
-    """Who wants it. One that fails for long keeps what comes meanwhile; one switched off does not."""
-    query = sa.select(endpoints.c.id, endpoints.c.types).where(
-        endpoints.c.org == tx.org, endpoints.c.state != "off"
+def _wanting(tx: Tx, type: str, only: str) -> list[tuple[str, str]]:
+    """Who wants it, and in which state it is; one that an operator has switched off wants nothing."""
+    which = endpoints.c.id == only if only else endpoints.c.state != OFF
+    query = sa.select(endpoints.c.id, endpoints.c.state, endpoints.c.types).where(
+        endpoints.c.org == tx.org, which
     )
-    return [id for id, types in tx.execute(query.order_by(endpoints.c.seq)) if wants(types, type)]
+    rows = tx.execute(query.order_by(endpoints.c.seq))
+    return [(id, state) for id, state, types in rows if only or wants(types, type)]

@@ -9,8 +9,9 @@ import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
+from metergate import alarms
 from metergate.core import outgoing
 from metergate.errors import StoreUnavailable
 from metergate.ledger import audit, deliveries, endpoints, notices
@@ -36,7 +37,8 @@ PAUSE_LONGEST_US: Final = 600 * _SECOND_US
 AWAY_US: Final = 600 * _SECOND_US
 """Who took nothing for so long was away: what waits for it goes as soon as it is back."""
 GIVE_UP_US: Final = 5 * DAY_US
-"""An endpoint that took nothing for so long is not asked any more, until an operator says so."""
+"""An endpoint that took nothing for so long is switched off, until an operator says otherwise."""
+LOOK_EVERY_US: Final = 10 * _SECOND_US
 KEPT_US: Final = 90 * DAY_US
 BATCH: Final = 8
 GONE: Final = 410
@@ -61,6 +63,17 @@ class Courier:
         self._trusted = trusted
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._swept_us = 0
+        self._looked_us = 0
+        self._seen: tuple[int, int] | None = None
+        """How many deliveries waited a moment ago, and how many endpoints were switched off for failing."""
+
+    def numbers(self) -> Mapping[str, list[list[Any]]]:
+        """What metrics say of notices."""
+        attempts = {"notices_told": [["delivered", self.delivered], ["failed", self.failed]]}
+        if self._seen is None:
+            return attempts
+        waiting, failing = self._seen
+        return {**attempts, "notices_waiting": [[waiting]], "endpoints_failing": [[failing]]}
 
     async def stop(self) -> None:
         """What is on its way is let go of; its lease ends, and it goes again."""
@@ -84,6 +97,9 @@ class Courier:
                 turn = asyncio.get_running_loop().create_task(self._turn(endpoint))
                 self._turns[endpoint] = turn
                 turn.add_done_callback(partial(self._turn_is_over, endpoint))
+        if abs(now_us - self._looked_us) >= LOOK_EVERY_US:
+            self._looked_us = now_us
+            self._seen = await self._ledger().read(lambda tx: (deliveries.waiting(tx), endpoints.failing(tx)))
         if abs(now_us - self._swept_us) >= _HOUR_US:
             self._swept_us = now_us
             while await self._ledger().write(lambda tx: notices.forget(tx, now_us - KEPT_US)):
@@ -138,7 +154,16 @@ class Courier:
             self.delivered += 1
         else:
             self.failed += 1
-        await self._ledger().write(lambda tx: _note(tx, endpoint.id, delivery, attempt, outcome, now_us))
+        off = await self._ledger().write(
+            lambda tx: _note(tx, endpoint.id, delivery, attempt, outcome, now_us)
+        )
+        if off:
+            alarms.tell(
+                log,
+                alarms.ENDPOINT_OFF,
+                f"The endpoint {endpoint.id} was switched off: {outcome.detail} "
+                f"Mend it, then run `metergate endpoints enable {endpoint.id}`.",
+            )
         return outcome.taken
 
 
@@ -156,23 +181,24 @@ def secrets_of(endpoint: Endpoint, peppers: Mapping[int, bytes], now_us: int) ->
     return [outgoing.secret(pepper, endpoint.id, version) for version in versions]
 
 
-def _note(tx: Tx, id: str, delivery: Delivery, attempt: Attempt, outcome: Outcome, now_us: int) -> None:
+def _note(tx: Tx, id: str, delivery: Delivery, attempt: Attempt, outcome: Outcome, now_us: int) -> bool:
+    """Write down what became of it; whether the endpoint was switched off for that."""
     endpoint = endpoints.get(tx, id, lock=True)
     if endpoint is None:
-        return  # deleted meanwhile, with its log
+        return False  # deleted meanwhile, with its log
     if outcome.taken:
         deliveries.tried(tx, delivery.seq, attempt, state=DELIVERED, ended_at_us=now_us)
         if endpoint.failures:
             endpoints.change(tx, id, failures=0, failing_since_us=None, pause_until_us=0, reason="")
             if now_us - (endpoint.failing_since_us or now_us) >= AWAY_US:
                 deliveries.hurry(tx, id, now_us)
-        return
+        return False
     wait_us = _wait_us(delivery, outcome)
     if wait_us:
         deliveries.tried(tx, delivery.seq, attempt, next_at_us=now_us + wait_us)
     else:
         deliveries.tried(tx, delivery.seq, attempt, state=DEAD, ended_at_us=now_us)
-    _failed(tx, endpoint, outcome, now_us)
+    return _failed(tx, endpoint, outcome, now_us)
 
 
 def _wait_us(delivery: Delivery, outcome: Outcome) -> int:
@@ -183,9 +209,9 @@ def _wait_us(delivery: Delivery, outcome: Outcome) -> int:
     return max(wait_us + wait_us * (delivery.seq * 37 % 100) // 1000, outcome.retry_after_s * _SECOND_US)
 
 
-def _failed(tx: Tx, endpoint: Endpoint, outcome: Outcome, now_us: int) -> None:
+def _failed(tx: Tx, endpoint: Endpoint, outcome: Outcome, now_us: int) -> bool:
     if endpoint.state != ON:
-        return
+        return False
     since_us = endpoint.failing_since_us or now_us
     # Several that were on their way together are one failure.
     failures = endpoint.failures + (now_us >= endpoint.pause_until_us)
@@ -196,11 +222,10 @@ def _failed(tx: Tx, endpoint: Endpoint, outcome: Outcome, now_us: int) -> None:
         "pause_until_us": now_us + max(pause_us, outcome.retry_after_s * _SECOND_US),
         "reason": outcome.detail,
     }
-    if outcome.status == GONE or now_us - since_us >= GIVE_UP_US:
+    off = outcome.status == GONE or now_us - since_us >= GIVE_UP_US
+    if off:
         changed["state"] = FAILING
-        audit.note(tx, now_us, "system", "endpoint.failing", endpoint.id, {"reason": outcome.detail})
-        log.warning(
-            "The endpoint %s is not asked any more: %s Mend it, then run `metergate endpoints enable %s`.",
-            *(endpoint.id, outcome.detail, endpoint.id),
-        )
+        told = {"reason": outcome.detail, "given_up": deliveries.give_up(tx, endpoint.id, now_us)}
+        audit.note(tx, now_us, "system", "endpoint.failing", endpoint.id, told)
     endpoints.change(tx, endpoint.id, **changed)
+    return off

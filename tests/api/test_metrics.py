@@ -100,6 +100,13 @@ async def test_nothing_names_a_customer(tmp_path: Path) -> None:
         assert name not in text
 
 
+async def test_what_is_told_and_paid_by_itself_is_counted(tmp_path: Path) -> None:
+    async with metered(hello, tmp_path, policy()) as shell:
+        found = await scraped(of(shell))
+        assert found["topups_total", (("outcome", "begun"),)] == 0
+        assert found["notices_total", (("outcome", "delivered"),)] == 0
+
+
 async def test_gates_of_one_process_are_counted_together(tmp_path: Path) -> None:
     async with metered(hello, tmp_path, policy()) as one_gate, metered(hello, tmp_path, policy()) as other:
         assert (await one_gate.fetch("GET", "/x")).status == 200

@@ -1,12 +1,15 @@
 """Brakes: how often may be paid and failed, per account and per address; a promotion once per person."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metergate import MeterGate
+from metergate.admin import lines
+from metergate.api.problem import of_error
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.billing.braking import TooOften, network_of, source_of
 from metergate.config import load
@@ -269,3 +272,31 @@ async def test_over_http_it_is_a_429_with_its_reason(tmp_path: Path) -> None:
         told = problem(refused)
         assert (refused.status, told["reason"]) == (429, "too_many_payments")
         assert told["detail"].startswith("This address has 2 payments within 60 minutes")
+        waits = int(refused.header("retry-after") or 0)
+        assert 3500 < waits <= 3600
+
+
+async def test_whoever_is_stopped_is_told_for_how_long(any_bench: Bench) -> None:
+    """Until the first of what is counted is an hour ago, and not a second more."""
+    paying = SelfPaying(any_bench, brakes={"payments": 2})
+    for _ in range(2):
+        assert await buy(paying) == ""
+        paying.clock.advance(us=MINUTE_US)
+    with pytest.raises(TooOften) as stopped:
+        await paying.office.payments.create("acct", amount="5.00")
+    assert of_error(stopped.value).headers["retry-after"] == str(58 * 60)
+    asked_again = lines.raised(json.loads(lines.problem(stopped.value))["error"])  # over the owner's socket
+    assert of_error(asked_again).headers["retry-after"] == str(58 * 60)
+    paying.clock.advance(us=58 * MINUTE_US - 1)
+    assert await buy(paying) == "too_many_payments"
+    paying.clock.advance(us=1)
+    assert await buy(paying) == ""
+
+
+async def test_a_moment_that_is_left_is_a_second_to_wait(bench: Bench) -> None:
+    paying = SelfPaying(bench, brakes={"payments": 1})
+    assert await buy(paying) == ""
+    paying.clock.advance(us=HOUR_US - 1)
+    with pytest.raises(TooOften) as stopped:
+        await paying.office.payments.create("acct", amount="5.00")
+    assert of_error(stopped.value).headers["retry-after"] == "1"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from metergate.api import metrics
 from metergate.errors import InvalidInput
+from tests.api.test_metrics import read
 from tests.billing.bench import Bench, opened
 from tests.billing.selfpaying import DAY_US, HOUR_US, MINUTE_US, Dying, Killed, SelfPaying
 
@@ -247,3 +249,24 @@ async def test_wishes_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(InvalidInput, match=problem):
         await SelfPaying(bench).office.top_ups.set("acct", **settings)
+
+
+async def test_top_ups_are_counted_by_what_became_of_them(bench: Bench) -> None:
+    """Each once, whoever looks how often."""
+    paying = SelfPaying(bench)
+    await paying.sign_up(**WISH)
+    await paying.rounds()
+    assert paying.top_ups.numbers() == {"topups_moved": [["begun", 0], ["succeeded", 0], ["failed", 0]]}
+    await paying.spend("6.00")
+    await paying.rounds()
+    await paying.rounds()
+    assert paying.top_ups.numbers() == {"topups_moved": [["begun", 1], ["succeeded", 1], ["failed", 0]]}
+    declining = SelfPaying(bench)
+    await declining.office.accounts.create("poor")
+    await declining.office.payments.attach("poor", "tok_declined")
+    await declining.office.top_ups.set("poor", **WISH)
+    await declining.rounds()
+    numbers = declining.top_ups.numbers()
+    assert numbers == {"topups_moved": [["begun", 1], ["succeeded", 0], ["failed", 1]]}
+    found = read(metrics.text({"policy": "", "open_holds": 0, "backlog": 0, **numbers}))
+    assert found["topups_total", (("outcome", "failed"),)] == 1

@@ -1,7 +1,7 @@
 """A ledger, an office, a courier and a receiver over HTTP."""
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ class Post:
         """As long as something is due."""
         while await self.courier.run_once():
             pass
+
+    def numbers(self) -> Mapping[str, list[list[Any]]]:
+        return self.courier.numbers()
 
     async def state(self) -> str:
         return str((await self.office.endpoints.show(self.endpoint["id"]))["state"])

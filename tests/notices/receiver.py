@@ -15,6 +15,8 @@ class Receiver:
     def __init__(self, clock: Callable[[], int], tls: ssl.SSLContext | None = None) -> None:
         self.secrets: list[str] = []
         self.answer = 200
+        self.answers: list[int] = []
+        """What the next ones are answered, before `answer` is."""
         self.headers = ""
         self.silent = False
         self.asked = 0
@@ -65,7 +67,7 @@ class Receiver:
             if self.silent:
                 await reader.read()  # until the other side gives up
                 return
-            status = self.answer
+            status = self.answers.pop(0) if self.answers else self.answer
             if not self.verified(raw, body):
                 self.forged.append(raw.get("webhook-id", ""))
                 status = 401

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from metergate import alarms
+from metergate.api import metrics
 from metergate.core import outgoing
 from metergate.core.periods import rfc3339
 from metergate.ledger import grants, notices
 from metergate.ledger.database import Tx
+from tests.api.test_metrics import read
 from tests.notices.conftest import Post
 from tests.waiting import until
 
@@ -185,26 +188,100 @@ async def test_an_endpoint_that_fails_for_long_is_let_alone_and_comes_back(
             await post.deliver()
             post.clock.advance(us=DAY_US // 48)
     assert await post.state() == "failing"
-    assert f"metergate endpoints enable {post.endpoint['id']}" in caplog.text
+    assert caplog.text.count(f"metergate endpoints enable {post.endpoint['id']}") == 1
+    assert caplog.text.count(alarms.ENDPOINT_OFF.page) == 1
     await post.receiver.start()
     await post.grant("g-late")
     await post.deliver()
     assert post.receiver.asked == 0
+    given_up = await post.deliveries()
+    assert {each["state"] for each in given_up} == {"dead"}
+    assert given_up[0]["detail"] == (
+        "The endpoint is switched off because it failed: enable it, then replay this."
+    )
+    assert post.numbers()["endpoints_failing"] == [[1]]
     enabled = await post.office.endpoints.enable(post.endpoint["id"])
     assert (enabled["state"], enabled["failing_since"]) == ("on", None)
     await post.deliver()
-    await post.office.endpoints.replay(state="dead")
+    assert post.receiver.asked == 0
+    assert await post.office.endpoints.replay(endpoint=post.endpoint["id"], state="dead") == {"replayed": 7}
     await post.deliver()
     assert len(post.receiver.ids) == 7
     assert set(post.receiver.ids.values()) == {1}
 
 
-async def test_410_is_heard_at_once(post: Post) -> None:
+async def test_who_takes_something_within_five_days_is_not_switched_off(post: Post) -> None:
+    await post.listen(["credits.granted"])
+    for day in range(12):
+        post.receiver.answer = 200 if day % 4 == 3 else 500
+        await post.grant(f"g-{day}")
+        for _ in range(24):
+            await post.deliver()
+            post.clock.advance(us=HOUR_US)
+    assert await post.state() == "on"
+    assert len(post.receiver.ids) == 12
+
+
+async def test_410_is_heard_at_once_and_nothing_waits_any_more(any_post: Post) -> None:
+    post = any_post
     await post.listen()
     post.receiver.answer = 410
-    await post.grant("g-1")
+    await post.grant(*(f"g-{number}" for number in range(20)))
     await post.deliver()
     assert await post.state() == "failing"
+    assert [each["state"] for each in await post.deliveries()] == ["dead"] * 20
+    assert post.receiver.asked <= 8  # those that were on their way together
+    shown = await post.office.endpoints.test(post.endpoint["id"])
+    assert (shown["state"], shown["detail"] is None) == ("dead", False)
+    rows = (await post.office.books.audit(subject=post.endpoint["id"]))["data"]
+    assert [row["action"] for row in rows].count("endpoint.failing") == 1
+
+
+async def test_what_arrives_after_it_was_given_up_has_arrived(post: Post) -> None:
+    """Of two that were on their way together the first is refused for good, and the second is taken."""
+    await post.listen()
+    post.receiver.answers = [410]
+    await post.grant("g-1", "g-2")
+    await post.deliver()
+    assert await post.state() == "failing"
+    assert sorted(each["state"] for each in await post.deliveries()) == ["dead", "delivered"]
+
+
+async def test_one_that_is_switched_off_leaves_the_others_in_peace(post: Post) -> None:
+    await post.listen()
+    other = type(post.receiver)(post.clock)
+    await other.start()
+    other.secrets.append((await post.office.endpoints.create(other.url))["secret"])
+    other.answer = 410
+    await post.grant("g-1")
+    await post.deliver()
+    await post.grant("g-2")
+    await post.deliver()
+    assert len(post.receiver.ids) == 2
+    assert other.asked == 1
+    await other.stop()
+
+
+async def test_notices_are_counted_by_what_became_of_them(post: Post) -> None:
+    await post.listen(["credits.granted"])
+    await post.grant("g-1", "g-2")
+    await post.deliver()
+    post.receiver.answer = 500
+    await post.grant("g-3")
+    await post.deliver()
+    post.clock.advance(us=10 * SECOND_US)
+    post.receiver.answer = 200
+    await post.office.endpoints.create("https://elsewhere.example.com/")
+    await post.grant("g-4")
+    await post.courier.begin_turns()
+    numbers = post.numbers()
+    assert numbers["notices_told"] == [["delivered", 2], ["failed", 1]]
+    assert (numbers["notices_waiting"], numbers["endpoints_failing"]) == ([[3]], [[0]])
+    await post.courier.stop()
+    found = read(metrics.text({"policy": "", "open_holds": 0, "backlog": 0, **numbers}))
+    assert found["notices_total", (("outcome", "delivered"),)] == 2
+    assert found["notices_waiting", ()] == 3
+    assert found["endpoints_failing", ()] == 0
 
 
 async def test_one_that_is_silent_keeps_no_other_waiting(post: Post) -> None:
