@@ -52,21 +52,27 @@ async def test_without_a_provider_there_is_only_tracking(tmp_path: Path) -> None
             await gate.verify_payment("pay_none")
 
 
-async def test_providers_are_chosen_by_currency_region_or_name(tmp_path: Path) -> None:
+async def test_providers_are_chosen_by_currency_region_account_or_name(tmp_path: Path) -> None:
     several = {
         **POLICY,
         "providers": {
+            "euros": {"use": "sandbox", "when": {"currency": "EUR"}},
             "eu": {"use": "sandbox", "when": {"region": "eu-*"}},
+            "big": {"use": "sandbox", "when": {"account": "big-*"}},
             "spare": {"use": "sandbox", "settings": {"SANDBOX_SECRET_KEY": "sk_test_spare"}},
             "default": "sandbox",
         },
     }
     async with Gate.open(several, settings=Settings(data=tmp_path)) as gate:
         await gate.office.accounts.create("berlin", metadata={"region": "eu-1"})
-        made = [await gate.pay(account, "1.00") for account in ("berlin", "boston")]
+        made = [await gate.pay(account, "1.00") for account in ("berlin", "big-one", "boston")]
         made.append(await gate.pay("boston", "1.00", provider="spare"))
         shown = [await gate.office.payments.show(payment.id) for payment in made]
-        assert [each["provider"] for each in shown] == ["eu", "sandbox", "spare"]
+        assert [each["provider"] for each in shown] == ["eu", "big", "sandbox", "spare"]
+    elsewhere = Settings(data=tmp_path / "euros")
+    async with Gate.open({**several, "currency": "EUR"}, settings=elsewhere) as gate:
+        payment = await gate.pay("boston", "1.00")
+        assert (await gate.office.payments.show(payment.id))["provider"] == "euros"
 
 
 class Own:
