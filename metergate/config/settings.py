@@ -33,7 +33,8 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
         "embedded store usage then waits in the journal; left out: on.",
         "METERGATE_PUSH_WINDOW": "Usage is told to payment providers that count it in totals of this length, "
         "which divides a day; left out: 1h.",
-        "METERGATE_PUSH_EVERY": "How often it is looked for windows that are over; left out: 1m.",
+        "METERGATE_PUSH_EVERY": "How often it is looked for windows that are over, at least every 30m: an "
+        "hour after a period its invoice is final; left out: 1m.",
         "METERGATE_PUBLIC_URL": "Where customers and payment providers reach the service; https, except on "
         "loopback. Without it providers cannot tell us anything, and are asked instead.",
         "FRONTEND_URL": "Where payers go back to, where a checkout names no address; https, except on "
@@ -44,6 +45,7 @@ DOCUMENTED: Mapping[str, str] = MappingProxyType(
 """Every setting, and the sentence that documents it."""
 
 DAY_US = 86_400 * 10**6
+HALF_AN_HOUR_US = 1800 * 10**6
 _FLAGS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
 
@@ -87,7 +89,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         provider=provider_name(environ.get("METERGATE_PROVIDER") or environ.get("PAYMENT_PROVIDER", "")),
         worker=_flag(environ, "METERGATE_WORKER"),
         push_window_us=_window(environ, "METERGATE_PUSH_WINDOW", "1h"),
-        push_every_us=_duration(environ, "METERGATE_PUSH_EVERY", "1m"),
+        push_every_us=_every(environ, "METERGATE_PUSH_EVERY", "1m"),
         public_url=_public_url(environ, "METERGATE_PUBLIC_URL"),
         frontend_url=_public_url(environ, "FRONTEND_URL"),
         environ=dict(environ),
@@ -135,6 +137,14 @@ def _duration(environ: Mapping[str, str], name: str, otherwise: str) -> int:
         length = 0
     if length <= 0:
         raise ConfigurationError(f"Set {name} to a duration such as 30s, 15m or 1h.")
+    return length
+
+
+def _every(environ: Mapping[str, str], name: str, otherwise: str) -> int:
+    """What is told later than an hour after a period is on no invoice, or on the next one."""
+    length = _duration(environ, name, otherwise)
+    if length > HALF_AN_HOUR_US:
+        raise ConfigurationError(f"Set {name} to 30m or less: an hour after a period its invoice is final.")
     return length
 
 

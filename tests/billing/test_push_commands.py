@@ -85,6 +85,11 @@ async def test_a_window_has_a_length_that_divides_a_day(typed: Typed) -> None:
     await typed.sees("reconcile", 1, "Set METERGATE_PUSH_WINDOW to a duration")
 
 
+async def test_windows_are_told_before_the_invoice_of_their_period_is_final(typed: Typed) -> None:
+    typed._environ["METERGATE_PUSH_EVERY"] = "2h"
+    await typed.sees("reconcile", 1, "Set METERGATE_PUSH_EVERY to 30m or less")
+
+
 async def test_without_a_provider_there_is_nothing_to_reconcile(tmp_path: Path, typed: Typed) -> None:
     (tmp_path / "policy.yaml").write_text(POLICY)
     await typed.sees("reconcile", 0, "nothing to compare")
