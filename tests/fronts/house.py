@@ -48,7 +48,7 @@ class Kind(NamedTuple):
     """What stands in the file for what this machine uses; {port} is where the front listens."""
 
 
-def _nginx(text: str, folder: Path) -> list[str]:
+def nginx(text: str, folder: Path) -> list[str]:
     (folder / "metergate-token.conf").write_text(f'proxy_set_header Metergate-Token "{TOKEN}";\n')
     own = "".join(
         f"{name}_temp_path {folder}/{name};\n"
@@ -72,7 +72,7 @@ def _envoy(text: str, folder: Path) -> list[str]:
 
 
 KINDS: Mapping[str, Kind] = {
-    "nginx": Kind("nginx", "nginx-auth-request.conf", _nginx, {"listen 80;": "listen 127.0.0.1:{port};"}),
+    "nginx": Kind("nginx", "nginx-auth-request.conf", nginx, {"listen 80;": "listen 127.0.0.1:{port};"}),
     "caddy": Kind("caddy", "Caddyfile.forward-auth", _caddy, {"\n:80 {": "\n:{port} {"}),
     "envoy": Kind(
         "envoy",
