@@ -1,6 +1,7 @@
 """The policies for AI APIs, as they are shipped, around an API that answers as its makers do."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,15 @@ async def test_a_call_costs_what_the_policy_says(
             body = json.dumps({**said, "stream": stream} if stream else said).encode()
             assert (await shell.fetch("POST", path, body)).status == 200
             assert before - await shell.settled() == round(nanos)
+
+
+async def test_a_charge_says_by_which_prices_it_was_made(tmp_path: Path) -> None:
+    """The library's version and the maker; and the policy, whose version changes with them."""
+    async with metered(FakeAI(), tmp_path, locate.template("openai")) as shell:
+        await shell.fetch("POST", "/v1/chat/completions", json.dumps(chat("gpt-4o")).encode())
+        [row] = await shell.rows()
+        assert row["dimensions"]["prices"] == f"genai-prices {metadata.version('genai-prices')} openai"
+        assert row["policy"] == shell.engine.policy.version
 
 
 @pytest.mark.parametrize(
