@@ -51,4 +51,6 @@ class AnswerReader:
         base = len(self._base)
         path = place[base:] if place[:base].lower() == self._base else place
         inside = path[len(self._prefix) :]
-        return inside if path.startswith(self._prefix) and inside[:1] == b"/" else place
+        # Two slashes, of either sort, begin the name of another host.
+        here = inside[:1] == b"/" and inside[1:2] not in (b"/", b"\\")
+        return inside if here and path.startswith(self._prefix) else place
