@@ -21,6 +21,8 @@ from metergate_web3.transfers import Transfer, mined, seen
 log = logging.getLogger("metergate.web3")
 
 OVERLAP: Final = 16
+LATE_US: Final = 3600 * 10**6
+"""No chain takes so long to call a block final: it stands still, or its nodes do."""
 DEEP: Final = 256
 """How far back is read again after final blocks went."""
 
@@ -42,6 +44,8 @@ class Watcher:
         self._chains = chains
         self._books = books
         self._clock = clock
+        self._late: set[int] = set()
+        """Chains of which it is told already."""
 
     async def events_after(self, cursor: str) -> EventPage:
         """A page of every chain. One whose nodes are away keeps its place and stops no other."""
@@ -71,6 +75,7 @@ class Watcher:
         final = await nodes.final()
         if final is None:
             return None
+        self._mind(nodes.chain.id, final)
         if place is None:
             since = await self._books.since(nodes.chain.id, final)
             place = Place(min(since.number, final.number), "")
@@ -81,6 +86,20 @@ class Watcher:
         for tx in dict.fromkeys([each.tx for each in found if _counts(nodes, each)]):
             events += await self._transfers(nodes, tx, final)
         return Page(events, Place(last.number + 1, last.hash), last.number < final.number)
+
+    def _mind(self, chain: int, final: Block) -> None:
+        """Say once that payments of a chain wait, until it goes on."""
+        late_us = self._clock() - final.at_us
+        if late_us <= LATE_US:
+            self._late.discard(chain)
+        elif chain not in self._late:
+            self._late.add(chain)
+            log.error(
+                "The newest final block of the chain %s is %s s old, and what is paid there waits: look at "
+                "its nodes.",
+                chain,
+                late_us // 10**6,
+            )
 
     async def _start(self, nodes: Nodes, place: Place) -> tuple[int, list[ProviderEvent]]:
         """Where to read from; with what has to be looked at again, where final blocks went."""

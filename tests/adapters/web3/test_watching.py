@@ -314,6 +314,27 @@ async def test_a_chain_whose_node_is_away_stops_no_other(
         assert (await everything(provider, cursor))[0] == []
 
 
+async def test_a_chain_that_stands_still_is_told_once_until_it_goes_on(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = world.provider()
+    await everything(provider)
+    world.clock.advance(seconds=1800)  # as long as final blocks may take
+    await everything(provider)
+    assert caplog.records == []
+    world.clock.advance(seconds=1900)
+    for _ in range(2):
+        await everything(provider)
+    [told] = caplog.messages
+    assert told.startswith(f"The newest final block of the chain {world.chain} is 37")
+    await world.evm.call("evm_increaseTime", 3700)
+    await world.mine(5)
+    await everything(provider)
+    world.clock.advance(seconds=3700)
+    await everything(provider)
+    assert len(caplog.records) == 2
+
+
 async def test_a_chain_that_stands_still_is_not_well(world: World) -> None:
     provider = world.provider()
     assert (await provider.health()).ok
