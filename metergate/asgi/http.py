@@ -82,10 +82,6 @@ class Answer(msgspec.Struct, eq=False):
 
     def _end(self) -> None:
         """The app has said its last byte: what the call used is known."""
-        if self.status < 400 and self.counter is None and self.keeper is None:
-            self.ended = True
-            self.call.settle_expected()
-            return
         if self.status >= 500 and isinstance(self.send, Withheld):
             return
         self.ended = True

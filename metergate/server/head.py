@@ -39,17 +39,13 @@ class HeadReader(Flow):
     def __init__(self, loop: asyncio.AbstractEventLoop, door: Door) -> None:
         super().__init__(loop)
         self._door = door
+        self._begin_head()
         self._in_head = False
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._head_size = 0
-        self._host = self._upgrade = b""
-        self._expects = self._wants_trailers = self._sized = self._encoded = False
 
     def _begin_head(self) -> None:
         self._in_head = True
         self._url = self._host = self._upgrade = b""
-        self._headers = []
+        self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._expects = self._wants_trailers = self._sized = self._encoded = False
 
