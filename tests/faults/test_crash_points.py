@@ -81,4 +81,5 @@ def caught(found: Iterator[Point], complaint: str) -> None:
 def servers() -> Iterator[dict[str, str]]:
     """An empty store and an empty ledger that processes share."""
     with valkey() as store, postgres() as ledger:
+        ledger.keep_in_memory()
         yield {"METERGATE_STORE": f"{store.url}?takeover=1ms", "METERGATE_LEDGER": ledger.url}

@@ -77,6 +77,11 @@ class Postgres:
             found = line.execute(sql.encode())
             return found.fetchall() if found.description else []
 
+    def keep_in_memory(self) -> None:
+        """Wait for no disk: who only kills others, and never this machine, finds all the same."""
+        self.ask("ALTER SYSTEM SET fsync = off")
+        self.ask("SELECT pg_reload_conf()")
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
