@@ -7,6 +7,7 @@ and from the command line alike. Nothing that fails here has changed anything.
 import json
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from typing import Final, TypeVar
 
 from metergate.admin.errors import NotFound
@@ -170,6 +171,21 @@ def scopes(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or len(value) > PAIRS_MAX:
         raise InvalidInput(f"Give scopes as a list of at most {PAIRS_MAX} names, not {shown(value)}.")
     return tuple(dict.fromkeys(name(each, "a scope") for each in value))
+
+
+def networks(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or len(value) > PAIRS_MAX:
+        raise InvalidInput(f"Give networks as a list of at most {PAIRS_MAX}, not {shown(value)}.")
+    return tuple(dict.fromkeys(map(_network, value)))
+
+
+def _network(value: object) -> str:
+    try:
+        return str(ip_network(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise InvalidInput(
+            f"Give a network as an address or a range, such as 192.0.2.0/24, not {shown(value)}."
+        ) from None
 
 
 def dimensions(value: object) -> Dimensions:

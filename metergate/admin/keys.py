@@ -41,8 +41,9 @@ class Keys:
         environment: object = None,
         cap: object = None,
         cap_every: object = "month",
+        networks: object = (),
     ) -> Json:
-        """Make a key. `cap` is the most that it may spend in every period."""
+        """Make a key. `cap` is the most that it may spend in every period; `networks`, where it may be."""
         owner = inputs.account_id(account)
         policy = self._desk.policy()
         kind = policy.environment if environment is None else _environment(environment)
@@ -56,6 +57,7 @@ class Keys:
             expires_at_us=0 if expires_at is None else inputs.later(expires_at, now_us, "a key"),
             cap_nanos=0 if cap is None else inputs.amount(cap, "a cap"),
             cap_every=inputs.every(cap_every),
+            networks=inputs.networks(networks),
         )
         text, facts = self._mint(wanted)
 

@@ -43,6 +43,7 @@ def key(row: Key, now_us: int, currency: str, text: str | None = None) -> Json:
         "account": facts.account,
         "environment": facts.environment,
         "scopes": list(facts.scopes),
+        "networks": list(facts.networks),
         "last4": row.last4,
         "state": key_state(row, now_us),
         "expires_at": when(facts.expires_at_us),

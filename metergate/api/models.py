@@ -45,6 +45,7 @@ class NewKey(Taken):
     environment: Annotated[str, Field(description="live or test; left out: the policy's.")] | None = None
     cap: Annotated[str, Field(description="The most that the key may spend in a period.")] | None = None
     cap_every: str | None = None
+    networks: Annotated[list[str], Field(description="Where it may come from.")] | None = None
 
 
 class Rotation(Taken):
@@ -186,6 +187,7 @@ class Key(Given):
     account: str
     environment: str
     scopes: list[str]
+    networks: Annotated[list[str], Field(description="Where it may come from; none is everywhere.")]
     last4: str
     state: Annotated[str, Field(description="active, expired or revoked")]
     expires_at: Time | None

@@ -138,7 +138,9 @@ class Exchange:
         return lane.get(header[1]) if lane and header else None
 
     def _remember(self, member: Member) -> None:
-        """The next request with the same header needs no closer look."""
+        """The next request with the same header needs no closer look, wherever it comes from."""
+        if member.caller.key is not None and member.caller.key.networks:
+            return
         header = self.seen.key_header
         lane = self.gate.members.lanes.get(header[0]) if header else None
         if lane is not None and header and len(header[1]) <= SPELLING_MAX:

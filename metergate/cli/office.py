@@ -55,6 +55,7 @@ LINES: Mapping[str, Line] = MappingProxyType(
                 opt("environment", "live or test; else the policy's.", metavar="ENV"),
                 opt("cap", "The most it may spend in a period.", metavar="AMOUNT"),
                 opt("cap-every", "The period: day, week, month, year.", metavar="PERIOD"),
+                opt("network", "Where it may come from; may be given again.", "networks", "N", multiple=True),
             ),
         ),
         "keys list": Line(

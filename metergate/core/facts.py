@@ -20,6 +20,8 @@ class KeyFacts(NamedTuple):
     cap_every: Every = "month"
     version: int = 0
     """Grows with every change in the ledger, so that what comes late is known to be old."""
+    networks: tuple[str, ...] = ()
+    """Where it may come from; none is everywhere."""
 
 
 class AccountFacts(NamedTuple):

@@ -74,6 +74,10 @@ REASONS: Mapping[str, Reason] = {
         401, "Expired API key", "authentication_error", "authentication_error",
         "This key has expired; create a new one.",
     ),
+    "key_elsewhere": Reason(
+        403, "API key of another place", "permission_error", "permission_error",
+        "This key may not be used from your address; use it where it is meant to be.",
+    ),
     "account_suspended": Reason(
         403, "Account suspended", "permission_error", "permission_error",
         "The account is suspended; contact the operator.",

@@ -15,7 +15,7 @@ from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
 from metergate.gate.guesses import Guesses
 from metergate.gate.prepared import Prepared
-from metergate.gate.sources import Sources
+from metergate.gate.sources import Sources, one_caller, within
 from metergate.ports import Answers, AskAccount, AskKey, CounterStore, Told
 
 FRESH_US = 10**6
@@ -97,13 +97,14 @@ class Members:
         key = decide.presented(shown, self._policy.environment)
         if isinstance(key, Refusal):
             return key
-        wait_s = self.wrong_keys.wait_s(source)
-        if wait_s and key.text not in self._by_key and not self.wrong_keys.knows(source):
+        caller = one_caller(source)
+        wait_s = self.wrong_keys.wait_s(caller)
+        if wait_s and key.text not in self._by_key and not self.wrong_keys.knows(caller):
             return Refusal("too_many_wrong_keys", retry_after_us=wait_s * 10**6)
         try:
             told = self._store.state((AskKey(key.kid),))
         except StoreUnavailable:
-            return self._remembered(key, now_us)
+            return self._remembered(key, now_us, source)
         if isinstance(told, Sequence):
             return self._proven(key, told[0], now_us, source)
         return self._proven_later(key, told, now_us, source)
@@ -114,16 +115,16 @@ class Members:
         try:
             answer = (await told)[0]
         except StoreUnavailable:
-            return self._remembered(key, now_us)
+            return self._remembered(key, now_us, source)
         return self._proven(key, answer, now_us, source)
 
-    def _remembered(self, key: keys.Key, now_us: int) -> Member | Refusal:
+    def _remembered(self, key: keys.Key, now_us: int, source: str) -> Member | Refusal:
         """A key that was proven a while ago. What has to be held is refused by the store itself."""
         member = self._by_key.get(key.text)
         if member is None or member.fresh_until_us + KEPT_US < now_us:
             return UNAVAILABLE
         facts = member.caller.key
-        state = decide.key_state(facts, now_us) if facts else None
+        state = decide.key_state(facts, now_us) or _elsewhere(facts, source) if facts else None
         return member if state is None else state
 
     def _proven(self, key: keys.Key, told: Told, now_us: int, source: str) -> Member | Refusal:
@@ -132,11 +133,11 @@ class Members:
         genuine = keys.same(keys.digest(key.text, pepper), facts.digest if facts else _NO_DIGEST)
         if not genuine or facts is None or not isinstance(told, Caller):
             if source:
-                self.wrong_keys.wrong(source)
+                self.wrong_keys.wrong(one_caller(source))
             return Refusal("key_invalid")
         if source:
-            self.wrong_keys.right(source)
-        state = decide.key_state(facts, now_us)
+            self.wrong_keys.right(one_caller(source))
+        state = decide.key_state(facts, now_us) or _elsewhere(facts, source)
         if state is not None:
             return state
         if facts.pepper < self._newest:
@@ -188,3 +189,9 @@ class Members:
                 lane.clear()
         members[name] = member = Member(caller, until_us)
         return member
+
+
+def _elsewhere(key: KeyFacts, source: str) -> Refusal | None:
+    """A key that has its places is refused where it is shown elsewhere, or nobody knows where."""
+    known = not key.networks or within(source, key.networks)
+    return None if known else Refusal("key_elsewhere", scope="key")

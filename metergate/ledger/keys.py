@@ -41,6 +41,7 @@ def add(tx: Tx, facts: KeyFacts, last4: str, at_us: int) -> Key:
         facts.cap_every,
         at_us,
         facts.version,
+        json.dumps(facts.networks),
     )
     columns = [column.name for column in keys.columns]
     if not bulk.insert(tx, keys, columns, [row], "ON CONFLICT DO NOTHING"):
@@ -127,5 +128,6 @@ def _key(row: Row) -> Key:
         cap_nanos=row.cap_nanos,
         cap_every=row.cap_every,
         version=row.version,
+        networks=tuple(json.loads(row.networks)),
     )
     return Key(facts, row.last4, row.replaced_by, row.revoked_at_us, row.created_at_us)

@@ -87,6 +87,7 @@ keys = sa.Table(
     text("cap_every"),
     integer("created_at_us"),
     integer("version", "0"),
+    text("networks", "[]"),
     account_of(),
     within("cap_nanos", 0),
     sa.Index("keys_of_account", "org", "account"),

@@ -120,6 +120,7 @@ TABLE: list[tuple[str, str, Sequence[object]]] = [
     ("keys.create", "environment", ["", "prod", "LIVE", 1, True, []]),
     ("keys.create", "cap", [bad for bad in BAD_AMOUNTS if bad is not None]),
     ("keys.create", "cap_every", BAD_PERIODS),
+    ("keys.create", "networks", [*BAD_SCOPES, ["10.0.0.1/8"], ["10.0.0.0/33"], [3232235777]]),
     ("keys.rotate", "kid", ["", "nobody", "x y", "../..", 1, None, [], "\x00"]),
     ("keys.rotate", "grace", BAD_GRACES),
     ("keys.list", "limit", BAD_LIMITS),

@@ -20,6 +20,7 @@ STATUSES = {
     "key_environment": 401,
     "key_revoked": 401,
     "key_expired": 401,
+    "key_elsewhere": 403,
     "account_suspended": 403,
     "route_not_in_policy": 403,
     "scope_missing": 403,
