@@ -1,11 +1,13 @@
-"""Who asks, as an ASGI server knows it."""
+"""Who asks, and who wants a WebSocket, as an ASGI server knows them."""
 
 from collections.abc import Awaitable
 
 import msgspec
 
+from metergate.asgi.refuse import IN_A_SOCKET, answers_whole
 from metergate.asgi.token_holds import Stopped
 from metergate.asgi.types import Headers, Message, Receive, Scope, Send
+from metergate.upstream.socket import NO_STATUS, Closing
 
 TRAILERS = "http.response.trailers"
 
@@ -49,3 +51,32 @@ class AsgiCaller(msgspec.Struct, eq=False):
 
     def stopped(self, error: OSError) -> bool:
         return isinstance(error, Stopped)
+
+
+class AsgiSocketCaller:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self.takes_answers = answers_whole(scope)
+
+    def accept(self, subprotocol: str | None, headers: Headers) -> Awaitable[None]:
+        return self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})
+
+    async def decline(self, status: int, headers: Headers, body: bytes) -> None:
+        await self._send({"type": f"{IN_A_SOCKET}.response.start", "status": status, "headers": headers})
+        await self._send({"type": f"{IN_A_SOCKET}.response.body", "body": body})
+
+    async def hear(self) -> str | bytes | Closing:
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            return Closing(message.get("code", NO_STATUS), message.get("reason") or "")
+        text = message.get("text")
+        found: str | bytes = message["bytes"] if text is None else text
+        return found
+
+    def say(self, message: str | bytes) -> Awaitable[None]:
+        kind = "text" if isinstance(message, str) else "bytes"
+        return self._send({"type": "websocket.send", kind: message})
+
+    def close(self, closing: Closing) -> Awaitable[None]:
+        return self._send({"type": "websocket.close", "code": closing.code, "reason": closing.reason})

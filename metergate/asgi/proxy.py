@@ -6,9 +6,8 @@ import asyncio
 import logging
 from typing import Protocol
 
-from metergate.asgi.caller import AsgiCaller
+from metergate.asgi.caller import AsgiCaller, AsgiSocketCaller
 from metergate.asgi.current import running
-from metergate.asgi.socket_forwarding import SocketForwarding
 from metergate.asgi.types import Receive, Scope, Send
 from metergate.core.policy import Policy, Route
 from metergate.core.refusal import Refusal
@@ -21,6 +20,7 @@ from metergate.upstream import (
     Forwarding,
     Handshake,
     Pulse,
+    SocketForwarding,
     UpstreamError,
     Way,
     Ways,
@@ -85,8 +85,9 @@ class Proxy:
         way = self._way(route)
         handshake = Handshake.new(scope["subprotocols"])
         head = way.heads.write("GET", target(scope), scope["headers"], client(scope), call.request_id)
+        await receive()  # what wants to connect has to wait until the upstream has agreed
         try:
-            await SocketForwarding(way, scope, receive, send).run(head.data, handshake)
+            await SocketForwarding(way, AsgiSocketCaller(scope, receive, send)).run(head.data, handshake)
         except UpstreamError as error:
             way.pool.report(error)
             raise

@@ -8,6 +8,7 @@ from metergate.upstream.request_head import Client, Head, HeadWriter
 from metergate.upstream.response import Response
 from metergate.upstream.response_head import AnswerReader
 from metergate.upstream.socket import Handshake, Socket
+from metergate.upstream.socket_forwarding import SocketCaller, SocketForwarding
 from metergate.upstream.ways import Way, Ways
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Pulse",
     "Response",
     "Socket",
+    "SocketCaller",
+    "SocketForwarding",
     "UpstreamError",
     "Way",
     "Ways",

@@ -1,25 +1,42 @@
 """One WebSocket on its way to an upstream: open when the upstream has opened it, until either side closes."""
 
 import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
 
-from metergate.asgi.refuse import IN_A_SOCKET, answers_whole
-from metergate.asgi.types import Receive, Scope, Send
-from metergate.upstream import Handshake, Response, Socket, Way
-from metergate.upstream.socket import ABNORMAL, GOING_AWAY, NO_STATUS, NORMAL
+from metergate.upstream.response import Headers, Response
+from metergate.upstream.socket import ABNORMAL, GOING_AWAY, NO_STATUS, NORMAL, Closing, Handshake, Socket
+from metergate.upstream.ways import Way
 
 INTERNAL_ERROR = 1011
 ANSWER_MAX = 65_536
 
 
+class SocketCaller(Protocol):
+    """Who asks for a WebSocket, as a front knows it. An OSError of its methods may say that it has left."""
+
+    @property
+    def takes_answers(self) -> bool:
+        """Whether it can be told the upstream's own refusal instead of a close."""
+
+    def accept(self, subprotocol: str | None, headers: Headers) -> Awaitable[None]: ...
+
+    def decline(self, status: int, headers: Headers, body: bytes) -> Awaitable[None]: ...
+
+    def hear(self) -> Awaitable[str | bytes | Closing]:
+        """The next message, or how the caller has closed."""
+
+    def say(self, message: str | bytes) -> Awaitable[None]: ...
+
+    def close(self, closing: Closing) -> Awaitable[None]: ...
+
+
 class SocketForwarding:
-    def __init__(self, way: Way, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, way: Way, caller: SocketCaller) -> None:
         self._way = way
-        self._scope = scope
-        self._receive = receive
-        self._send = send
+        self._caller = caller
 
     async def run(self, head: bytes, handshake: Handshake) -> None:
-        await self._receive()  # what wants to connect has to wait until the upstream has agreed
         pool = self._way.pool
         connection = pool.take() or await pool.connect()
         response = connection.send(head + handshake.lines, pool.pulse.now, upgrades=True)
@@ -34,26 +51,23 @@ class SocketForwarding:
             response.abandon()
             raise
         try:
-            headers = self._way.answers.read(response.headers)
-            await self._send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
+            await self._caller.accept(chosen, self._way.answers.read(response.headers))
             await self._talk(socket)
         finally:
             socket.close(GOING_AWAY)
 
     async def _decline(self, response: Response) -> None:
-        """The upstream's own refusal is the answer, where the server can send one."""
-        if not answers_whole(self._scope):
+        """The upstream's own refusal is the answer, where the caller can be told one."""
+        if not self._caller.takes_answers:
             response.abandon()
-            await self._send({"type": "websocket.close", "code": NORMAL})
+            await self._caller.close(Closing(NORMAL))
             return
         body = b""
         while len(body) <= ANSWER_MAX and (chunk := await response.read()):
             body += chunk
         response.abandon()
         headers = [pair for pair in self._way.answers.read(response.headers) if pair[0] != b"content-length"]
-        kind = f"{IN_A_SOCKET}.response"
-        await self._send({"type": f"{kind}.start", "status": response.status, "headers": headers})
-        await self._send({"type": f"{kind}.body", "body": body[:ANSWER_MAX]})
+        await self._caller.decline(response.status, headers, body[:ANSWER_MAX])
 
     async def _talk(self, socket: Socket) -> None:
         """Pass messages in both directions until one side has closed."""
@@ -71,17 +85,13 @@ class SocketForwarding:
                 raise error
 
     async def _up(self, socket: Socket) -> None:
-        while (message := await self._receive())["type"] == "websocket.receive":
-            text = message.get("text")
-            await socket.send(message["bytes"] if text is None else text)
-        socket.close(message.get("code", NO_STATUS), message.get("reason") or "")
+        while not isinstance(message := await self._caller.hear(), Closing):
+            await socket.send(message)
+        socket.close(*message)
 
     async def _down(self, socket: Socket) -> None:
         while (message := await socket.receive()) is not None:
-            if isinstance(message, str):
-                await self._send({"type": "websocket.send", "text": message})
-            else:
-                await self._send({"type": "websocket.send", "bytes": message})
+            await self._caller.say(message)
         code, reason = socket.closing or (ABNORMAL, "")
         told = {NO_STATUS: NORMAL, ABNORMAL: INTERNAL_ERROR}.get(code, code)
-        await self._send({"type": "websocket.close", "code": told, "reason": reason})
+        await self._caller.close(Closing(told, reason))
