@@ -16,7 +16,6 @@ OVER_HTTP_ONLY = {
     "methods.list",
     "methods.attach",
     "methods.detach",
-    "customers.portal",
 }
 OF_APPS = {"currency", "success_url", "cancel_url", "capture", "token", "wallet", "source"}
 OF_OTHER_COMMANDS = {"verify", "verify.steps"}
