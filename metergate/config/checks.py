@@ -15,6 +15,7 @@ from metergate.config.model_plans import Cap, Caps, Plan, Price, Prices
 from metergate.config.problems import Where, hint
 from metergate.config.source import Source
 from metergate.core.kinds import KINDS
+from metergate.core.policy import SPEND
 from metergate.core.sheet import KIND
 
 LLM = "llm"
@@ -111,7 +112,9 @@ def _unknown(what: str, name: str, where: Where, known: Mapping[str, object]) ->
 
 
 def _names(parts: Parts) -> Findings:
-    """Every meter and plan that is named is there."""
+    """Every meter and plan that is named is there, and none is named as something else is."""
+    if SPEND in parts.meters:
+        yield Finding(("meters", SPEND), "caps on money count under this name; call the meter otherwise")
     for where, meter in _named_meters(parts):
         if meter not in parts.meters:
             yield _unknown("meter", meter, where, parts.meters)

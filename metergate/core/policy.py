@@ -18,6 +18,8 @@ OnDry = Literal["finish", "stop"]
 Prices = Mapping[str, tuple[PriceRule, ...]]
 
 MINUTE_US = 60_000_000
+SPEND = "spend"
+"""What a cap on money counts, where one on units has the name of a meter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Cap:
 
     @property
     def name(self) -> str:
-        return f"{self.meter or 'spend'}-{self.every}"
+        return f"{self.meter or SPEND}-{self.every}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,10 @@ def test_five_mistakes_are_five_lines() -> None:
         ("caps: ¦{spend: '1', units: 2}", "caps: give either spend, or units of a meter"),
         ("caps: ¦{units: 2}", "caps: give units and meter together"),
         ("caps: {units: 2, meter: ¦rows}", 'caps.meter: no meter is called "rows"'),
+        (
+            "meters: {spend: ¦{count: calls}}",
+            "meters.spend: caps on money count under this name; call the meter otherwise",
+        ),
     ],
 )
 def test_a_mistake_at_the_top(line: str, problem: str) -> None:
