@@ -174,6 +174,9 @@ def _copy_rows_out(source: Ledger, target: Path) -> None:
 
 
 def _copy_rows(source: Tx, target: Tx) -> None:
+    for tx in (source, target):
+        if not tx.sqlite:  # each waits as long as the other takes
+            tx.sql("SET LOCAL idle_in_transaction_session_timeout TO 0")
     for table in TABLES:
         own = table.c.id if table is organisations else table.c.org
         query = sa.select(table).where(own == source.org)
