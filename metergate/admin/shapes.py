@@ -51,6 +51,7 @@ def key(row: Key, now_us: int, currency: str, text: str | None = None) -> Json:
         "replaced_by": row.replaced_by or None,
         "cap": as_json(facts.cap_nanos, currency) | {"every": facts.cap_every} if facts.cap_nanos else None,
         "created_at": when(row.created_at_us),
+        "last_used_at": when(row.used_at_us),
     }
     return shown if text is None else {"key": text, **shown}
 

@@ -195,6 +195,7 @@ class Key(Given):
     replaced_by: str | None
     cap: Cap | None
     created_at: Time
+    last_used_at: Annotated[Time | None, Field(description="When it was last metered, to the minute or so.")]
 
 
 class MintedKey(Key):

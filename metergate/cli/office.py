@@ -62,7 +62,9 @@ LINES: Mapping[str, Line] = MappingProxyType(
             "keys.list",
             "List keys, without their secrets.",
             (ACCOUNT, *PAGE),
-            show.rows("kid", "account", "environment", "last4", "scopes", "state", "expires_at"),
+            show.rows(
+                "kid", "account", "environment", "last4", "scopes", "state", "last_used_at", "expires_at"
+            ),
         ),
         "keys show": Line("keys.show", "Show the key KID, without its secret.", (arg("kid"),)),
         "keys rotate": Line(

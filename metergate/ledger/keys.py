@@ -1,7 +1,7 @@
 """What callers present. Only digests are kept; the secret is known to nobody but its owner."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from metergate.errors import InvalidInput
 from metergate.ledger import accounts, bulk, notices
 from metergate.ledger.database import Row, Tx
 from metergate.ledger.errors import Conflict
-from metergate.ledger.tables import keys
+from metergate.ledger.tables import key_uses, keys
 
 
 class Key(NamedTuple):
@@ -20,6 +20,15 @@ class Key(NamedTuple):
     replaced_by: str
     revoked_at_us: int
     created_at_us: int
+    used_at_us: int = 0
+    """When a call with it was last metered, to the minute or so; 0 where none was."""
+
+
+NOTED_US = 60 * 10**6
+"""How much later a use has to be to be noted: who uses a key all the time costs a write a minute."""
+_KNOWN = sa.select(keys, key_uses.c.at_us).outerjoin(
+    key_uses, (key_uses.c.org == keys.c.org) & (key_uses.c.kid == keys.c.kid)
+)
 
 
 def add(tx: Tx, facts: KeyFacts, last4: str, at_us: int) -> Key:
@@ -50,13 +59,13 @@ def add(tx: Tx, facts: KeyFacts, last4: str, at_us: int) -> Key:
 
 
 def get(tx: Tx, kid: str) -> Key | None:
-    row = tx.execute(sa.select(keys).where(*_is(tx, kid))).first()
+    row = tx.execute(_KNOWN.where(*_is(tx, kid))).first()
     return _key(row) if row else None
 
 
 def page(tx: Tx, account: str | None = None, limit: int = 100, after: str = "") -> list[Key]:
     """In the order of their kids."""
-    query = sa.select(keys).where(keys.c.org == tx.org, keys.c.kid > after)
+    query = _KNOWN.where(keys.c.org == tx.org, keys.c.kid > after)
     if account is not None:
         query = query.where(keys.c.account == account)
     return [_key(row) for row in tx.execute(query.order_by(keys.c.kid).limit(limit))]
@@ -86,6 +95,16 @@ def rehash(tx: Tx, kid: str, digest: str, pepper: int) -> Key:
     return _known(tx, kid)
 
 
+def used(tx: Tx, uses: Mapping[str, int]) -> None:
+    """Note when keys were used."""
+    later = (
+        "ON CONFLICT (org, kid) DO UPDATE SET at_us = excluded.at_us"
+        f" WHERE excluded.at_us >= key_uses.at_us + {NOTED_US}"
+    )
+    rows = [(tx.org, kid, at_us) for kid, at_us in sorted(uses.items())]
+    bulk.insert(tx, key_uses, ("org", "kid", "at_us"), rows, later)
+
+
 def any_known(tx: Tx) -> bool:
     """Whether a key was ever made."""
     return tx.execute(sa.select(keys.c.kid).where(keys.c.org == tx.org).limit(1)).first() is not None
@@ -93,7 +112,7 @@ def any_known(tx: Tx) -> bool:
 
 def all_facts(tx: Tx) -> Iterator[KeyFacts]:
     """What the counter store has to know of every key, the ended ones too: they never come back to life."""
-    query = sa.select(keys).where(keys.c.org == tx.org).order_by(keys.c.kid)
+    query = _KNOWN.where(keys.c.org == tx.org).order_by(keys.c.kid)
     for row in tx.execute(query):
         yield _key(row).facts
 
@@ -130,4 +149,4 @@ def _key(row: Row) -> Key:
         version=row.version,
         networks=tuple(json.loads(row.networks)),
     )
-    return Key(facts, row.last4, row.replaced_by, row.revoked_at_us, row.created_at_us)
+    return Key(facts, row.last4, row.replaced_by, row.revoked_at_us, row.created_at_us, row.at_us or 0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from metergate.core.batch import Batch, Lot
 from metergate.core.hold import UsageEvent
 from metergate.core.money import MAX
-from metergate.ledger import accounts, bulk, rows, tables
+from metergate.ledger import accounts, bulk, keys, rows, tables
 from metergate.ledger.database import Tx
 from metergate.ledger.standing import Purse, Standing, hold_still, save
 from metergate.ledger.transactions import Transaction, record, reserve
@@ -53,6 +53,7 @@ def post_batch(tx: Tx, batch: Batch) -> Posted:
     _charge(tx, _charged(lots), seqs, standings)
     _count(tx, lots)
     _remember(tx, batch)
+    _note_keys(tx, lots)
     return Posted(len(batch), came - len(batch), _upgrade(tx, lots))
 
 
@@ -112,6 +113,16 @@ def _remember(tx: Tx, batch: Batch) -> None:
     twins = {twin[0]: (tx.org, *twin, op, answer) for op, twin, answer in batch.twins}
     columns = ("org", "id", "fingerprint", "until_us", "op", "answer")
     bulk.replace(tx, tables.twins, columns, [twins[id] for id in sorted(twins)])
+
+
+def _note_keys(tx: Tx, lots: Iterable[Lot]) -> None:
+    uses: dict[str, int] = {}
+    for lot in lots:
+        key = lot.terms.key
+        if key:
+            last = max(lot.instants)
+            uses[key] = max(uses.get(key, last), last)
+    keys.used(tx, uses)
 
 
 def _upgrade(tx: Tx, lots: Iterable[Lot]) -> list[Upgrade]:

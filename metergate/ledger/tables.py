@@ -95,6 +95,16 @@ keys = sa.Table(
     sqlite_with_rowid=False,
 )
 
+key_uses = sa.Table(
+    "key_uses",
+    metadata,
+    org_key(),
+    text_key("kid"),
+    integer("at_us"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
 grants = sa.Table(
     "grants",
     metadata,

@@ -32,7 +32,7 @@ async def test_a_new_customer_in_three_steps(either: Bench) -> None:
     assert account["metadata"] == {"team": ["x", 1]}
     key = await either.do("keys.create", account="ada", scopes=[])
     assert key["key"].startswith("mg_live_" + key["kid"])
-    assert key["last4"] == key["key"][-4:]
+    assert (key["last4"], key["last_used_at"]) == (key["key"][-4:], None)
     assert await either.spend(key["key"]) == "insufficient_credits"
     grant = await either.do("credits.grant", account="ada", amount="5.00", id="first")
     assert grant["amount"] == {"currency": "USD", "amount": "5.00", "nanos": 5 * NANOS}
@@ -48,6 +48,7 @@ async def test_a_new_customer_in_three_steps(either: Bench) -> None:
         "1.00",
         key["kid"],
     )
+    assert (await either.do("keys.list", account="ada"))["data"][0]["last_used_at"] == row["at"]
     [used, given] = (await either.do("ledger.list", account="ada"))["data"]
     assert (used["kind"], given["kind"]) == ("usage", "grant")
     assert sum(entry["amount"]["nanos"] for entry in used["entries"]) == 0

@@ -5,7 +5,8 @@ import pytest
 from metergate.core.facts import AccountFacts, KeyFacts
 from metergate.errors import InvalidInput
 from metergate.ledger import Conflict, Ledger, accounts, audit, keys
-from tests.ledger.calls import START, open_account
+from metergate.ledger.posting import post
+from tests.ledger.calls import START, call, open_account
 
 KEY = KeyFacts("k1", "a", "digest", 2, "test", ("chat", "read"), False, START + 99, 5, "day")
 
@@ -146,3 +147,20 @@ def test_the_audit_says_who_did_what(ledger: Ledger) -> None:
         ]
         assert [row.subject for row in audit.page(tx, after=newest[0].seq)] == ["k1", "k0"]
         assert len(audit.page(tx, subject="k0")) == 1
+
+
+def test_a_key_tells_when_it_was_last_used(ledger: Ledger) -> None:
+    """To the minute, so that a key that is used all the time is not written all the time."""
+    minute = 60 * 10**6
+    with ledger.write() as tx:
+        open_account(tx)
+        keys.add(tx, KEY, "abcd", START)
+        found = []
+        for at_us in (0, START, START + minute - 1, START + minute, START - minute):
+            if at_us:
+                post(tx, [call(at_us=at_us), call(at_us=at_us - 5)])
+            known = keys.get(tx, KEY.kid)
+            assert known is not None
+            assert keys.page(tx, "a") == [known]
+            found.append(known.used_at_us)
+        assert found == [0, START, START, START + minute, START + minute]

@@ -2,6 +2,6 @@
 
 from typing import Final
 
-HEAD: Final = "0010"
+HEAD: Final = "0011"
 # Not alembic's default name: the database may hold the tables of an application that uses alembic too.
 VERSION_TABLE: Final = "metergate_version"
