@@ -149,6 +149,6 @@ class Pushing(Told):
 
 
 def _event(number: int, use: Use) -> UsageEvent:
-    terms = Terms(use.account, "k1", "free", "v1", "api", "GET /x", use.meter, "USD", ())
+    terms = Terms(use.account, f"key-{use.account}", "free", "v1", "api", "GET /x", use.meter, "USD", ())
     outcome = Outcome(use.units, (), 0, use.measured, (), terms)
     return UsageEvent(f"use{number}", f"use{number}", use.at_us, "/x", outcome, None, None)

@@ -37,7 +37,7 @@ def call(
         draws.append(Draw(QUOTA, f"used:{account}:requests:{window}", 1, 0, UNBOUNDED, MONTH_END, UNITS))
     terms = Terms(
         account,
-        "k1",
+        f"key-{account}",
         plan,
         "v1",
         "api",

@@ -154,12 +154,12 @@ def test_a_key_tells_when_it_was_last_used(ledger: Ledger) -> None:
     minute = 60 * 10**6
     with ledger.write() as tx:
         open_account(tx)
-        keys.add(tx, KEY, "abcd", START)
+        keys.add(tx, KEY._replace(kid="key-a"), "abcd", START)
         found = []
         for at_us in (0, START, START + minute - 1, START + minute, START - minute):
             if at_us:
                 post(tx, [call(at_us=at_us), call(at_us=at_us - 5)])
-            known = keys.get(tx, KEY.kid)
+            known = keys.get(tx, "key-a")
             assert known is not None
             assert keys.page(tx, "a") == [known]
             found.append(known.used_at_us)
