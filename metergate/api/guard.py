@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Sequence
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metergate.api import problem
+from metergate.core.addresses import is_address, one_caller
 from metergate.gate.guesses import Guesses
-from metergate.gate.sources import is_address, one_caller
 
 OWN_HEADER = b"metergate-token"
 """Where a front shows its token that passes its client's Authorization on."""

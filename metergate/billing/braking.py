@@ -5,10 +5,10 @@ the transaction that does it, so a hundred who ask at once are not one more than
 """
 
 import json
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
 from metergate.core import identity
+from metergate.core.addresses import one_caller
 from metergate.core.guards import Brakes
 from metergate.core.periods import rfc3339
 from metergate.errors import UsageLimitExceeded
@@ -60,20 +60,7 @@ def failed(tx: Tx, payment: Payment, now_us: int) -> None:
 
 def source_of(host: str) -> str:
     """What is kept of an address: who asks from there again can be recognised."""
-    return identity.digest("source", network_of(host)) if host else ""
-
-
-def network_of(host: str) -> str:
-    """The place that an address stands for. Who has one IPv6 address has a whole network of them."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ip_network((address, 64), strict=False))
+    return identity.digest("source", one_caller(host)) if host else ""
 
 
 def _failures(limits: Brakes) -> Bound:

@@ -8,6 +8,7 @@ plan is noticed by the very next call, and the facts are read again.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from metergate.core import decide, keys
+from metergate.core.addresses import one_caller, within
 from metergate.core.asked import NOTHING, Asked
 from metergate.core.facts import AccountFacts, Caller, KeyFacts
 from metergate.core.policy import Policy, Route
@@ -15,7 +16,7 @@ from metergate.core.refusal import Refusal
 from metergate.errors import StoreUnavailable
 from metergate.gate.guesses import Guesses
 from metergate.gate.prepared import Prepared
-from metergate.gate.sources import Sources, one_caller, within
+from metergate.gate.sources import Sources
 from metergate.ports import Answers, AskAccount, AskKey, CounterStore, Told
 
 FRESH_US = 10**6

@@ -3,9 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from metergate.core.addresses import Proxies, is_address, one_caller
 from metergate.core.policy import Serve
 from metergate.errors import ConfigurationError
 from metergate.upstream import Pulse
@@ -17,8 +17,6 @@ Headers = list[tuple[bytes, bytes]]
 
 US = 10**6
 BEAT_S = 1.0
-PREFIX_OF_ONE = 64
-"""So many bits of an IPv6 address are one client, who can choose the rest."""
 
 
 class Guest(Protocol):
@@ -65,7 +63,7 @@ class Door:
         self.keep_alive_s = serve.keep_alive_us / US
         self._connections = serve.connections
         self._per_address = serve.connections_per_address
-        self._trusted = [ip_network(each) for each in serve.trusted_proxies]
+        self._proxies = Proxies(serve.trusted_proxies)
         self._from: Counter[str] = Counter()
         self._heads: list[Head] = []
         """Those that go out at the end of this turn of the loop, unless a body has taken them along."""
@@ -117,15 +115,7 @@ class Door:
 
     def _who(self, address: str) -> str:
         """What connections of an address count as together; empty where nobody counts them."""
-        try:
-            found = ip_address(address)
-        except ValueError:
-            return ""
-        if any(found in network for network in self._trusted):
-            return ""
-        if found.version == 4:
-            return address
-        return str(ip_network((found, PREFIX_OF_ONE), strict=False))
+        return one_caller(address) if is_address(address) and not self._proxies.trust(address) else ""
 
     def _begin(self) -> None:
         if self._pulse is None:

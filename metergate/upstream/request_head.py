@@ -7,18 +7,17 @@ that nothing the client sends can take it away.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import msgspec
 
+from metergate.core.addresses import Proxies
 from metergate.core.policy import Upstream
 from metergate.upstream.connection import HOP_BY_HOP
 from metergate.upstream.errors import BadRequestError
 from metergate.upstream.names import NAME_REMEMBERED, REMEMBERED
 from metergate.upstream.origin import Origin
 
-Network = IPv4Network | IPv6Network
-
+NOBODY = Proxies()
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 NO_BODY = b"\r\n"
 EXPECT = b"expect: 100-continue\r\n"
@@ -79,10 +78,10 @@ class HeadWriter:
         origin: Origin,
         upstream: Upstream,
         secret: Iterable[str] = (),
-        trusted: Sequence[Network] = (),
+        proxies: Proxies = NOBODY,
     ) -> None:
         self._prefix = origin.prefix
-        self._trusted = trusted
+        self._proxies = proxies
         self._forwarded = upstream.forwarded
         own = {name.lower().encode("ascii"): value.encode("latin-1") for name, value in upstream.headers}
         self._host = b" HTTP/1.1\r\nhost: %b\r\n" % own.pop(b"host", origin.authority)
@@ -164,8 +163,8 @@ class HeadWriter:
         """Who asks, by what, for whom. What a client says of it counts only from a proxy that is trusted."""
         (address, scheme), public = client, host
         chain = address
-        if told and self._trusts(address):
-            chain = self._chain(told.get(b"x-forwarded-for", b""), address)
+        if told and self._proxies.trust(address):
+            chain = ", ".join(self._proxies.chain(told.get(b"x-forwarded-for", b""), address))
             said = told.get(b"x-forwarded-proto", b"")
             scheme = said.decode("ascii") if said in (b"http", b"https") else scheme
             public = told.get(b"x-forwarded-host", host)
@@ -179,21 +178,6 @@ class HeadWriter:
                 self._told.clear()
             self._told[client, host] = lines
         return lines
-
-    def _chain(self, said: bytes, address: str) -> str:
-        """The proxies that are trusted, and the one before them; what that one says is hearsay."""
-        chain = [address]
-        for each in reversed(said.decode("latin-1").split(",")):
-            if not self._trusts(chain[0]) or not _is_address(each.strip()):
-                break
-            chain.insert(0, each.strip())
-        return ", ".join(chain)
-
-    def _trusts(self, address: str) -> bool:
-        if not self._trusted or not _is_address(address):
-            return False
-        found = ip_address(address)
-        return any(found in network for network in self._trusted)
 
 
 class _Said:
@@ -253,11 +237,3 @@ def chunk(data: bytes) -> bytes:
 
 
 LAST_CHUNK = b"0\r\n\r\n"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

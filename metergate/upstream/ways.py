@@ -1,9 +1,9 @@
 """The ways to the upstreams of a policy: their pools, and what becomes of heads on the way there and back."""
 
 from collections.abc import Mapping
-from ipaddress import ip_network
 from typing import NamedTuple
 
+from metergate.core.addresses import Proxies
 from metergate.core.policy import Policy
 from metergate.errors import ConfigurationError
 from metergate.upstream.pool import Pool
@@ -50,6 +50,6 @@ def lacking(policy: Policy) -> str | None:
 def _way(policy: Policy, name: str, pulse: Pulse) -> Way:
     upstream = policy.upstreams[name]
     pool = Pool(upstream, pulse)
-    trusted = [ip_network(each) for each in policy.serve.trusted_proxies]
-    heads = HeadWriter(pool.origin, upstream, policy.key_headers, trusted)
+    proxies = Proxies(policy.serve.trusted_proxies)
+    heads = HeadWriter(pool.origin, upstream, policy.key_headers, proxies)
     return Way(pool, heads, AnswerReader(pool.origin, cookies=upstream.cookies))

@@ -1,10 +1,10 @@
 """What becomes of a request's head: the target byte for byte, of the headers only what is the upstream's."""
 
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
+from metergate.core.addresses import Proxies
 from metergate.core.policy import Upstream
 from metergate.errors import ConfigurationError
 from metergate.upstream import BadRequestError, Client, HeadWriter
@@ -20,8 +20,7 @@ Pairs = list[tuple[bytes, bytes]]
 
 
 def writer(url: str = URL, *, trusted: str = "", **options: Any) -> HeadWriter:
-    networks = [ip_network(each) for each in trusted.split()]
-    return HeadWriter(origins.parse(url), Upstream(url, **options), KEYS, networks)
+    return HeadWriter(origins.parse(url), Upstream(url, **options), KEYS, Proxies(trusted.split()))
 
 
 def head(headers: Pairs, client: Client = CLIENT, target: bytes = b"/a", **options: Any) -> bytes:
