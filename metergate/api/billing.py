@@ -40,7 +40,7 @@ def billing_app(
     `receive` is told what payment providers say; `compat` also mounts the paths of older systems.
     """
     guard = _Guard(gate, read_keys)
-    own, paying, guards = _Own(office), OwnPayments(office), OwnGuards(office)
+    own, paying, guards = _Own(office), OwnPayments(office, guard.source), OwnGuards(office)
     mine: Mapping[str, Mine] = {
         "usage.list": own.usage,
         "usage.track": own.track,
@@ -69,11 +69,13 @@ def billing_app(
     answers = [(each.method, root + each.path, guard.known(mine[each.verb])) for each in OWN]
     answers += [
         ("GET", f"{root}/webhooks/health", webhooks.health(office)),
-        ("POST", f"{root}/webhooks/{{provider}}", webhooks.receiving(receive, brake)),
+        ("POST", f"{root}/webhooks/{{provider}}", webhooks.receiving(receive, brake, guard.source)),
     ]
     if compat:
         older = compatible.paths(root, {each[:2]: each[2] for each in answers})
-        hooks = [("POST", path, webhooks.receiving(receive, brake, "stripe")) for path in STRIPE]
+        hooks = [
+            ("POST", path, webhooks.receiving(receive, brake, guard.source, "stripe")) for path in STRIPE
+        ]
         answers += [*older, *hooks]
     routes = grouped(answers)
     described = pages.routes(openapi.document(openapi.customers(root, OWN)), root)
@@ -106,10 +108,13 @@ class _Guard:
 
         return answer
 
+    def source(self, request: Request) -> str:
+        """From where it is asked, as far as an address tells it."""
+        return self._gate().members.sources.of(request.scope.get("client"), request.scope["headers"])
+
     async def _key(self, gate: RequestGate, request: Request) -> KeyFacts:
         shown = self._read_keys(request.scope["headers"], gate.policy.key_headers)
-        source = gate.members.sources.of(request.scope.get("client"), request.scope["headers"])
-        looked = gate.members.find_key(shown, gate.clock(), source)
+        looked = gate.members.find_key(shown, gate.clock(), self.source(request))
         member = await looked if isinstance(looked, Awaitable) else looked
         if isinstance(member, Refusal):
             raise MetergateError(member.sentence, reason=member.reason, refusal=member)

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -20,8 +20,10 @@ HIDDEN = "mismatch"
 
 
 class OwnPayments:
-    def __init__(self, office: Office) -> None:
+    def __init__(self, office: Office, source: Callable[[Request], str]) -> None:
         self._office = office
+        self._source = source
+        """From where it is asked for: the brakes count that, too."""
 
     async def buy(self, request: Request, key: KeyFacts) -> Response:
         """The same Idempotency-Key goes on with the same payment."""
@@ -30,7 +32,7 @@ class OwnPayments:
         wanted = reading.fitted(models.NewCheckout, await reading.json_body(request))
         if twin is not None:
             wanted["id"] = payment_id(key.account, twin)
-        asked = {**wanted, "account": key.account, "source": _source(request)}
+        asked = {**wanted, "account": key.account, "source": self._source(request)}
         made = await self._office.do("payments.create", asked)
         return answered(_own(made), 201)
 
@@ -72,7 +74,7 @@ class OwnPayments:
     async def attach(self, request: Request, key: KeyFacts) -> Response:
         reading.query(request, ())
         told = reading.fitted(models.NewMethod, await reading.json_body(request))
-        asked = {**told, "account": key.account, "source": _source(request)}
+        asked = {**told, "account": key.account, "source": self._source(request)}
         return answered(await self._office.do("methods.attach", asked), 201)
 
     async def detach(self, request: Request, key: KeyFacts) -> Response:
@@ -89,11 +91,6 @@ class OwnPayments:
 def payment_id(account: str, twin: str) -> str:
     """A payment's id from an Idempotency-Key: two accounts may use the same."""
     return "idem_" + hashlib.sha256(f"{account}\n{twin}".encode()).hexdigest()[:32]
-
-
-def _source(request: Request) -> str:
-    """From where it is asked for: the brakes count that, too."""
-    return request.client.host if request.client else ""
 
 
 def _own(payment: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metergate.admin import Office
-from metergate.api import guard, problem, reading
+from metergate.api import problem, reading
 from metergate.api.endpoints import Answer, answered
+from metergate.core.addresses import one_caller
 from metergate.errors import InvalidInput, ProviderError
 
 Receive = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
@@ -45,11 +46,11 @@ class Brake:
         return True
 
 
-def receiving(receive: Receive, brake: Brake, provider: str = "") -> Answer:
+def receiving(receive: Receive, brake: Brake, source: Callable[[Request], str], provider: str = "") -> Answer:
     """Keep news, and only then say that we have it: what goes wrong before makes the provider try again."""
 
     async def answer(request: Request) -> Response:
-        if not brake.allows(guard.caller(request.scope)):
+        if not brake.allows(one_caller(source(request))):
             return answered({"detail": "Send the same again in ten seconds."}, 429, {"retry-after": "10"})
         body = await reading.body(request)
         name = provider or request.path_params["provider"]

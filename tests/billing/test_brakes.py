@@ -273,6 +273,20 @@ async def test_over_http_it_is_a_429_with_its_reason(tmp_path: Path) -> None:
         assert 3500 < waits <= 3600
 
 
+async def test_behind_a_proxy_that_is_trusted_its_clients_are_counted(tmp_path: Path) -> None:
+    """And not the proxy, which is the address of all of them."""
+    serve = {"trusted_proxies": ["127.0.0.0/8"]}
+    async with a_house(tmp_path, brakes={"payments_per_source": 1}, serve=serve) as house:
+        ada = await house.customer("ada")
+
+        async def asked_from(address: str) -> int:
+            headers = {"x-forwarded-for": address}
+            return (await ada("POST", "/billing/v1/checkout", {"amount": "5.00"}, headers=headers)).status
+
+        asked = [await asked_from(f"203.0.113.{number}") for number in (7, 8, 7)]
+        assert asked == [201, 201, 429]
+
+
 async def test_whoever_is_stopped_is_told_for_how_long(any_bench: Bench) -> None:
     """Until the first of what is counted is an hour ago, and not a second more."""
     paying = SelfPaying(any_bench, brakes={"payments": 2})
